@@ -1,0 +1,87 @@
+"""From a searched tree to a mixed strategy for each player, and from there to a policy for `arena`.
+
+Shapes: `B` batch, `P` = 2 players, `A` actions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from jaxrl_suite.envs.base import State
+from jaxrl_suite.search import matrix_game
+from jaxrl_suite.search.rules import Node
+from jaxrl_suite.search.simultaneous import SimultaneousSearch
+
+Answer = Literal["solve", "average", "best"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchPolicy:
+    """A search and how its root is answered, called as `policy(keys, states)`.
+
+    Args:
+      search: the search, run from scratch for every state.
+      answer: `solve` plays an equilibrium of the root's matrix game, with values that are shrunk towards the sum of a
+        row's and a column's effect; `average` plays in proportion to the root's visits; `best` plays
+        the action with the highest mean value against a uniformly random opponent, as published for Strategist.
+      shrinkage: for `solve`: how many visits the prior estimate of a joint action's value counts for.
+      params: of the evaluator.
+    """
+
+    search: SimultaneousSearch
+    answer: Answer = "solve"
+    shrinkage: float = 4.0
+    params: Any = ()
+
+    def __call__(self, keys: jax.Array, states: State) -> jax.Array:
+        """float32[B, P, A]; `keys` key[B] are consumed."""
+        return self.strategies(self.search(self.params, keys, states))
+
+    def strategies(self, tree: mctx.Tree) -> jax.Array:
+        """float32[B, P, A]: both players' strategies at the root."""
+        root = jax.vmap(lambda tree: self.search.node(tree, tree.ROOT_INDEX))(tree)
+        if self.answer == "average":
+            return jax.vmap(average)(root)
+        if self.answer == "best":
+            return jax.vmap(best_against_uniform)(root)
+        payoff = jax.vmap(shrunk_values, (0, None))(root, self.shrinkage)
+        solution = matrix_game.solve(payoff, root.legal[:, 0], root.legal[:, 1])
+        return jnp.stack([solution.row, solution.col], axis=1)
+
+
+def average(node: Node) -> jax.Array:
+    """float32[P, A]: each player's share of visits."""
+    played = jnp.stack([jnp.sum(node.visits, axis=1), jnp.sum(node.visits, axis=0)])
+    return played / jnp.maximum(jnp.sum(node.visits), 1.0)
+
+
+def best_against_uniform(node: Node) -> jax.Array:
+    """float32[P, A]: all on the action with the highest mean value against a uniformly random opponent."""
+    payoff = jnp.where(node.visits > 0, node.values, node.value)
+    against = node.legal / jnp.maximum(jnp.sum(node.legal, axis=1, keepdims=True), 1)
+    mine = jnp.sum(payoff * against[1][None, :], axis=1)
+    theirs = -jnp.sum(payoff * against[0][:, None], axis=0)
+    quality = jnp.where(node.legal, jnp.stack([mine, theirs]), -jnp.inf)
+    return jax.nn.one_hot(jnp.argmax(quality, axis=1), quality.shape[1])
+
+
+def shrunk_values(node: Node, shrinkage: float) -> jax.Array:
+    """float32[A, A]: the joint actions' values, each shrunk towards an additive model of the matrix.
+
+    A root with 36 joint actions and 100 simulations knows few of them well, but every visit also tells something of its
+    row and its column. The additive model value + row + column is fitted by shrunken averages, in turn; then each entry is the mean
+    of its own visits and `shrinkage` imaginary ones at the model's value.
+    """
+    excess = node.visits * (node.values - node.value)
+    row_visits, col_visits = jnp.sum(node.visits, axis=1), jnp.sum(node.visits, axis=0)
+    row, col = jnp.zeros_like(row_visits), jnp.zeros_like(col_visits)
+    for _ in range(3):
+        row = (jnp.sum(excess, axis=1) - jnp.sum(node.visits * col[None, :], axis=1)) / (row_visits + shrinkage)
+        col = (jnp.sum(excess, axis=0) - jnp.sum(node.visits * row[:, None], axis=0)) / (col_visits + shrinkage)
+    model = node.value + row[:, None] + col[None, :]
+    return (node.visits * node.values + shrinkage * model) / (node.visits + shrinkage)
