@@ -1,1 +1,50 @@
-"""Games and environments."""
+"""Games and environments as pure functions on arrays. Names are imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxrl_suite.envs.base import Env as Env
+    from jaxrl_suite.envs.base import EnvState as EnvState
+    from jaxrl_suite.envs.base import Game as Game
+    from jaxrl_suite.envs.check import check_env as check_env
+    from jaxrl_suite.envs.gops import Gops as Gops
+    from jaxrl_suite.envs.registry import describe_envs as describe_envs
+    from jaxrl_suite.envs.registry import list_envs as list_envs
+    from jaxrl_suite.envs.registry import make as make
+    from jaxrl_suite.envs.registry import register as register
+    from jaxrl_suite.envs.reset import AutoReset as AutoReset
+
+_HOME = {
+    "AutoReset": "reset",
+    "Env": "base",
+    "EnvState": "base",
+    "Game": "base",
+    "Gops": "gops",
+    "check_env": "check",
+    "describe_envs": "registry",
+    "list_envs": "registry",
+    "make": "registry",
+    "register": "registry",
+}
+
+__all__ = [
+    "AutoReset",
+    "Env",
+    "EnvState",
+    "Game",
+    "Gops",
+    "check_env",
+    "describe_envs",
+    "list_envs",
+    "make",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

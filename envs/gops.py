@@ -106,7 +106,7 @@ class Gops:
 
     def legal(self, state: State) -> jax.Array:
         """bool[P, A]: the cards each player may bid; all False while a prize is to be drawn and after the end."""
-        held = has_bit(state.hands[:, None], jnp.arange(self.num_cards))
+        held = has_bit(state.hands[:, None], jnp.arange(self.num_cards)[None])
         return held & (state.prize > 0)
 
     def apply(self, state: State, action: jax.Array) -> State:
@@ -175,7 +175,7 @@ class Gops:
         Points are divided by the total N (N + 1) / 2.
         """
         cards = jnp.arange(self.num_cards)
-        hands = has_bit(state.hands[:, None], cards)
+        hands = has_bit(state.hands[:, None], cards[None])
         total = self.num_cards * (self.num_cards + 1) / 2
         points = jnp.stack([state.carry, state.score[player], state.score[1 - player]]) / total
         sets = [hands[player], hands[1 - player], has_bit(state.deck, cards), state.prize == cards + 1]

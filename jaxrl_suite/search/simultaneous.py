@@ -25,7 +25,9 @@ class Embedding(NamedTuple):
     state: State
     gained: jax.Array  # float32[], player 0's reward on the way from the root
     chance: jax.Array  # bool[], whether chance moves here
-    logits: jax.Array  # float32[max(P * A, C)], the players' log-priors, or chance's log-probabilities; -inf if impossible
+    logits: (
+        jax.Array
+    )  # float32[max(P * A, C)], the players' log-priors, or chance's log-probabilities; -inf if impossible
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,8 @@ class SimultaneousSearch:
         logits = jnp.where(legal, logits - jax.nn.logsumexp(logits, axis=1, keepdims=True), -jnp.inf)
         size = max(logits.size, game.num_chance_outcomes)
         players, outcomes = (
-            jnp.pad(x, (0, size - x.size), constant_values=-jnp.inf) for x in (logits.ravel(), game.chance_logits(state))
+            jnp.pad(x, (0, size - x.size), constant_values=-jnp.inf)
+            for x in (logits.ravel(), game.chance_logits(state))
         )
         embedding = Embedding(state, gained, chance, jnp.where(chance, outcomes, players))
         return embedding, value + gained

@@ -252,7 +252,9 @@ def plant(root: mctx.RootFnOutput, num_nodes: int, invalid_actions: jax.Array, e
     return _write_node(tree, jnp.full((batch_size,), ROOT), root.prior_logits, root.value, root.embedding)
 
 
-def _write_node(tree: mctx.Tree, node: jax.Array, prior_logits: jax.Array, value: jax.Array, embedding: Any) -> mctx.Tree:
+def _write_node(
+    tree: mctx.Tree, node: jax.Array, prior_logits: jax.Array, value: jax.Array, embedding: Any
+) -> mctx.Tree:
     rows = jnp.arange(node.shape[0])
     return tree.replace(
         children_prior_logits=tree.children_prior_logits.at[rows, node].set(prior_logits),

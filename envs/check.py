@@ -1,0 +1,152 @@
+"""`check_env`: does an environment keep the contract of `envs.base`? For this package's environments and for yours.
+
+The checks run one random episode: static shapes, `jit` = no `jit`, `vmap` = loop, masks, explicit chance that agrees with
+`step`, terminal states that absorb, no key in the state, and observations without hidden information.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.envs.base import Env, Game
+
+
+class EnvError(ValueError):
+    """The environment breaks its contract; the message says where and how."""
+
+
+def check_env(env: Env, *, seed: int = 0, max_steps: int = 1000) -> None:
+    """Plays random episodes of `env` and checks all that the contract promises.
+
+    For an environment with hidden information, define `scramble(state, player, key) -> state`, which redraws whatever
+    `player` cannot know; what the player observes must not change.
+
+    Args:
+      env: the environment; if it is a `Game`, legal masks and chance are checked too.
+      seed: of the episode.
+      max_steps: an episode that lasts longer is an error, as it would never be checked at its end.
+
+    Raises:
+      EnvError: at the first broken promise.
+    """
+    key = jax.random.key(seed)
+    for name in ("num_players", "num_actions"):
+        value = getattr(env, name, None)
+        _require(isinstance(value, int) and value >= 1, f"{name} must be an int of at least 1, got {value!r}")
+    state = env.init(key)
+    _check_fields(env, state)
+    game = env if isinstance(env, Game) else None
+    init, step = jax.jit(env.init), jax.jit(env.step)
+    _same(init(key), state, "init under jit differs from init")
+    states = [state]
+    for turn in range(max_steps):
+        key, action_key, step_key = jax.random.split(key, 3)
+        _check_observations(env, state, jax.random.fold_in(key, 1))
+        if game is not None:
+            _check_masks(game, state)
+        if state.terminated | state.truncated:
+            break
+        action = _random_action(env, game, state, action_key)
+        after = env.step(state, action, step_key)
+        _check_shapes(state, after, "step changes the shape or dtype of the state")
+        _same(step(state, action, step_key), after, f"step under jit differs from step (turn {turn})")
+        if game is not None:
+            _check_chance(game, state, action, after)
+        state = after
+        states.append(state)
+    else:
+        raise EnvError(f"no episode ended within {max_steps} steps; raise max_steps, or check how episodes end")
+    absorbed = env.step(state, jnp.zeros((env.num_players,), jnp.int32), key)
+    _same(absorbed, state._replace(reward=jnp.zeros_like(state.reward)), "a finished state must absorb, with reward 0")
+    _check_vmap(env, states, key)
+
+
+def _require(condition: Any, message: str) -> None:
+    if not condition:
+        raise EnvError(message)
+
+
+def _same(left: Any, right: Any, message: str) -> None:
+    for (path, a), (_, b) in zip(jax.tree.leaves_with_path(left), jax.tree.leaves_with_path(right), strict=True):
+        if not np.allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6, equal_nan=True):
+            raise EnvError(f"{message}: {jax.tree_util.keystr(path)} is {a} and {b}")
+
+
+def _check_fields(env: Env, state: Any) -> None:
+    _require(hasattr(state, "_replace"), "the state must be a NamedTuple")
+    for name, shape, dtype in (
+        ("reward", (env.num_players,), jnp.float32),
+        ("terminated", (), jnp.bool_),
+        ("truncated", (), jnp.bool_),
+    ):
+        _require(hasattr(state, name), f"the state has no field {name!r}")
+        leaf = jnp.asarray(getattr(state, name))
+        good = leaf.shape == shape and leaf.dtype == dtype
+        _require(good, f"state.{name} must be {jnp.dtype(dtype).name}{list(shape)}, got {leaf.dtype}{list(leaf.shape)}")
+    for path, leaf in jax.tree.leaves_with_path(state):
+        hidden = jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
+        _require(not hidden, f"state{jax.tree_util.keystr(path)} is a key: a planner could read the future from it")
+
+
+def _check_shapes(before: Any, after: Any, message: str) -> None:
+    same = jax.tree.structure(before) == jax.tree.structure(after)
+    _require(same, f"{message}: {jax.tree.structure(before)} became {jax.tree.structure(after)}")
+    for (path, a), (_, b) in zip(jax.tree.leaves_with_path(before), jax.tree.leaves_with_path(after), strict=True):
+        good = jnp.shape(a) == jnp.shape(b) and jnp.result_type(a) == jnp.result_type(b)
+        _require(good, f"{message}: {jax.tree_util.keystr(path)} was {jax.typeof(a)} and is {jax.typeof(b)}")
+
+
+def _check_observations(env: Env, state: Any, key: jax.Array) -> None:
+    first = env.observe(state, 0)
+    for player in range(env.num_players):
+        seen = env.observe(state, player)
+        _check_shapes(first, seen, "observations of different players differ in shape")
+        scramble = getattr(env, "scramble", None)
+        if scramble is not None:
+            other = env.observe(scramble(state, player, key), player)
+            _same(seen, other, f"what player {player} observes depends on what it cannot know")
+
+
+def _check_masks(game: Game, state: Any) -> None:
+    legal = jnp.asarray(game.legal(state))
+    shape = (game.num_players, game.num_actions)
+    good = legal.shape == shape and legal.dtype == jnp.bool_
+    _require(good, f"legal must be bool{list(shape)}, got {legal.dtype}{list(legal.shape)}")
+    over = bool(state.terminated | state.truncated)
+    _require(bool(legal.any()) != over, "some action must be legal until the end, and none after it")
+    _require(not bool(game.chance_pending(state)), "init and step must resolve chance")
+
+
+def _check_chance(game: Game, state: Any, action: jax.Array, after: Any) -> None:
+    moved = game.apply(state, action)
+    logits = np.asarray(game.chance_logits(moved))
+    _require(logits.shape == (game.num_chance_outcomes,), f"chance_logits must be float32[C], got {logits.shape}")
+    pending = bool(game.chance_pending(moved))
+    _require(pending == bool(np.isfinite(logits).any()), "chance_logits must be finite just where chance is pending")
+    reachable = [game.step_chance(moved, jnp.int32(c)) for c in np.flatnonzero(np.isfinite(logits))] or [moved]
+    for option in reachable:
+        if all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(option), jax.tree.leaves(after), strict=True)):
+            return
+    raise EnvError("step gives a state that apply and step_chance cannot reach")
+
+
+def _random_action(env: Env, game: Game | None, state: Any, key: jax.Array) -> jax.Array:
+    if game is None:
+        return jax.random.randint(key, (env.num_players,), 0, env.num_actions)
+    legal = game.legal(state)
+    drawn = jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf))
+    return jnp.where(jnp.any(legal, axis=1), drawn, 0).astype(jnp.int32)
+
+
+def _check_vmap(env: Env, states: list[Any], key: jax.Array) -> None:
+    states = states[-3:]
+    keys = jax.random.split(key, len(states))
+    actions = jnp.stack([_random_action(env, env if isinstance(env, Game) else None, s, key) for s in states])
+    batched = jax.vmap(env.step)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), actions, keys)
+    for row, state in enumerate(states):
+        alone = env.step(state, actions[row], keys[row])
+        _same(jax.tree.map(lambda leaf, row=row: leaf[row], batched), alone, "step under vmap differs from a loop")

@@ -1,0 +1,99 @@
+"""Environments by name. Importing this module imports no environment and no JAX: `make` does."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One line of the registry.
+
+    Args:
+      name: the id, or a pattern such as `gops-N` that stands for one id per size.
+      target: what makes the environment: a callable, or `module:attribute`, imported when it is needed.
+      summary: one line.
+      sizes: the values of N, for a pattern.
+      argument: the keyword that N is passed as, for a pattern.
+    """
+
+    name: str
+    target: str | Callable[..., Any]
+    summary: str
+    sizes: tuple[int, ...] = ()
+    argument: str = ""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(f"{self.name.removesuffix('-N')}-{size}" for size in self.sizes) or (self.name,)
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def register(
+    name: str, target: str | Callable[..., Any], summary: str, *, sizes: Iterable[int] = (), argument: str = ""
+) -> None:
+    """Adds an environment; the arguments are `Entry`'s.
+
+    Raises:
+      ValueError: if the name is taken, or is a pattern without sizes.
+    """
+    entry = Entry(name, target, summary, tuple(sizes), argument)
+    if name in _ENTRIES or set(entry.ids) & set(list_envs()):
+        raise ValueError(f"an environment named {name!r} is registered already; choose another name")
+    if name.endswith("-N") != bool(entry.sizes) or bool(entry.sizes) != bool(argument):
+        raise ValueError(f"{name!r}: a name that ends in -N needs sizes and argument, any other name takes neither")
+    _ENTRIES[name] = entry
+
+
+def list_envs() -> tuple[str, ...]:
+    """All ids that `make` knows."""
+    return tuple(env_id for entry in _ENTRIES.values() for env_id in entry.ids)
+
+
+def describe_envs() -> tuple[tuple[str, str], ...]:
+    """(name or pattern, summary) of every entry."""
+    return tuple((entry.name, entry.summary) for entry in _ENTRIES.values())
+
+
+def make(env_id: str, **options: Any) -> Any:
+    """The environment called `env_id`, with `options` for its constructor: `make("gops-6", tie="discard")`.
+
+    Raises:
+      ValueError: if the id or an option is unknown, or an option's value is out of range.
+    """
+    for entry in _ENTRIES.values():
+        if env_id in entry.ids:
+            if entry.sizes:
+                if entry.argument in options:
+                    raise ValueError(f"{entry.argument} is part of the name {env_id!r}; leave it out of the options")
+                options[entry.argument] = int(env_id.rsplit("-", 1)[1])
+            break
+    else:
+        close = difflib.get_close_matches(env_id, list_envs(), n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(list_envs())}"
+        raise ValueError(f"no environment is called {env_id!r}; {hint}")
+    target = entry.target
+    if isinstance(target, str):
+        module, attribute = target.split(":")
+        target = getattr(importlib.import_module(module), attribute)
+    if dataclasses.is_dataclass(target):
+        known = [field.name for field in dataclasses.fields(target) if field.name != entry.argument]
+        for option in options.keys() - {entry.argument}:
+            if option not in known:
+                raise ValueError(f"{env_id!r} has no option {option!r}; its options are {', '.join(known)}")
+    return target(**options)
+
+
+register(
+    "gops-N",
+    "jaxrl_suite.envs.gops:Gops",
+    "Game of Pure Strategy: two players bid N cards for N prizes at once; ties carry or are discarded",
+    sizes=range(2, 14),
+    argument="num_cards",
+)

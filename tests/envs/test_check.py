@@ -1,0 +1,139 @@
+"""`check_env` passes what keeps the contract and names what does not."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxrl_suite.envs import AutoReset, Gops, check_env
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        Gops(2),
+        Gops(5, tie="discard"),
+        Gops(6, objective="points", prize_order="descending"),
+        Gops(13, tie="discard", prize_order="descending"),
+    ],
+    ids=str,
+)
+def test_gops_keeps_the_contract(game):
+    check_env(game)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Forgets(Gops):
+    """Terminal states do not absorb: the reward is paid again."""
+
+    def step(self, state, action, key):
+        after = super().step(state, action, key)
+        return after._replace(reward=jnp.where(state.terminated, 1.0, after.reward))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Widens(Gops):
+    def step(self, state, action, key):
+        after = super().step(state, action, key)
+        return after._replace(carry=after.carry.astype(jnp.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class _LyingMask(Gops):
+    def legal(self, state):
+        return super().legal(state) & False
+
+
+@dataclasses.dataclass(frozen=True)
+class _OtherChance(Gops):
+    """`step` reveals a prize that `step_chance` would not: one that was revealed before."""
+
+    def step(self, state, action, key):
+        after = super().step(state, action, key)
+        return after._replace(prize=jnp.where(after.prize > 0, state.prize, after.prize))
+
+
+class _KeyedState(NamedTuple):
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    key: jax.Array
+
+
+class _Keyed:
+    num_players = 1
+    num_actions = 2
+
+    def init(self, key):
+        return _KeyedState(jnp.zeros(1), jnp.bool_(False), jnp.bool_(False), key)
+
+    def step(self, state, action, key):
+        return state
+
+    def observe(self, state, player):
+        return state.reward
+
+
+class _CardState(NamedTuple):
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    cards: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class _HiddenCards:
+    """Two players hold a card each and the episode ends after one step; `leak` shows the other's card."""
+
+    leak: bool
+    num_players: int = 2
+    num_actions: int = 1
+
+    def init(self, key):
+        return _CardState(jnp.zeros(2), jnp.bool_(False), jnp.bool_(False), jax.random.permutation(key, 5)[:2])
+
+    def step(self, state, action, key):
+        return state._replace(terminated=jnp.bool_(True))
+
+    def observe(self, state, player):
+        return state.cards if self.leak else state.cards[player]
+
+    def scramble(self, state, player, key):
+        return state._replace(cards=state.cards.at[1 - player].add(1))
+
+
+@pytest.mark.parametrize(
+    ("env", "complaint"),
+    [
+        (_Forgets(3), "must absorb"),
+        (_Widens(3), "shape or dtype"),
+        (_LyingMask(3), "legal until the end"),
+        (_OtherChance(3), "cannot reach"),
+        (_Keyed(), "is a key"),
+        (_HiddenCards(leak=True), "cannot know"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_broken_promises_are_named(env, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        check_env(env)
+
+
+def test_hidden_information_that_stays_hidden_passes():
+    check_env(_HiddenCards(leak=False))
+
+
+def test_auto_reset_keeps_the_end_of_the_episode():
+    env = AutoReset(Gops(2))
+    state = env.init(jax.random.key(0))
+    step = jax.jit(env.step)
+    first = step(state, jnp.array([1, 0]), jax.random.key(1))
+    assert not first.after.terminated
+    last = step(first.state, jnp.array([0, 1]), jax.random.key(2))
+    assert last.after.terminated
+    assert last.after.score.sum() == 3
+    assert last.after.reward.tolist() in ([1, -1], [-1, 1])
+    assert not last.state.terminated
+    assert last.state.hands.tolist() == [3, 3]
