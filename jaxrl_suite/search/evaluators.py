@@ -34,7 +34,7 @@ class Rollout:
     """The mean reward of uniformly random play until the end.
 
     Args:
-      game: needs `random_action`, `random_chance` and `max_turns`.
+      game: needs `random_return(key, state)`, player 0's reward under uniformly random play.
       num_rollouts: games played from each leaf, at least 1.
     """
 
@@ -47,21 +47,9 @@ class Rollout:
 
     def __call__(self, params: Any, key: jax.Array, state: State) -> Evaluation:
         if self.num_rollouts == 1:
-            return Evaluation(self._play(key, state), None)
+            return Evaluation(self.game.random_return(key, state), None)
         keys = jax.random.split(key, self.num_rollouts)
-        return Evaluation(jnp.mean(jax.vmap(self._play, (0, None))(keys, state)), None)
-
-    def _play(self, key: jax.Array, state: State) -> jax.Array:
-        game = self.game
-        bits = jax.random.bits(key, (game.max_turns, 2), jnp.uint32)
-
-        def turn(index, carry):
-            state, total = carry
-            state = game.step_chance(state, game.random_chance(state, bits[index, 0]))
-            state = game.apply(state, game.random_action(state, bits[index, 1]))
-            return state, total + state.reward[0]
-
-        return jax.lax.fori_loop(0, game.max_turns, turn, (state, jnp.float32(0)))[1]
+        return Evaluation(jnp.mean(jax.vmap(self.game.random_return, (0, None))(keys, state)), None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ Shapes: `B` batch, `P` = 2 players, `A` actions, `C` chance outcomes, `J` = max(
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -18,12 +19,13 @@ import mctx
 from jaxrl_suite.envs.base import Game, State
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.evaluators import Evaluator
+from jaxrl_suite.search.packing import Packing, packing_of
+from jaxrl_suite.search.reroot import reroot
 from jaxrl_suite.search.rules import Node, RegretMatching, SelectionRule, draw
 
 
 class Embedding(NamedTuple):
-    state: State
-    gained: jax.Array  # float32[], player 0's reward on the way from the root
+    packed: jax.Array  # int32[W], the state and player 0's reward on the way to it, see `SimultaneousSearch.unpack`
     chance: jax.Array  # bool[], whether chance moves here
     logits: (
         jax.Array
@@ -56,18 +58,58 @@ class SimultaneousSearch:
     def width(self) -> int:
         return max(self.game.num_actions**2, self.game.num_chance_outcomes)
 
+    @functools.cached_property
+    def packing(self) -> Packing[tuple[State, jax.Array]]:
+        """How a node's embedding holds (state, player 0's reward on the way to it)."""
+        return packing_of(jax.eval_shape(lambda: (self.game.start(), jnp.float32(0))))
+
     def __call__(self, params: Any, keys: jax.Array, states: State) -> mctx.Tree:
         """Searches from every state of a batch; `keys` key[B] are consumed."""
-        root_keys, keys = _split(keys)
+        root_keys, keys = tree_search.split_rows(keys, 2)
+        return self.grow(params, keys, self.plant(params, root_keys, states, self.num_simulations + 1))
+
+    def plant(self, params: Any, keys: jax.Array, states: State, num_nodes: int) -> mctx.Tree:
+        """Trees that hold the root alone, with room for `num_nodes` nodes; `keys` key[B] are consumed."""
         nothing = jnp.zeros_like(states.reward[:, 0])
-        embedding, value = jax.vmap(self._evaluate, (None, 0, 0, 0))(params, root_keys, states, nothing)
-        return tree_search.search(
+        embedding, value = jax.vmap(self._evaluate, (None, 0, 0, 0))(params, keys, states, nothing)
+        root = mctx.RootFnOutput(prior_logits=self._no_prior(value), value=value, embedding=embedding)
+        return tree_search.plant(root, num_nodes, jnp.zeros_like(root.prior_logits), None)
+
+    def advance(
+        self, params: Any, keys: jax.Array, tree: mctx.Tree, actions: jax.Array, outcomes: jax.Array, states: State
+    ) -> mctx.Tree:
+        """The trees after a move, with what they know of it: the subtree where the move was explored, a new root elsewhere.
+
+        Args:
+          params: of the evaluator.
+          keys: key[B], consumed.
+          tree: the trees before the move.
+          actions: int32[B, P], the move.
+          outcomes: int32[B], the outcome of chance after it; ignored where there was none.
+          states: the states that follow, batched.
+
+        Returns:
+          Trees with room for `num_simulations` more; at most as many old nodes, and one, are kept. Their values go on counting
+          rewards from the first root.
+        """
+        rows = jnp.arange(keys.shape[0])
+        moved = tree.children_index[rows, tree_search.ROOT, actions[:, 0] * self.game.num_actions + actions[:, 1]]
+        drawn = tree.children_index[rows, moved, outcomes]
+        node = jnp.where(tree.embeddings.chance[rows, moved], drawn, moved)
+        found = (moved != tree_search.UNVISITED) & (node != tree_search.UNVISITED)
+        size = 2 * self.num_simulations + 1
+        old = reroot(tree, jnp.where(found, node, tree_search.ROOT), size, self.num_simulations + 1)
+        new = self.plant(params, keys, states, size)
+        return jax.tree.map(lambda a, b: jnp.where(found.reshape(-1, *[1] * (a.ndim - 1)), a, b), old, new)
+
+    def grow(self, params: Any, keys: jax.Array, tree: mctx.Tree) -> mctx.Tree:
+        """Runs `num_simulations` further simulations in a tree that has room for them; `keys` key[B] are consumed."""
+        return tree_search.grow(
+            tree,
             params,
             keys,
-            root=mctx.RootFnOutput(prior_logits=self._no_prior(value), value=value, embedding=embedding),
             recurrent_fn=self._recurrent,
-            root_action_selection_fn=self._select_root,
-            interior_action_selection_fn=self._select,
+            select=self._select,
             num_simulations=self.num_simulations,
             stop_at_terminal=True,
         )
@@ -81,24 +123,33 @@ class SimultaneousSearch:
         logits = tree.embeddings.logits[index, : 2 * actions].reshape(2, actions)
         return Node(visits.astype(jnp.float32), values, tree.node_values[index], logits > -jnp.inf, jnp.exp(logits))
 
-    def _select_root(self, key, tree, index):
-        return self._pick(self.root_rule or self.rule, key, tree, index)
+    def _select(self, keys, tree, nodes, depth, walking):
+        """Games of a batch mostly meet chance at the same depth, so each kind of node is skipped where no row needs it."""
+        chance = tree.embeddings.chance[jnp.arange(nodes.shape[0]), nodes]
+        idle = jnp.zeros_like(nodes)
 
-    def _select(self, key, tree, index, depth):
-        del depth
-        return self._pick(self.rule, key, tree, index)
+        def act(rule, keys, tree, nodes):
+            action = jax.vmap(lambda key, tree, node: rule(key, self.node(tree, node)))(keys, tree, nodes)
+            return action[:, 0] * self.game.num_actions + action[:, 1]
 
-    def _pick(self, rule, key, tree, index):
-        action = rule(key, self.node(tree, index))
-        joint = action[0] * self.game.num_actions + action[1]
-        outcomes = jnp.exp(tree.embeddings.logits[index, : self.game.num_chance_outcomes])
-        outcome = draw(key, outcomes[None])[0]
-        return jnp.where(tree.embeddings.chance[index], outcome, joint)
+        def chance_outcome(key, tree, node):
+            return draw(key, jnp.exp(tree.embeddings.logits[node, : self.game.num_chance_outcomes])[None])[0]
+
+        rules = [functools.partial(act, rule) for rule in (self.rule, self.root_rule) if rule is not None]
+        kind = jnp.minimum((depth == 0).astype(jnp.int32), len(rules) - 1)
+        joint = jax.lax.cond(
+            jnp.any(walking & ~chance), lambda *x: jax.lax.switch(kind, rules, *x), lambda *_: idle, keys, tree, nodes
+        )
+        outcome = jax.lax.cond(
+            jnp.any(walking & chance), jax.vmap(chance_outcome), lambda *_: idle, keys, tree, nodes
+        )
+        return jnp.where(chance, outcome, joint)
 
     def _recurrent(self, params, keys, action, embedding):
         def one(key, action, embedding):
-            state = self._advance(embedding, action)
-            embedding, value = self._evaluate(params, key, state, embedding.gained + state.reward[0])
+            state, gained = self.packing.unpack(embedding.packed)
+            state = self._advance(state, embedding.chance, action)
+            embedding, value = self._evaluate(params, key, state, gained + state.reward[0])
             return embedding, value, state.terminated | state.truncated
 
         embedding, value, over = jax.vmap(one)(keys, action, embedding)
@@ -110,12 +161,11 @@ class SimultaneousSearch:
         )
         return step, embedding
 
-    def _advance(self, embedding, action):
+    def _advance(self, state, chance, action):
         game = self.game
-        joint = jnp.stack(jnp.divmod(action, game.num_actions))
-        moved = game.apply(embedding.state, joint)
-        drawn = game.step_chance(embedding.state, action)
-        return jax.tree.map(lambda a, b: jnp.where(embedding.chance, a, b), drawn, moved)
+        moved = game.apply(state, jnp.stack(jnp.divmod(action, game.num_actions)))
+        drawn = game.step_chance(state, action)
+        return jax.tree.map(lambda a, b: jnp.where(chance, a, b), drawn, moved)
 
     def _evaluate(self, params, key, state, gained):
         game = self.game
@@ -128,14 +178,10 @@ class SimultaneousSearch:
             jnp.pad(x, (0, size - x.size), constant_values=-jnp.inf)
             for x in (logits.ravel(), game.chance_logits(state))
         )
-        embedding = Embedding(state, gained, chance, jnp.where(chance, outcomes, players))
+        packed = self.packing.pack((state, gained))
+        embedding = Embedding(packed, chance, jnp.where(chance, outcomes, players))
         return embedding, value + gained
 
     def _no_prior(self, value):
         """mctx keeps a prior for each joint action; ours are each player's own, in the embedding."""
         return jnp.zeros((*value.shape, self.width))
-
-
-def _split(keys):
-    split = jax.vmap(jax.random.split)(keys)
-    return split[:, 0], split[:, 1]

@@ -10,11 +10,16 @@ Shapes: `B` batch, `N` nodes (simulations + 1, more in a tree that was carried o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import mctx
+
+# `(keys key[B], tree, node int32[B], depth int32[], walking bool[B]) -> action int32[B]`, batched. The depth is the whole
+# batch's; what is returned for a row that is not walking is ignored.
+Select = Callable[[jax.Array, mctx.Tree, jax.Array, jax.Array, jax.Array], jax.Array]
 
 ROOT, UNVISITED, NO_PARENT = mctx.Tree.ROOT_INDEX, mctx.Tree.UNVISITED, mctx.Tree.NO_PARENT
 
@@ -56,14 +61,19 @@ def search(
     """
     if invalid_actions is None:
         invalid_actions = jnp.zeros_like(root.prior_logits)
-    tree = plant(root, num_simulations + 1, invalid_actions, extra_data)
+
+    def select(keys, tree, node, depth, walking):
+        del walking
+        at_root = jax.vmap(root_action_selection_fn)
+        inside = jax.vmap(interior_action_selection_fn, in_axes=(0, 0, 0, None))
+        return jax.lax.cond(depth == 0, lambda *x: at_root(*x[:3]), inside, keys, tree, node, depth)
+
     return grow(
-        tree,
+        plant(root, num_simulations + 1, invalid_actions, extra_data),
         params,
         rng_key,
         recurrent_fn=recurrent_fn,
-        root_action_selection_fn=root_action_selection_fn,
-        interior_action_selection_fn=interior_action_selection_fn,
+        select=select,
         num_simulations=num_simulations,
         max_depth=max_depth,
         stop_at_terminal=stop_at_terminal,
@@ -76,35 +86,26 @@ def grow(
     rng_key: jax.Array,
     *,
     recurrent_fn: mctx.RecurrentFn,
-    root_action_selection_fn: mctx.RootActionSelectionFn,
-    interior_action_selection_fn: mctx.InteriorActionSelectionFn,
+    select: Select,
     num_simulations: int,
     max_depth: int | None = None,
     stop_at_terminal: bool = False,
 ) -> mctx.Tree:
-    """Runs simulations in a tree that exists, for instance one re-rooted after a move; the arguments are `search`'s.
+    """Runs simulations in a tree that exists: one just planted, or one re-rooted after a move.
 
-    Every row needs room for `num_simulations` further nodes behind its last one.
+    Every row needs room for `num_simulations` further nodes behind its last one. The arguments are `search`'s, but for
+    `select`, which picks the actions of the whole batch.
     """
     batch_size = tree.node_values.shape[0]
     rows = jnp.arange(batch_size)
     per_row = jnp.ndim(rng_key) == 1
-    first_free = jnp.sum(tree.node_visits > 0, axis=1, dtype=jnp.int32)
-
-    def select(keys, tree, node, depth):
-        unbatched = (
-            lambda key, tree, node: root_action_selection_fn(key, tree, node),
-            lambda key, tree, node: interior_action_selection_fn(key, tree, node, depth),
-        )
-        at_root, inside = (jax.vmap(rule) for rule in unbatched)
-        if root_action_selection_fn is interior_action_selection_fn:
-            return inside(keys, tree, node)
-        return jax.lax.cond(depth == 0, at_root, inside, keys, tree, node)
+    used = jnp.where(tree.node_visits > 0, jnp.arange(tree.node_visits.shape[1])[None], 0)
+    first_free = jnp.max(used, axis=1) + 1
 
     def simulation(index, carry):
         rng_key, tree = carry
         if per_row:
-            rng_key, simulate_keys, expand_key = _split(rng_key, 3)
+            rng_key, simulate_keys, expand_key = split_rows(rng_key, 3)
         else:
             rng_key, simulate_key, expand_key = jax.random.split(rng_key, 3)
             simulate_keys = jax.random.split(simulate_key, batch_size)
@@ -128,14 +129,14 @@ class _Walk(NamedTuple):
 
 
 def simulate(
-    keys: jax.Array, tree: mctx.Tree, select: Any, max_depth: int, stop_at_terminal: bool
+    keys: jax.Array, tree: mctx.Tree, select: Select, max_depth: int, stop_at_terminal: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Walks every row down to an action that is unvisited, too deep or terminal.
 
     Args:
       keys: key[B], consumed.
       tree: batched.
-      select: `(keys, tree, node, depth) -> action int32[B]`, batched, with one depth for all.
+      select: picks the next actions.
       max_depth: edges at most.
       stop_at_terminal: see `search`.
 
@@ -145,8 +146,8 @@ def simulate(
     rows = jnp.arange(tree.node_values.shape[0])
 
     def descend(walk: _Walk) -> _Walk:
-        keys, selection_keys = _split(walk.keys, 2)
-        action = select(selection_keys, tree, walk.node, walk.depth)
+        keys, selection_keys = split_rows(walk.keys, 2)
+        action = select(selection_keys, tree, walk.node, walk.depth, walk.walking)
         child = tree.children_index[rows, walk.node, action]
         onward = (child != UNVISITED) & (walk.depth + 1 < max_depth)
         if stop_at_terminal:
@@ -199,27 +200,31 @@ def backward(tree: mctx.Tree, leaf: jax.Array) -> mctx.Tree:
     rows = jnp.arange(batch_size)
 
     def climb(carry):
-        node_values, node_visits, children_values, children_visits, value, node = carry
+        node_values, node_visits, children_values, children_visits, value, mean, node = carry
         climbing = node != ROOT
         parent, action = tree.parents[rows, node], tree.action_from_parent[rows, node]
-        child_value = node_values[rows, node]
-        count = node_visits[rows, parent]
-        value = tree.children_rewards[rows, parent, action] + tree.children_discounts[rows, parent, action] * value
-        mean = (node_values[rows, parent] * count + value) / (count + 1.0)
         target = jnp.where(climbing, parent, num_nodes)
+        children_values = children_values.at[rows, target, action].set(mean, mode="drop")
+        children_visits = children_visits.at[rows, target, action].add(1, mode="drop")
+        value = tree.children_rewards[rows, parent, action] + tree.children_discounts[rows, parent, action] * value
+        count = node_visits[rows, parent]
+        mean = (node_values[rows, parent] * count + value) / (count + 1.0)
+        node_values = node_values.at[rows, target].set(mean, mode="drop")
+        node_visits = node_visits.at[rows, target].set(count + 1, mode="drop")
         return (
-            node_values.at[rows, target].set(mean, mode="drop"),
-            node_visits.at[rows, target].set(count + 1, mode="drop"),
-            children_values.at[rows, target, action].set(child_value, mode="drop"),
-            children_visits.at[rows, target, action].add(1, mode="drop"),
+            node_values,
+            node_visits,
+            children_values,
+            children_visits,
             value,
+            mean,  # the value of the node climbed to: reading it back would make XLA copy `node_values`
             jnp.where(climbing, parent, ROOT),
         )
 
-    carry = (tree.node_values, tree.node_visits, tree.children_values, tree.children_visits)
-    carry = (*carry, tree.node_values[rows, leaf], leaf)
+    value = tree.node_values[rows, leaf]
+    carry = (tree.node_values, tree.node_visits, tree.children_values, tree.children_visits, value, value, leaf)
     carry = jax.lax.while_loop(lambda carry: jnp.any(carry[-1] != ROOT), climb, carry)
-    node_values, node_visits, children_values, children_visits, _, _ = carry
+    node_values, node_visits, children_values, children_visits, *_ = carry
     return tree.replace(
         node_values=node_values,
         node_visits=node_visits,
@@ -265,7 +270,7 @@ def _write_node(
     )
 
 
-def _split(keys: jax.Array, num: int) -> tuple[jax.Array, ...]:
+def split_rows(keys: jax.Array, num: int) -> tuple[jax.Array, ...]:
     """Splits every key of `keys` key[B] into `num`, as a tuple of key[B]."""
     split = jax.vmap(lambda key: jax.random.split(key, num))(keys)
     return tuple(split[:, index] for index in range(num))

@@ -70,26 +70,20 @@ def test_swapping_the_seats_swaps_the_game():
     np.testing.assert_array_equal(here[-1].reward, there[-1].reward[::-1])
 
 
-def test_random_play_is_uniform_over_deals():
-    """With N = 3 there are 6 ^ 3 = 216 deals; the distribution of final scores under uniform play is enumerated."""
-    game, batch = Gops(3, objective="points"), 60_000
-
-    def one(key):
-        def turn(carry, key):
-            state, _ = carry
-            state = game.step(state, game.random_action(state, jax.random.bits(key)), jax.random.fold_in(key, 1))
-            return (state, state.reward[0]), None
-
-        first, rest = jax.random.split(key)
-        (state, reward), _ = jax.lax.scan(turn, (game.init(first), jnp.float32(0)), jax.random.split(rest, 3))
-        return reward, state.score
-
-    rewards, _ = jax.jit(jax.vmap(one))(jax.random.split(KEY, batch))
-    deals = itertools.product(itertools.permutations((1, 2, 3)), repeat=3)
-    exact = [score[0] - score[1] for score, _ in (play_in_python("carry", *deal) for deal in deals)]
+@pytest.mark.parametrize("tie", ["carry", "discard"])
+def test_random_returns_are_those_of_uniform_play(tie):
+    """With N = 3 there are 6 ^ 3 = 216 equally likely deals, so that the distribution of returns can be enumerated."""
+    game, batch = Gops(3, tie, objective="points"), 60_000
+    start = game.start()
+    returns = jax.jit(jax.vmap(game.random_return, (0, None)))(jax.random.split(KEY, batch), start)
+    deals = list(itertools.product(itertools.permutations((1, 2, 3)), repeat=3))
+    exact = [score[0] - score[1] for score, _ in (play_in_python(tie, *deal) for deal in deals)]
     for value in range(-6, 7):
         p = exact.count(value) / 216
-        assert abs(float(jnp.mean(rewards == value)) - p) <= 4.5 * (p * (1 - p) / batch) ** 0.5
+        assert abs(float(jnp.mean(returns == value)) - p) <= 4.5 * (p * (1 - p) / batch) ** 0.5
+    # from the middle of a game, with a prize on the table: what is certain already stays certain
+    middle = play(game, [3, 1, 2], [3, 1, 2], [1, 3, 2])[-2]
+    assert float(game.random_return(KEY, middle)) == middle.score[0] - middle.score[1]
 
 
 @pytest.mark.parametrize(
