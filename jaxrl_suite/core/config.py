@@ -1,0 +1,234 @@
+"""Frozen dataclasses as JSON, their hash, and overrides from a command line that are checked against the field's type.
+
+Fields may be bool, int, float, str, None, `Path`, `Literal`, `tuple`, a union of these, or another dataclass. Nothing
+is coerced silently: an int is accepted for a float field, everything else must have the type that is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+T = TypeVar("T")
+
+_KIND = "kind"  # names the class where a field allows more than one dataclass
+_NONFINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "none"}
+_BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+
+
+class UserError(ValueError):
+    """An input that cannot be used. The message is one line that names the remedy; the command shows it as it is."""
+
+
+def suggest(name: str, options: Iterable[str]) -> str:
+    """The end of an error message: ". Did you mean X?" if something is close, else the options themselves."""
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if close:
+        return f". Did you mean {close[0]}?"
+    if not options:
+        return ". There is none"
+    shown = ", ".join(options[:12]) + (", ..." if len(options) > 12 else "")
+    return f". Choose from: {shown}"
+
+
+def to_json(config: Any) -> Any:
+    """A dataclass as JSON values: dataclasses become dicts, tuples lists, non-finite floats strings.
+
+    Args:
+      config: a dataclass instance, or a value that a field of one may hold.
+
+    Raises:
+      ValueError: if a value has a type that a config may not hold.
+    """
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        hints = field_types(type(config))
+        return {name: _encode(getattr(config, name), hint, name) for name, hint in hints.items()}
+    return _encode(config, type(config), "value")
+
+
+def from_json(cls: type[T], data: Any) -> T:
+    """The inverse of `to_json`; fields that are missing take their default.
+
+    Raises:
+      ValueError: if `data` holds an unknown field, or a value of another type than the field's.
+    """
+    return _decode(cls, data, "", text=False)
+
+
+def field_types(cls: type) -> dict[str, Any]:
+    """The init fields of a dataclass with their resolved annotations, in order."""
+    hints = typing.get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
+
+
+def config_hash(config: Any, length: int = 8) -> str:
+    """The first `length` hexadecimal digits of a hash that is the same on every machine and in every process."""
+    text = json.dumps([type(config).__name__, to_json(config)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def override(config: T, changes: Mapping[str, Sequence[str]]) -> T:
+    """A copy of `config` with fields set from text, as a command line gives it.
+
+    Args:
+      config: a frozen dataclass; its own validation runs again.
+      changes: field name (`-` and `_` are the same, `game.num_cards` reaches into a nested config) to its words. A
+        tuple takes any number of words, also separated by commas; a bool field with no word becomes True.
+
+    Raises:
+      ValueError: for an unknown field (with the nearest one), a word of the wrong type, or a value that the
+        config's own validation refuses.
+    """
+    grouped: dict[str, dict[str, Sequence[str]]] = {}
+    hints = field_types(type(config))
+    for name, words in changes.items():
+        head, _, rest = name.replace("-", "_").partition(".")
+        if head not in hints:
+            raise UserError(f"unknown field {name!r}{suggest(head, hints)}")
+        grouped.setdefault(head, {})[rest] = words
+    values = {}
+    for head, parts in grouped.items():
+        current = getattr(config, head)
+        if "" in parts:
+            if len(parts) > 1 or dataclasses.is_dataclass(current):
+                inner = ", ".join(f"{head}.{name}" for name in field_types(type(current)))
+                raise UserError(f"field {head!r} is a config of its own: set its fields ({inner})")
+            values[head] = _from_words(hints[head], parts[""], head)
+        elif dataclasses.is_dataclass(current):
+            values[head] = override(current, parts)
+        else:
+            raise UserError(f"field {head!r} has no field {next(iter(parts))!r}: write --{head} VALUE")
+    return dataclasses.replace(config, **values)  # pyright: ignore[reportArgumentType]
+
+
+def type_name(hint: Any) -> str:
+    """An annotation as a reader of an error message wants it, for instance "whole numbers"."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(str(a) for a in args)
+    if origin in (Union, types.UnionType):
+        return " or ".join(type_name(a) for a in args)
+    if origin is tuple:
+        if len(args) == 2 and args[1] is Ellipsis:
+            return f"a list, each of it {type_name(args[0])}"
+        return "(" + ", ".join(type_name(a) for a in args) + ")"
+    return _WORDS.get(hint) or getattr(hint, "__name__", str(hint))
+
+
+def _encode(value: Any, hint: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        encoded = to_json(value)
+        several = [a for a in typing.get_args(hint) if dataclasses.is_dataclass(a)]
+        return {_KIND: type(value).__name__, **encoded} if len(several) > 1 else encoded
+    if isinstance(value, (tuple, list)):
+        args = typing.get_args(hint)
+        inner = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else list(args)
+        inner += [None] * (len(value) - len(inner))
+        return [_encode(v, h, where) for v, h in zip(value, inner, strict=False)]
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) or (hint is float and isinstance(value, int)):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, int):
+        return value
+    raise ValueError(
+        f"field {where!r} holds a {type(value).__name__}: a config may hold numbers, text, tuples and configs"
+    )
+
+
+def _decode(hint: Any, data: Any, where: str, *, text: bool) -> Any:
+    """`data` as a value of type `hint`; with `text`, numbers and bools are read from strings."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    wrong = UserError(f"{where or 'config'} must be {type_name(hint)}, got {data!r}")
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(data, dict):
+            raise wrong
+        hints = field_types(hint)
+        for name in data:
+            if name not in hints and name != _KIND:
+                raise UserError(f"unknown field {name!r} in {hint.__name__}{suggest(name, hints)}")
+        prefix = f"{where}." if where else ""
+        given = {n: _decode(h, data[n], prefix + n, text=text) for n, h in hints.items() if n in data}
+        try:
+            return hint(**given)
+        except TypeError as error:
+            raise UserError(f"{where or hint.__name__} is incomplete: {error}") from None
+    if origin is Literal:
+        for option in args:
+            if data == option and type(data) is type(option):
+                return option
+            if text and data == str(option):
+                return option
+        raise UserError(f"{where} must be {type_name(hint)}, got {data!r}{_closest(data, args)}")
+    if origin in (Union, types.UnionType):
+        kind = data.get(_KIND) if isinstance(data, dict) else None
+        for option in args:
+            if kind in (None, getattr(option, "__name__", None)):
+                try:
+                    return _decode(option, data, where, text=text)
+                except UserError:
+                    if kind is not None:
+                        raise
+        raise wrong
+    if origin is tuple:
+        if not isinstance(data, (list, tuple)):
+            raise wrong
+        inner = [args[0]] * len(data) if len(args) == 2 and args[1] is Ellipsis else list(args)
+        if len(inner) != len(data):
+            raise wrong
+        return tuple(_decode(h, v, where, text=text) for h, v in zip(inner, data, strict=True))
+    return _decode_scalar(hint, data, wrong, text=text)
+
+
+def _decode_scalar(hint: Any, data: Any, wrong: UserError, *, text: bool) -> Any:
+    if hint is type(None):
+        if data is None or (text and str(data).lower() == "none"):
+            return None
+        raise wrong
+    if hint is Path and isinstance(data, str):
+        return Path(data)
+    if hint is bool and text and str(data).lower() in _BOOLS:
+        return _BOOLS[str(data).lower()]
+    if hint in (int, float) and text:
+        try:
+            return hint(data)
+        except (TypeError, ValueError):
+            raise wrong from None
+    if hint is float and (type(data) in (int, float) or data in _NONFINITE):
+        return _NONFINITE[data] if isinstance(data, str) else float(data)
+    if hint in (bool, int, str) and type(data) is hint:
+        return data
+    if hint is Any:
+        return data
+    raise wrong
+
+
+def _from_words(hint: Any, words: Sequence[str], where: str) -> Any:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if any(typing.get_origin(option) is tuple for option in options):
+        split = [w for word in words for w in word.split(",") if w]
+        if split == ["none"] and type(None) in options:
+            return None
+        return _decode(hint, split, where, text=True)
+    if not words and bool in options:
+        return True
+    if len(words) != 1:
+        raise UserError(f"{where} must be {type_name(hint)}: write --{where} VALUE, with one value")
+    return _decode(hint, words[0], where, text=True)
+
+
+def _closest(data: Any, options: Iterable[Any]) -> str:
+    close = difflib.get_close_matches(str(data), [str(o) for o in options], n=1)
+    return f". Did you mean {close[0]}?" if close else ""

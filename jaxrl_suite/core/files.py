@@ -1,0 +1,84 @@
+"""Files that are either whole or absent, and tables with the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxrl_suite.core.config import UserError
+
+Row = Mapping[str, Any]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Writes a file under another name and renames it: a reader, or a killed process, never sees half of it.
+
+    Raises:
+      ValueError: if the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is what `write_atomic` leaves when it is killed."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def format_cell(value: Any) -> str:
+    """A table cell: integers in full, other numbers with six significant digits, None empty."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, numbers.Integral)):
+        return str(value)
+    if isinstance(value, numbers.Real):
+        return f"{float(value) + 0.0:.6g}"  # + 0.0: no minus zero
+    raise UserError(f"a table cell may be a number, text, a bool or None, got {type(value).__name__}")
+
+
+def to_csv(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+    """Rows as CSV.
+
+    Args:
+      rows: one mapping a row.
+      columns: their order; that of the first row by default.
+
+    Raises:
+      ValueError: if a row has other columns.
+    """
+    columns = list(columns if columns is not None else (rows[0] if rows else ()))
+    if not columns:
+        raise UserError("a table needs a row or its columns")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for i, row in enumerate(rows):
+        if set(row) != set(columns):
+            odd = sorted(set(row) ^ set(columns))
+            raise UserError(
+                f"row {i} of the table differs in {', '.join(odd)}: every row must have {', '.join(columns)}"
+            )
+        writer.writerow([format_cell(row[column]) for column in columns])
+    return text.getvalue()
+
+
+def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The columns and the rows of a CSV file, as text."""
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    return (lines[0], lines[1:]) if lines else ([], [])

@@ -1,0 +1,134 @@
+"""Configs survive JSON, hash alike everywhere, and refuse what does not fit."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxrl_suite.core.config import config_hash, from_json, override, suggest, to_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Game:
+    cards: int = 6
+    tie: Literal["carry", "discard"] = "carry"
+
+
+@dataclasses.dataclass(frozen=True)
+class Maze:
+    size: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    game: Game = Game()
+    seeds: tuple[int, ...] = (0, 1)
+    rate: float = 1e-3
+    name: str = "a"
+    flag: bool = False
+    limit: int | None = None
+    pair: tuple[int, float] = (1, 2.0)
+    where: Path | None = None
+    env: Game | Maze = Maze()
+
+    def __post_init__(self):
+        if self.rate < 0:
+            raise ValueError(f"rate must be at least 0, got {self.rate}")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.builds(
+        Config,
+        game=st.builds(Game, cards=st.integers(), tie=st.sampled_from(["carry", "discard"])),
+        seeds=st.lists(st.integers()).map(tuple),
+        rate=st.floats(min_value=0),
+        name=st.text(),
+        flag=st.booleans(),
+        limit=st.none() | st.integers(),
+        pair=st.tuples(st.integers(), st.floats(allow_nan=False)),
+        where=st.none() | st.sampled_from([Path("a/b")]),
+        env=st.one_of(st.builds(Game), st.builds(Maze, size=st.integers())),
+    )
+)
+def test_json_round_trip(config):
+    text = json.dumps(to_json(config), allow_nan=False)
+    assert from_json(Config, json.loads(text)) == config
+    assert config_hash(from_json(Config, json.loads(text))) == config_hash(config)
+
+
+def test_hash_is_stable_and_tells_configs_apart():
+    assert config_hash(Config(rate=1.0)) == config_hash(Config(rate=1))  # pyright: ignore
+    hashes = {
+        config_hash(c) for c in (Config(), Config(rate=2e-3), Config(seeds=(0,)), Config(game=Game(cards=5)), Game())
+    }
+    assert len(hashes) == 5
+    code = "import test_config as t; from jaxrl_suite.core.config import config_hash; print(config_hash(t.Config()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == config_hash(Config())
+
+
+def test_overrides_are_typed():
+    changed = override(
+        Config(),
+        {
+            "seeds": ["3", "4,5"],
+            "rate": ["1e-2"],
+            "flag": [],
+            "limit": ["7"],
+            "game.tie": ["discard"],
+            "game.cards": ["4"],
+            "pair": ["2", "inf"],
+            "where": ["x/y"],
+            "env.size": ["9"],
+        },
+    )
+    expected = Config(
+        game=Game(4, "discard"), seeds=(3, 4, 5), rate=0.01, flag=True, limit=7, pair=(2, math.inf),
+        where=Path("x/y"), env=Maze(9),
+    )  # fmt: skip
+    assert changed == expected
+    assert override(changed, {"limit": ["none"], "flag": ["false"], "seeds": []}).seeds == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "words", "message"),
+    [
+        ("sedes", ["1"], "Did you mean seeds"),
+        ("game.card", ["1"], "Did you mean cards"),
+        ("rate", ["fast"], "rate must be a number"),
+        ("rate", ["1", "2"], "one value"),
+        ("rate", ["-1"], "at least 0"),
+        ("seeds", ["1.5"], "whole number"),
+        ("game.tie", ["cary"], "Did you mean carry"),
+        ("flag", ["maybe"], "true or false"),
+        ("game", ["gops"], "set its fields"),
+        ("rate.x", ["1"], "no field 'x'"),
+        ("pair", ["1"], "pair must be"),
+    ],
+)
+def test_bad_overrides_name_the_remedy(field, words, message):
+    with pytest.raises(ValueError, match=message):
+        override(Config(), {field: words})
+
+
+@pytest.mark.parametrize(
+    "data", [{"sead": 1}, {"seeds": 3}, {"rate": "x"}, {"rate": True}, {"seeds": [1.0]}, {"game": 3}, {"flag": 1}, []]
+)
+def test_json_of_another_shape_is_refused(data):
+    with pytest.raises(ValueError, match=r"must be|unknown field"):
+        from_json(Config, data)
+
+
+def test_suggest():
+    assert suggest("gops_serch", ["gops_search", "market"]) == ". Did you mean gops_search?"
+    assert "a, b" in suggest("zzz", ["b", "a"])
