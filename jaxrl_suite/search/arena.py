@@ -14,48 +14,54 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.base import Game, State
+from jaxrl_suite.envs.base import State
+from jaxrl_suite.search.tree_search import split_rows
 
 Policy = Callable[[jax.Array, State], jax.Array]
 
 
 class Match(NamedTuple):
-    reward: jax.Array  # float32[B], player 0's
+    reward: jax.Array  # float32[B], of the first policy
     final: State  # the states at the end, batched
 
 
-def play(game: Any, policies: tuple[Policy, Policy], keys: jax.Array) -> Match:
-    """Plays one game a key: `policies[0]` sits in seat 0, `policies[1]` in seat 1.
+def play(game: Any, policies: tuple[Policy, Policy], keys: jax.Array, swapped: jax.Array | None = None) -> Match:
+    """Plays one game a key.
 
-    Chance depends on the key alone, so that two matches with the same keys see the same prizes in the same order: `play` once
-    with the policies swapped and the same keys gives a paired comparison.
+    What chance does depends on the key alone: the same key means the same prizes in the same order, whoever plays.
 
     Args:
-      game: needs `max_turns` beside the methods of `Game`.
-      policies: one for each seat.
+      game: two players, zero-sum; needs `max_turns` beside the methods of `Game`.
+      policies: the first sits in seat 0, unless the game is swapped.
       keys: key[B], consumed.
+      swapped: bool[B], whether the first policy sits in seat 1; nowhere by default.
     """
-    chance_keys, init_keys, seat_keys = _split(keys, 3)
+    swapped = jnp.zeros(keys.shape, bool) if swapped is None else swapped
+    chance_keys, init_keys, turn_keys = split_rows(keys, 3)
 
     def turn(index, carry):
         states, total = carry
-        now = jax.vmap(jax.random.fold_in, (0, None))(seat_keys, index)
-        keys = _split(now, 4)
-        strategies = [policy(keys[seat], states)[:, seat] for seat, policy in enumerate(policies)]
-        bids = [jax.vmap(sample)(keys[2 + seat], strategies[seat]) for seat in range(2)]
+        now = jax.vmap(jax.random.fold_in, (0, None))(turn_keys, index)
+        first_key, second_key, *draw_keys = split_rows(now, 4)
+        first, second = policies[0](first_key, states), policies[1](second_key, states)
+        seats = jnp.where(swapped[:, None], second[:, 0], first[:, 0]), jnp.where(
+            swapped[:, None], first[:, 1], second[:, 1]
+        )
+        actions = jnp.stack([jax.vmap(sample)(*pair) for pair in zip(draw_keys, seats, strict=True)], axis=1)
         chance = jax.vmap(jax.random.fold_in, (0, None))(chance_keys, index)
-        states = jax.vmap(game.step)(states, jnp.stack(bids, axis=1), chance)
+        states = jax.vmap(game.step)(states, actions, chance)
         return states, total + states.reward[:, 0]
 
     states = jax.vmap(game.init)(init_keys)
-    states, total = jax.lax.fori_loop(0, game.max_turns, turn, (states, jnp.zeros(keys.shape[0])))
-    return Match(total, states)
+    states, total = jax.lax.fori_loop(0, game.max_turns, turn, (states, jnp.zeros(keys.shape)))
+    return Match(jnp.where(swapped, -total, total), states)
 
 
-def play_both_seats(game: Game, policies: tuple[Policy, Policy], keys: jax.Array) -> jax.Array:
-    """float32[B]: the mean reward of `policies[0]` over both seats, with the same prizes in both games."""
-    there, back = play(game, policies, keys), play(game, policies[::-1], keys)
-    return (there.reward - back.reward) / 2
+def play_both_seats(game: Any, policies: tuple[Policy, Policy], keys: jax.Array) -> jax.Array:
+    """float32[B]: the first policy's mean reward over two games with the same prizes, one in each seat."""
+    batch = keys.shape[0]
+    match = play(game, policies, jnp.concatenate([keys, keys]), jnp.arange(2 * batch) >= batch)
+    return (match.reward[:batch] + match.reward[batch:]) / 2
 
 
 def sample(key: jax.Array, probabilities: jax.Array) -> jax.Array:
@@ -67,8 +73,3 @@ def sample(key: jax.Array, probabilities: jax.Array) -> jax.Array:
     threshold = jax.random.uniform(key) * cumulative[-1]
     index = jnp.sum(cumulative <= threshold, dtype=jnp.int32)
     return jnp.where(cumulative[-1] > 0, jnp.minimum(index, probabilities.size - 1), 0)
-
-
-def _split(keys: jax.Array, num: int) -> list[jax.Array]:
-    split = jax.vmap(lambda key: jax.random.split(key, num))(keys)
-    return [split[:, index] for index in range(num)]
