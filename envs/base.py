@@ -29,8 +29,8 @@ class Env(Protocol):
     """An environment, single-agent and multi-agent alike.
 
     A key goes into `init` and `step` and is consumed there; it is never kept in the state, where a planner
-    could read the future from it. A state that is terminated or truncated absorbs: stepping it returns it unchanged with
-    reward 0.
+    could read the future from it. A state that is terminated or truncated absorbs: stepping it returns it unchanged
+    with reward 0.
     """
 
     @property
@@ -79,7 +79,7 @@ class Game(Env, Protocol):
         ...
 
     def chance_logits(self, state: State) -> jax.Array:
-        """float32[C]: log-probabilities up to a constant, -inf where impossible; all -inf when chance is not pending."""
+        """float32[C]: log-probabilities up to a constant, -inf where impossible, all -inf if not pending."""
         ...
 
     def step_chance(self, state: State, outcome: jax.Array) -> State:

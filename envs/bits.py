@@ -17,7 +17,7 @@ def popcount(mask: jax.Array, width: int) -> jax.Array:
 
 
 def nth_bit(mask: jax.Array, n: jax.Array, width: int) -> jax.Array:
-    """int32: the index of the `n`-th (from 0) of the set bits among the lowest `width`; `width` if there are too few."""
+    """int32: the index of the `n`-th set bit, from 0, among the lowest `width`; `width` if there are too few."""
     index, seen = jnp.zeros_like(n), jnp.zeros_like(n)
     for bit in range(width):
         seen += (mask >> bit) & 1

@@ -1,7 +1,7 @@
 """`check_env`: does an environment keep the contract of `envs.base`? For this package's environments and for yours.
 
-The checks run one random episode: static shapes, `jit` = no `jit`, `vmap` = loop, masks, explicit chance that agrees with
-`step`, terminal states that absorb, no key in the state, and observations without hidden information.
+The checks run one random episode: static shapes, `jit` = no `jit`, `vmap` = loop, masks, explicit chance that agrees
+with `step`, terminal states that absorb, no key in the state, and observations without hidden information.
 """
 
 from __future__ import annotations

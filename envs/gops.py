@@ -170,9 +170,10 @@ class Gops:
         )
 
     def observe(self, state: State, player: jax.Array | int) -> jax.Array:
-        """float32[4N + 3], from `player`'s side: own hand, the other's hand, deck, prize (one-hot), carry, own and other's score.
+        """float32[4N + 3], from `player`'s side.
 
-        Points are divided by the total N (N + 1) / 2.
+        Own hand, the other's hand, deck and prize as N zeros and ones each; then carry, own and other's score. Points
+        are divided by the total N (N + 1) / 2.
         """
         cards = jnp.arange(self.num_cards)
         hands = has_bit(state.hands[:, None], cards[None])
@@ -224,7 +225,7 @@ class Gops:
         return self.step_chance(state, self.random_chance(state, jax.random.bits(key, (), jnp.uint32)))
 
     def _reveal_if_certain(self, state: State) -> State:
-        """Reveals the next prize where it is the only one possible, so that chance is pending only where there is a choice."""
+        """Reveals the next prize where only one is possible: chance is pending only where there is a choice."""
         if self.prize_order == "descending":
             certain, next_bit = state.deck > 0, top_bit(state.deck, self.num_cards)
         else:

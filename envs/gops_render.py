@@ -5,6 +5,7 @@ The SVG takes its colours from the page (`currentColor`), so that it reads on li
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -68,7 +69,7 @@ def svg_game(game: Gops, states: Sequence[State]) -> str:
         for y, name in zip((8, 66, 124), ("prize", "player 0", "player 1"), strict=True)
     ]
     parts.append(_label(8, 196, "score"))
-    for turn, (before, after) in enumerate(zip(states, states[1:], strict=False)):
+    for turn, (before, after) in enumerate(itertools.pairwise(states)):
         x = 80 + turn * (_CARD_W + 22)
         pot = int(before.prize) + int(before.carry)
         bids = [_only(int(before.hands[seat]) & ~int(after.hands[seat])) for seat in range(2)]

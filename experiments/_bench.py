@@ -1,7 +1,7 @@
 """Speed of this package beside installed peers, in one run on one machine: `jaxrl-suite bench`.
 
-Every rate is the best of a few repetitions after compilation. "per CPU second" counts the time of all cores used, so that it
-compares a program that uses several with one that uses one.
+Every rate is the best of a few repetitions after compilation. "per CPU second" counts the time of all cores used, so
+that it compares a program that uses several with one that uses one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from jaxrl_suite.core import devices
 from jaxrl_suite.envs import Gops
 from jaxrl_suite.search import gops_exact, tree_search
 from jaxrl_suite.search.evaluators import Rollout
+from jaxrl_suite.search.records import RecurrentFnOutput, RootFnOutput
 from jaxrl_suite.search.rules import RegretMatching
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
@@ -90,7 +91,7 @@ def backward() -> list[Row]:
         path = (path * 1103515245 + action * 12345 + 12345) & 0x7FFFFFFF
         value = ((path >> 8) % 1000).astype(jnp.float32) / 500 - 1
         logits = jnp.sin(path[:, None].astype(jnp.float32) * jnp.arange(1.0, actions + 1)[None])
-        return mctx.RecurrentFnOutput(
+        return RecurrentFnOutput(
             reward=value / 10, discount=jnp.full_like(value, -1.0), prior_logits=logits, value=value
         ), path
 
@@ -99,9 +100,7 @@ def backward() -> list[Row]:
         return search(
             (),
             key,
-            root=mctx.RootFnOutput(
-                prior_logits=jnp.zeros((batch, actions)), value=jnp.zeros(batch), embedding=embedding
-            ),
+            root=RootFnOutput(prior_logits=jnp.zeros((batch, actions)), value=jnp.zeros(batch), embedding=embedding),
             recurrent_fn=model,
             root_action_selection_fn=functools.partial(mctx.muzero_action_selection, depth=0),
             interior_action_selection_fn=mctx.muzero_action_selection,
@@ -142,7 +141,7 @@ def _stock_search(searcher: SimultaneousSearch, keys: jax.Array, states: Any) ->
     return mctx.search(
         (),
         keys[0],
-        root=mctx.RootFnOutput(
+        root=RootFnOutput(
             prior_logits=root.children_prior_logits[:, 0], value=root.node_values[:, 0], embedding=embedding
         ),
         recurrent_fn=lambda params, key, action, state: searcher._recurrent(

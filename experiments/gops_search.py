@@ -38,8 +38,9 @@ RULES = {
 }
 FIXED = ("nash", "match_prize", "just_above_prize", "highest", "uniform")
 BUDGETS = (16, 160)  # of the published scaling figure
-# A whole-game decoupled UCT in C++ (c = 1.4, one random rollout a leaf, bids in proportion to root visits) against the exact
-# win/loss equilibrium, N = 6: mean returns, standard errors .014 to .030. The anchor that the rules here must beat.
+# A whole-game decoupled UCT in C++ (c = 1.4, one random rollout a leaf, bids in proportion to root visits) against
+# the exact win/loss equilibrium, N = 6: mean returns, standard errors .014 to .030. The anchor that the rules here
+# must beat.
 DECOUPLED_UCT = {
     "carry": {25: -0.438, 100: -0.331, 400: -0.228, 1600: -0.122},
     "discard": {25: -0.423, 100: -0.303, 400: -0.221, 1600: -0.118},
@@ -82,9 +83,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "full": Config(
-        ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=512, small_cards=4, searches=32
-    ),
+    "full": Config(ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=512, small_cards=4, searches=32),
     "accel": Config(
         ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=8192, small_cards=4, searches=512
     ),
@@ -191,7 +190,7 @@ class Referee:
         return returns
 
     def _match(self, game, first, second, keys, solution, opponent):
-        """float32[B], for a share of the keys. Fixed opponents are told apart by an index, so that they share a program."""
+        """float32[B], for a share of the keys. Fixed opponents share a program: an index tells them apart."""
 
         def fixed(keys, states):
             policies = [lambda state: gops_exact.policy(solution, state)]
@@ -222,7 +221,7 @@ class Referee:
 
 
 def search_exploitability(config: Config, mesh: Any, tie: Tie, rule: str, simulations: int) -> float:
-    """What a best response wins against the search, in the small game: exact, of the mean over searches of its strategy."""
+    """What a best response wins against the mean strategy of many searches, computed exactly in the small game."""
     game = Gops(config.small_cards, tie)
     searcher = devices.map_batch(search_policy(game, rule, simulations), mesh)
 
@@ -270,14 +269,16 @@ def write_strength(config: Config, run: Run, returns: dict[Pairing, np.ndarray])
             log_x=True,
             references={"equilibrium": 0.0},
         )
-        caption = "An equilibrium scores 0. Bands: 95 % intervals over games, each played in both seats with the same prizes."
+        caption = (
+            "An equilibrium scores 0. Bands: 95 % intervals over games, each played in both seats with the same prizes."
+        )
         run.figure(f"strength_{tie}", figure, caption)
     run.table("strength", rows, caption="Mean return against the exact equilibrium, win = 1, loss = -1.")
     best = max(rows, key=lambda row: row["return"])
     run.text(
-        f"Against exact equilibrium play, the strongest search here, {best['rule']} with {best['simulations']} simulations a "
-        f"move, gives away {-best['return']:.3f} a game ({-best['high']:.3f} to {-best['low']:.3f}), where a win counts "
-        "1 and a loss -1. One simulation ends in one uniformly random rollout."
+        f"Against exact equilibrium play, the strongest search here, {best['rule']} with {best['simulations']} "
+        f"simulations a move, gives away {-best['return']:.3f} a game ({-best['high']:.3f} to {-best['low']:.3f}), "
+        "where a win counts 1 and a loss -1. One simulation ends in one uniformly random rollout."
     )
 
 
@@ -285,10 +286,13 @@ def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, 
     names = ("tie", "rule", "simulations")
     rows = [dict(zip(names, cell, strict=True)) | {"exploitability": value} for cell, value in values.items()]
     game = f"GOPS-{config.small_cards}"
-    run.table("exploitability", rows, caption=f"{game}, win/loss, exact; mean strategy of {config.searches} searches a state.")
+    run.table(
+        "exploitability", rows, caption=f"{game}, win/loss, exact; mean strategy of {config.searches} searches a state."
+    )
     for tie in config.ties:
         series = {
-            rule: (config.simulations, [values[tie, rule, sims] for sims in config.simulations]) for rule in config.rules
+            rule: (config.simulations, [values[tie, rule, sims] for sims in config.simulations])
+            for rule in config.rules
         }
         figure = plot.lines(
             series,
@@ -299,8 +303,8 @@ def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, 
             references={"equilibrium": 0.0},
         )
         caption = (
-            "What a best response wins on average, computed exactly. The strategy exploited is a mean over finitely many searches, so "
-            "that its noise counts as exploitable: the values are upper bounds."
+            "What a best response wins on average, computed exactly. The strategy exploited is a mean over finitely "
+            "many searches, so that its noise counts as exploitable: the values are upper bounds."
         )
         run.figure(f"exploitability_{tie}", figure, caption)
 
@@ -332,7 +336,9 @@ def write_round_robin(config: Config, run: Run, returns: dict[Pairing, np.ndarra
             | {labels[j]: float(table[i, j]) for j in order}
             for i in order
         ]
-        caption = "Mean return of the row against the column, win = 1, loss = -1; fixed policies among themselves exactly."
+        caption = (
+            "Mean return of the row against the column, win = 1, loss = -1; fixed policies among themselves exactly."
+        )
         run.table(f"round_robin_{tie}", rows, caption=caption)
         run.figure(f"round_robin_{tie}", heat_map(table[np.ix_(order, order)], [labels[i] for i in order]), caption)
 
@@ -351,7 +357,7 @@ def heat_map(table: np.ndarray, labels: list[str]) -> Any:
 
 
 def write_budget(config: Config, run: Run, returns: dict[Pairing, np.ndarray]) -> None:
-    """The published scaling figure in the terms of this experiment: points against exact equilibrium, budgets 16 and 160."""
+    """The published scaling figure in the terms used here: points against exact equilibrium, budgets 16 and 160."""
     game = Gops(config.num_cards, config.ties[0], "points")
     less, more = (returns[Pairing(game, ("paper", budget), "nash")] for budget in BUDGETS)
     gain = stats.mean_interval(more - less)
@@ -361,7 +367,7 @@ def write_budget(config: Config, run: Run, returns: dict[Pairing, np.ndarray]) -
             {"budget": budget, "points": cell.estimate, "low": cell.low, "high": cell.high}
             for budget, cell in ((b, stats.mean_interval(r)) for b, r in zip(BUDGETS, (less, more), strict=True))
         ],
-        caption="Point difference of the published search (uniform opponent, random rollouts) against exact equilibrium.",
+        caption="Point difference of the published search, with random rollouts, against exact equilibrium.",
     )
     run.result(
         "strat-11",
@@ -371,6 +377,8 @@ def write_budget(config: Config, run: Run, returns: dict[Pairing, np.ndarray]) -
         unit="points gained from budget 16 to 160",
         verdict="partly" if gain.low > 0 else "not held",
         scale=f"{len(config.seeds)} seeds, {2 * less.size:,} games a budget, GOPS-{config.num_cards}",
-        note="More search helps; but leaves are valued by random rollouts here, not by heuristics found in 40 strategies, "
-        "and the opponent is the exact equilibrium.",
+        note=(
+            "More search helps. But leaves are valued by random rollouts here, not by heuristics found in 40 "
+            "strategies, and the opponent is the exact equilibrium."
+        ),
     )

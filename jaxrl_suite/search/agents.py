@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import mctx
 
 from jaxrl_suite.envs.base import State
 from jaxrl_suite.search import matrix_game
+from jaxrl_suite.search.records import ROOT, Tree
 from jaxrl_suite.search.rules import Node
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
@@ -42,9 +42,9 @@ class SearchPolicy:
         """float32[B, P, A]; `keys` key[B] are consumed."""
         return self.strategies(self.search(self.params, keys, states))
 
-    def strategies(self, tree: mctx.Tree) -> jax.Array:
+    def strategies(self, tree: Tree) -> jax.Array:
         """float32[B, P, A]: both players' strategies at the root."""
-        root = jax.vmap(lambda tree: self.search.node(tree, tree.ROOT_INDEX))(tree)
+        root = jax.vmap(lambda tree: self.search.node(tree, ROOT))(tree)
         if self.answer == "average":
             return jax.vmap(average)(root)
         if self.answer == "best":
@@ -74,8 +74,8 @@ def shrunk_values(node: Node, shrinkage: float) -> jax.Array:
     """float32[A, A]: the joint actions' values, each shrunk towards an additive model of the matrix.
 
     A root with 36 joint actions and 100 simulations knows few of them well, but every visit also tells something of its
-    row and its column. The additive model value + row + column is fitted by shrunken averages, in turn; then each entry is the mean
-    of its own visits and `shrinkage` imaginary ones at the model's value.
+    row and its column. The additive model value + row + column is fitted by shrunken averages, in turn; then each
+    entry is the mean of its own visits and `shrinkage` imaginary ones at the model's value.
     """
     excess = node.visits * (node.values - node.value)
     row_visits, col_visits = jnp.sum(node.visits, axis=1), jnp.sum(node.visits, axis=0)

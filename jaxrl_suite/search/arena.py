@@ -1,7 +1,7 @@
 """Matches between policies, whole batches of games at once, on common random numbers.
 
-A policy is a function `(keys key[B], states) -> float32[B, P, A]`: for every state of a batch the probabilities with which
-each player would act, whoever sits there. Only the rows of the seats that the policy holds are used.
+A policy is a function `(keys key[B], states) -> float32[B, P, A]`: for every state of a batch the probabilities with
+which each player would act, whoever sits there. Only the rows of the seats that the policy holds are used.
 
 Shapes: `B` games, `P` = 2 players, `A` actions.
 """
@@ -44,8 +44,9 @@ def play(game: Any, policies: tuple[Policy, Policy], keys: jax.Array, swapped: j
         now = jax.vmap(jax.random.fold_in, (0, None))(turn_keys, index)
         first_key, second_key, *draw_keys = split_rows(now, 4)
         first, second = policies[0](first_key, states), policies[1](second_key, states)
-        seats = jnp.where(swapped[:, None], second[:, 0], first[:, 0]), jnp.where(
-            swapped[:, None], first[:, 1], second[:, 1]
+        seats = (
+            jnp.where(swapped[:, None], second[:, 0], first[:, 0]),
+            jnp.where(swapped[:, None], first[:, 1], second[:, 1]),
         )
         actions = jnp.stack([jax.vmap(sample)(*pair) for pair in zip(draw_keys, seats, strict=True)], axis=1)
         chance = jax.vmap(jax.random.fold_in, (0, None))(chance_keys, index)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import mctx
 
-from jaxrl_suite.search.tree_search import NO_PARENT, ROOT, UNVISITED
+from jaxrl_suite.search.records import NO_PARENT, ROOT, UNVISITED, Tree
 
 
-def reroot(tree: mctx.Tree, node: jax.Array, num_nodes: int, keep: int) -> mctx.Tree:
+def reroot(tree: Tree, node: jax.Array, num_nodes: int, keep: int) -> Tree:
     """The subtree below `node`, with `node` as root, and room for more.
 
     Args:
@@ -33,7 +32,7 @@ def reroot(tree: mctx.Tree, node: jax.Array, num_nodes: int, keep: int) -> mctx.
     return jax.vmap(lambda tree, node: _reroot_one(tree, node, num_nodes, keep))(tree, node)
 
 
-def _reroot_one(tree: mctx.Tree, node: jax.Array, num_nodes: int, keep: int) -> mctx.Tree:
+def _reroot_one(tree: Tree, node: jax.Array, num_nodes: int, keep: int) -> Tree:
     old_size = tree.node_visits.shape[0]
     nowhere = num_nodes  # out of bounds: writes there are dropped
     rank = jnp.cumsum(_descends_from(tree.parents, node)) - 1  # a parent comes before its children, so the root is 0

@@ -34,8 +34,8 @@ class SelectionRule(Protocol):
 class RegretMatching:
     """Each player plays in proportion to its positive cumulative regret, and explores uniformly now and then.
 
-    No solver inside: with the counts as they stand, the regret of action a for not having been played is the a-th row of the value matrix
-    times the opponent's visit counts, less the value obtained.
+    No solver inside: with the counts as they stand, the regret of action a for not having been played is the a-th row
+    of the value matrix times the opponent's visit counts, less the value obtained.
 
     Args:
       exploration: probability of a uniformly random legal action, in [0, 1].
@@ -90,7 +90,7 @@ class DecoupledPUCT:
 
 @dataclasses.dataclass(frozen=True)
 class Paper:
-    """The published search of Strategist: a uniformly random opponent, PUCT with its constants, values in points as they are.
+    """The published search of Strategist: a uniformly random opponent, PUCT with its constants, values as they are.
 
     Args:
       c_init: constant c1, 1 in the released code.

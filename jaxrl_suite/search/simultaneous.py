@@ -1,7 +1,7 @@
 """Tree search for two players who move at once, with chance as explicit nodes.
 
-A decision node's action is the joint action `a0 * A + a1`; a chance node's action is the outcome. Values are player 0's whole
-return from the root of the tree on, so that no edge carries a reward but the last.
+A decision node's action is the joint action `a0 * A + a1`; a chance node's action is the outcome. Values are player
+0's whole return from the root of the tree on, so that no edge carries a reward but the last.
 
 Shapes: `B` batch, `P` = 2 players, `A` actions, `C` chance outcomes, `J` = max(A * A, C) actions of a node.
 """
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import mctx
 
 from jaxrl_suite.envs.base import Game, State
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.evaluators import Evaluator
 from jaxrl_suite.search.packing import Packing, packing_of
+from jaxrl_suite.search.records import ROOT, UNVISITED, RecurrentFnOutput, RootFnOutput, Tree
 from jaxrl_suite.search.reroot import reroot
 from jaxrl_suite.search.rules import Node, RegretMatching, SelectionRule, draw
 
@@ -63,22 +63,22 @@ class SimultaneousSearch:
         """How a node's embedding holds (state, player 0's reward on the way to it)."""
         return packing_of(jax.eval_shape(lambda: (self.game.start(), jnp.float32(0))))
 
-    def __call__(self, params: Any, keys: jax.Array, states: State) -> mctx.Tree:
+    def __call__(self, params: Any, keys: jax.Array, states: State) -> Tree:
         """Searches from every state of a batch; `keys` key[B] are consumed."""
         root_keys, keys = tree_search.split_rows(keys, 2)
         return self.grow(params, keys, self.plant(params, root_keys, states, self.num_simulations + 1))
 
-    def plant(self, params: Any, keys: jax.Array, states: State, num_nodes: int) -> mctx.Tree:
+    def plant(self, params: Any, keys: jax.Array, states: State, num_nodes: int) -> Tree:
         """Trees that hold the root alone, with room for `num_nodes` nodes; `keys` key[B] are consumed."""
         nothing = jnp.zeros_like(states.reward[:, 0])
         embedding, value = jax.vmap(self._evaluate, (None, 0, 0, 0))(params, keys, states, nothing)
-        root = mctx.RootFnOutput(prior_logits=self._no_prior(value), value=value, embedding=embedding)
+        root = RootFnOutput(prior_logits=self._no_prior(value), value=value, embedding=embedding)
         return tree_search.plant(root, num_nodes, jnp.zeros_like(root.prior_logits), None)
 
     def advance(
-        self, params: Any, keys: jax.Array, tree: mctx.Tree, actions: jax.Array, outcomes: jax.Array, states: State
-    ) -> mctx.Tree:
-        """The trees after a move, with what they know of it: the subtree where the move was explored, a new root elsewhere.
+        self, params: Any, keys: jax.Array, tree: Tree, actions: jax.Array, outcomes: jax.Array, states: State
+    ) -> Tree:
+        """The trees after a move: the subtree where the move was explored, a new root elsewhere.
 
         Args:
           params: of the evaluator.
@@ -89,20 +89,20 @@ class SimultaneousSearch:
           states: the states that follow, batched.
 
         Returns:
-          Trees with room for `num_simulations` more; at most as many old nodes, and one, are kept. Their values go on counting
-          rewards from the first root.
+          Trees with room for `num_simulations` more; at most as many old nodes, and one, are kept. Their values go on
+          counting rewards from the first root.
         """
         rows = jnp.arange(keys.shape[0])
-        moved = tree.children_index[rows, tree_search.ROOT, actions[:, 0] * self.game.num_actions + actions[:, 1]]
+        moved = tree.children_index[rows, ROOT, actions[:, 0] * self.game.num_actions + actions[:, 1]]
         drawn = tree.children_index[rows, moved, outcomes]
         node = jnp.where(tree.embeddings.chance[rows, moved], drawn, moved)
-        found = (moved != tree_search.UNVISITED) & (node != tree_search.UNVISITED)
+        found = (moved != UNVISITED) & (node != UNVISITED)
         size = 2 * self.num_simulations + 1
-        old = reroot(tree, jnp.where(found, node, tree_search.ROOT), size, self.num_simulations + 1)
+        old = reroot(tree, jnp.where(found, node, ROOT), size, self.num_simulations + 1)
         new = self.plant(params, keys, states, size)
         return jax.tree.map(lambda a, b: jnp.where(found.reshape(-1, *[1] * (a.ndim - 1)), a, b), old, new)
 
-    def grow(self, params: Any, keys: jax.Array, tree: mctx.Tree) -> mctx.Tree:
+    def grow(self, params: Any, keys: jax.Array, tree: Tree) -> Tree:
         """Runs `num_simulations` further simulations in a tree that has room for them; `keys` key[B] are consumed."""
         return tree_search.grow(
             tree,
@@ -114,7 +114,7 @@ class SimultaneousSearch:
             stop_at_terminal=True,
         )
 
-    def node(self, tree: mctx.Tree, index: jax.Array) -> Node:
+    def node(self, tree: Tree, index: jax.Array | int) -> Node:
         """The statistics of one decision node of an unbatched tree."""
         actions = self.game.num_actions
         visits, values = (
@@ -124,7 +124,7 @@ class SimultaneousSearch:
         return Node(visits.astype(jnp.float32), values, tree.node_values[index], logits > -jnp.inf, jnp.exp(logits))
 
     def _select(self, keys, tree, nodes, depth, walking):
-        """Games of a batch mostly meet chance at the same depth, so each kind of node is skipped where no row needs it."""
+        """A batch mostly meets chance at the same depth, so each kind of node is skipped where no row needs it."""
         chance = tree.embeddings.chance[jnp.arange(nodes.shape[0]), nodes]
         idle = jnp.zeros_like(nodes)
 
@@ -140,9 +140,7 @@ class SimultaneousSearch:
         joint = jax.lax.cond(
             jnp.any(walking & ~chance), lambda *x: jax.lax.switch(kind, rules, *x), lambda *_: idle, keys, tree, nodes
         )
-        outcome = jax.lax.cond(
-            jnp.any(walking & chance), jax.vmap(chance_outcome), lambda *_: idle, keys, tree, nodes
-        )
+        outcome = jax.lax.cond(jnp.any(walking & chance), jax.vmap(chance_outcome), lambda *_: idle, keys, tree, nodes)
         return jnp.where(chance, outcome, joint)
 
     def _recurrent(self, params, keys, action, embedding):
@@ -153,7 +151,7 @@ class SimultaneousSearch:
             return embedding, value, state.terminated | state.truncated
 
         embedding, value, over = jax.vmap(one)(keys, action, embedding)
-        step = mctx.RecurrentFnOutput(
+        step = RecurrentFnOutput(
             reward=jnp.where(over, value, 0.0),
             discount=jnp.where(over, 0.0, 1.0),
             prior_logits=self._no_prior(value),

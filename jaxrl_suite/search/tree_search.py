@@ -1,9 +1,10 @@
 """Batched tree search behind mctx's call, at a cost per simulation that does not grow with the tree.
 
-`search` takes the arguments of `mctx.search` and returns the same `mctx.Tree`. What differs is how it gets there. mctx vmaps
-a backward while-loop that carries the tree, so every level of every simulation selects over whole `[B, N, A]` arrays; here the
-batch climbs in lockstep and writes by masked scatters, one entry a row. And since the batch also descends in lockstep, the depth is one
-number, so that the root's and the interior's selection rule are not both computed at every level.
+`search` takes the arguments of `mctx.search` and returns the same `mctx.Tree`. What differs is how it gets there.
+mctx vmaps a backward while-loop that carries the tree, so every level of every simulation selects over whole `[B, N,
+A]` arrays; here the batch climbs in lockstep and writes by masked scatters, one entry a row. And since the batch also
+descends in lockstep, the depth is one number, so that the root's and the interior's selection rule are not both
+computed at every level.
 
 Shapes: `B` batch, `N` nodes (simulations + 1, more in a tree that was carried over), `A` actions.
 """
@@ -17,19 +18,19 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-# `(keys key[B], tree, node int32[B], depth int32[], walking bool[B]) -> action int32[B]`, batched. The depth is the whole
-# batch's; what is returned for a row that is not walking is ignored.
-Select = Callable[[jax.Array, mctx.Tree, jax.Array, jax.Array, jax.Array], jax.Array]
+from jaxrl_suite.search.records import NO_PARENT, ROOT, UNVISITED, RecurrentFn, Tree, new_tree
 
-ROOT, UNVISITED, NO_PARENT = mctx.Tree.ROOT_INDEX, mctx.Tree.UNVISITED, mctx.Tree.NO_PARENT
+# `(keys key[B], tree, node int32[B], depth int32[], walking bool[B]) -> action int32[B]`, batched. The depth is the
+# whole batch's; what is returned for a row that is not walking is ignored.
+Select = Callable[[jax.Array, Tree, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def search(
     params: Any,
     rng_key: jax.Array,
     *,
-    root: mctx.RootFnOutput,
-    recurrent_fn: mctx.RecurrentFn,
+    root: Any,
+    recurrent_fn: RecurrentFn,
     root_action_selection_fn: mctx.RootActionSelectionFn,
     interior_action_selection_fn: mctx.InteriorActionSelectionFn,
     num_simulations: int,
@@ -37,13 +38,13 @@ def search(
     invalid_actions: jax.Array | None = None,
     extra_data: Any = None,
     stop_at_terminal: bool = False,
-) -> mctx.Tree:
+) -> Tree:
     """Runs `num_simulations` simulations from `root`; the arguments are those of `mctx.search`, with two additions.
 
     Args:
       params: handed to `recurrent_fn`.
-      rng_key: typed key, consumed. With shape `[]` the random stream is that of `mctx.search`. With shape `[B]` every row
-        has its own stream, so that its result does not depend on what else is in the batch, nor on how many devices
+      rng_key: typed key, consumed. With shape `[]` the random stream is that of `mctx.search`. With shape `[B]` every
+        row has its own stream, so that its result does not depend on what else is in the batch, nor on how many devices
         share it; `recurrent_fn` then receives keys `[B]`.
       root: prior logits `[B, A]`, value `[B]`, embedding `[B, ...]`.
       recurrent_fn: `(params, rng_key, action, embedding) -> (RecurrentFnOutput, embedding)`, batched.
@@ -81,16 +82,16 @@ def search(
 
 
 def grow(
-    tree: mctx.Tree,
+    tree: Tree,
     params: Any,
     rng_key: jax.Array,
     *,
-    recurrent_fn: mctx.RecurrentFn,
+    recurrent_fn: RecurrentFn,
     select: Select,
     num_simulations: int,
     max_depth: int | None = None,
     stop_at_terminal: bool = False,
-) -> mctx.Tree:
+) -> Tree:
     """Runs simulations in a tree that exists: one just planted, or one re-rooted after a move.
 
     Every row needs room for `num_simulations` further nodes behind its last one. The arguments are `search`'s, but for
@@ -129,7 +130,7 @@ class _Walk(NamedTuple):
 
 
 def simulate(
-    keys: jax.Array, tree: mctx.Tree, select: Select, max_depth: int, stop_at_terminal: bool
+    keys: jax.Array, tree: Tree, select: Select, max_depth: int, stop_at_terminal: bool
 ) -> tuple[jax.Array, jax.Array]:
     """Walks every row down to an action that is unvisited, too deep or terminal.
 
@@ -170,12 +171,12 @@ def simulate(
 def expand(
     params: Any,
     rng_key: jax.Array,
-    tree: mctx.Tree,
-    recurrent_fn: mctx.RecurrentFn,
+    tree: Tree,
+    recurrent_fn: RecurrentFn,
     parent: jax.Array,
     action: jax.Array,
     leaf: jax.Array,
-) -> mctx.Tree:
+) -> Tree:
     """Evaluates the edges `(parent, action)` and writes their ends into the nodes `leaf`, all int32[B]."""
     rows = jnp.arange(parent.shape[0])
     embedding = jax.tree.map(lambda x: x[rows, parent], tree.embeddings)
@@ -190,11 +191,11 @@ def expand(
     )
 
 
-def backward(tree: mctx.Tree, leaf: jax.Array) -> mctx.Tree:
+def backward(tree: Tree, leaf: jax.Array) -> Tree:
     """Adds the value of the nodes `leaf` int32[B] to all their ancestors; equals mctx's backward pass bit for bit.
 
-    One iteration climbs one level in every row; rows that have arrived at the root write out of bounds, where writes are
-    dropped.
+    One iteration climbs one level in every row; rows that have arrived at the root write out of bounds, where writes
+    are dropped.
     """
     batch_size, num_nodes = tree.node_values.shape
     rows = jnp.arange(batch_size)
@@ -233,12 +234,12 @@ def backward(tree: mctx.Tree, leaf: jax.Array) -> mctx.Tree:
     )
 
 
-def plant(root: mctx.RootFnOutput, num_nodes: int, invalid_actions: jax.Array, extra_data: Any) -> mctx.Tree:
+def plant(root: Any, num_nodes: int, invalid_actions: jax.Array, extra_data: Any) -> Tree:
     """A tree with room for `num_nodes` nodes that holds the root alone."""
     batch_size, num_actions = root.prior_logits.shape
     node, edge = (batch_size, num_nodes), (batch_size, num_nodes, num_actions)
     dtype = root.value.dtype
-    tree = mctx.Tree(
+    tree = new_tree(
         node_visits=jnp.zeros(node, jnp.int32),
         raw_values=jnp.zeros(node, dtype),
         node_values=jnp.zeros(node, dtype),
@@ -257,9 +258,7 @@ def plant(root: mctx.RootFnOutput, num_nodes: int, invalid_actions: jax.Array, e
     return _write_node(tree, jnp.full((batch_size,), ROOT), root.prior_logits, root.value, root.embedding)
 
 
-def _write_node(
-    tree: mctx.Tree, node: jax.Array, prior_logits: jax.Array, value: jax.Array, embedding: Any
-) -> mctx.Tree:
+def _write_node(tree: Tree, node: jax.Array, prior_logits: jax.Array, value: jax.Array, embedding: Any) -> Tree:
     rows = jnp.arange(node.shape[0])
     return tree.replace(
         children_prior_logits=tree.children_prior_logits.at[rows, node].set(prior_logits),
