@@ -96,8 +96,12 @@ def describe() -> str:
     return f"{count} {first.platform.upper()} device{plural} ({first.device_kind}{extra})"
 
 
-def mesh(num_devices: int | None = None) -> Mesh:
-    """A one-dimensional mesh over the first `num_devices` devices, all by default.
+def mesh(num_devices: int | None = None, batch: int | None = None) -> Mesh:
+    """A one-dimensional mesh over the first devices.
+
+    Args:
+      num_devices: how many; all by default.
+      batch: rows of the batch that will be split over them; of `num_devices`, only as many are then taken as divide it.
 
     Raises:
       ValueError: if there are not that many.
@@ -106,6 +110,8 @@ def mesh(num_devices: int | None = None) -> Mesh:
     num_devices = len(available) if num_devices is None else num_devices
     if not 1 <= num_devices <= len(available):
         raise UserError(f"{num_devices} devices asked for and {len(available)} present: choose 1 to {len(available)}")
+    if batch is not None:
+        num_devices = next(n for n in range(num_devices, 0, -1) if batch % n == 0)
     return jax.make_mesh((num_devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=available[:num_devices])
 
 

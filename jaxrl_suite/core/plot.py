@@ -111,7 +111,7 @@ def lines(
       xlabel: with the unit.
       ylabel: with the unit.
       title: what is seen, in a few words.
-      log_x: logarithmic abscissa (base 2 if all x are powers of 2).
+      log_x: logarithmic abscissa, with a tick at each x if there are few (base 2 if all are powers of 2).
       references: label to value; dashed horizontal lines, for instance a published number.
       markers: draw the points too.
 
@@ -138,9 +138,8 @@ def lines(
             ends.append((float(value), label, MUTED))
         if log_x:
             xs = np.concatenate([np.asarray(_line(raw).x, float) for raw in series.values()])
-            base = 2 if np.all(np.mod(np.log2(xs), 1) == 0) else 10
-            axes.set_xscale("log", base=base)
-            if base == 2 and len(ticks := np.unique(xs)) <= 12:
+            axes.set_xscale("log", base=2 if np.all(np.mod(np.log2(xs), 1) == 0) else 10)
+            if len(ticks := np.unique(xs)) <= 12:
                 axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
                 axes.minorticks_off()
         axes.grid(visible=False, axis="x")

@@ -147,11 +147,14 @@ class Run:
 
         plain(self.console, text)
 
-    def mesh(self) -> Mesh:
-        """The mesh over this run's devices."""
+    def mesh(self, batch: int | None = None) -> Mesh:
+        """The mesh over this run's devices; with `batch`, over as many of them as divide that number of rows."""
         from jaxrl_suite.core import devices
 
-        return devices.mesh(self._devices)
+        mesh, whole = devices.mesh(self._devices, batch), devices.mesh(self._devices)
+        if mesh.size < whole.size:
+            self.say(f"uses {mesh.size} of {whole.size} devices: no larger number divides a batch of {batch}")
+        return mesh
 
     def chunks(self, total: int, carry: Any, description: str = "", *, name: str = "main", every: float = 30.0) -> Loop:
         """The loop over jitted chunks; restores the carry when the run is resumed.

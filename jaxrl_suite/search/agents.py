@@ -35,7 +35,7 @@ class SearchPolicy:
 
     search: SimultaneousSearch
     answer: Answer = "solve"
-    shrinkage: float = 4.0
+    shrinkage: float = 32.0
     params: Any = ()
 
     def __call__(self, keys: jax.Array, states: State) -> jax.Array:

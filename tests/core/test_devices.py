@@ -36,6 +36,7 @@ for n in (1, 2, 8):
     results.append(jax.tree.map(np.asarray, out))
 for other in results[1:]:
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, results[0], other)))
+assert [devices.mesh(n, batch=b).size for n, b in ((None, 8), (None, 12), (3, 8), (5, 7))] == [8, 6, 2, 1]
 try:
     devices.mesh(9)
 except ValueError as error:
