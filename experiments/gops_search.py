@@ -235,7 +235,7 @@ def search_exploitability(config: Config, mesh: Any, tie: Tie, rule: str, simula
     def policy(states):
         batch = states.prize.shape[0]
         cards_left = int(states.hands[0, 0]).bit_count()  # a state's noise is independent of that of those it leads to
-        total = 0.0
+        total: Any = 0.0
         for repeat in range(config.searches):
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seeds[0]), repeat), cards_left)
             total += searcher(*devices.shard_batch((jax.random.split(key, batch), states), mesh))

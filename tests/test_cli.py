@@ -90,6 +90,7 @@ BAD = [
     ("run missing.py", "no file missing.py"),
     ("run broken.py", "cannot read the experiment"),
     ("run hollow.py", "has no Config"),
+    ("run plain.py", "is no dataclass"),
     ("run walk --preset ful", "Did you mean full"),
     ("run walk --stesp 3", "Did you mean steps"),
     ("run walk --steps three", "steps must be a whole number"),
@@ -101,6 +102,7 @@ BAD = [
     ("run walk --seeds 0 x", "whole number"),
     ("run walk 3", "unexpected argument '3'"),
     ("run walk --devices 0", "at least 1"),
+    ("run walk --devices ²", "at least 1"),
     ("run walk --devices 3", "choose 1 to 2"),
     ("run walk --out file", "is a file"),
     ("run walk --out file/below", "choose another folder"),
@@ -136,6 +138,7 @@ def test_bad_input_is_one_line_and_touches_nothing(house, whole, capfd, words, m
     (house / "torn" / "config.json").write_text('{"experiment": "walk", "con')
     (house / "broken.py").write_text("def main(:")
     (house / "hollow.py").write_text('"""Nothing."""\n')
+    (house / "plain.py").write_text("class Config: ...\nPRESETS = {'quick': Config()}\ndef main(config, run): ...\n")
     (house / "other.py").write_text(Path(WALK).read_text())
     before, run_before = snapshot(house), snapshot(whole)
     assert cli.main(words.split()) == 2

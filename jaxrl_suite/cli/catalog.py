@@ -137,6 +137,10 @@ def load(experiment: Experiment) -> ModuleType:
             raise UserError(
                 f"{experiment.path} has no {part}: an experiment defines Config, PRESETS and main(config, run)"
             )
+    if not dataclasses.is_dataclass(module.Config):
+        raise UserError(
+            f"Config of {experiment.path} is no dataclass: write @dataclasses.dataclass(frozen=True) above it"
+        )
     return module
 
 

@@ -176,7 +176,7 @@ def _check_out(out: Path, experiments: Mapping[str, Any], *, resume: bool) -> No
 def _finished(folder: Path) -> bool:
     try:
         return json.loads((folder / RESULTS).read_text(encoding="utf-8"))["status"] == "finished"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):
         return False
 
 

@@ -61,16 +61,16 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any]) -> None:
         "plain": plain,
         "arrays": {i: _signature(leaf) for i, leaf in arrays.items()},
     }
-    with _manager(folder, write=True) as (ocp, manager):
-        stored = {i: leaf for i, leaf in arrays.items() if leaf.size}  # orbax refuses arrays without elements
-        items = {"record": ocp.args.JsonSave(record)}
-        if stored:
-            items["state"] = ocp.args.StandardSave(stored)
-        try:
+    try:
+        with _manager(folder, write=True) as (ocp, manager):
+            stored = {i: leaf for i, leaf in arrays.items() if leaf.size}  # orbax refuses arrays without elements
+            items = {"record": ocp.args.JsonSave(record)}
+            if stored:
+                items["state"] = ocp.args.StandardSave(stored)
             manager.save(step, args=ocp.args.Composite(**items), force=True)
             manager.wait_until_finished()
-        except OSError as error:
-            raise UserError(f"cannot write the checkpoint {folder}/{step}: {error.strerror or error}") from None
+    except OSError as error:
+        raise UserError(f"cannot write the checkpoint {folder}/{step}: {error.strerror or error}") from None
     if jax.process_index() == 0:
         place = Path(folder) / str(step)
         write_atomic(place / FILES, json.dumps(_checksums(place), indent=0) + "\n")

@@ -74,7 +74,8 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header = json.loads(path.read_text(encoding="utf-8"))
         complete = {"experiment", "preset", "config", "hash", "versions", "devices"} <= set(header)
-    except (OSError, ValueError, TypeError):
+        complete &= isinstance(header["experiment"], str) and isinstance(header["config"], dict)
+    except (OSError, ValueError, TypeError, KeyError):
         complete, header = False, {}
     if not complete:
         raise UserError(f"{path} is damaged: delete the folder {folder} and start the run again")

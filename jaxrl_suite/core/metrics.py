@@ -74,6 +74,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 line = json.loads(raw)
             except ValueError:
                 break
+            if not isinstance(line, dict):
+                break
             lines.append(line)
     return lines
 

@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.files import read_csv, write_atomic
 from jaxrl_suite.core.folder import RESULTS, read_header
 from jaxrl_suite.core.metrics import read_metrics
@@ -114,12 +115,24 @@ def _system_row(system: System, runs: Sequence[dict[str, Any]], failures: Mappin
 
 
 def _load(folder: Path, summary: str) -> dict[str, Any]:
-    """All that the page shows of a run."""
+    """All that the page shows of a run.
+
+    Raises:
+      ValueError: if the folder holds no run, or a file in it is damaged.
+    """
     header = read_header(folder)
     try:
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        results = {}
+        return _read(folder, header, summary)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise UserError(
+            f"a file in {folder} is damaged ({type(error).__name__}: {error}): continue the run with --resume, which "
+            "writes its results again, or delete the folder"
+        ) from None
+
+
+def _read(folder: Path, header: dict[str, Any], summary: str) -> dict[str, Any]:
+    path = folder / RESULTS
+    results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}  # a run that was killed early
     captions = {kind: {x["name"]: x["caption"] for x in results.get(kind, ())} for kind in ("figures", "tables")}
     figures = [
         {"name": path.stem, "caption": caption, "svg": path.read_text(encoding="utf-8")}

@@ -6,7 +6,7 @@ Shapes: `B` batch, `P` = 2 players, `A` actions.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,12 @@ class SearchPolicy:
     answer: Answer = "solve"
     shrinkage: float = 32.0
     params: Any = ()
+
+    def __post_init__(self):
+        if self.answer not in get_args(Answer):
+            raise ValueError(f"answer must be one of {', '.join(get_args(Answer))}, got {self.answer!r}")
+        if not self.shrinkage > 0:
+            raise ValueError(f"shrinkage must be above 0, got {self.shrinkage}")
 
     def __call__(self, keys: jax.Array, states: State) -> jax.Array:
         """float32[B, P, A]; `keys` key[B] are consumed."""

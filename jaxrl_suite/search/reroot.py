@@ -22,7 +22,8 @@ def reroot(tree: Tree, node: jax.Array, num_nodes: int, keep: int) -> Tree:
         unvisited.
 
     Returns:
-      A tree of `num_nodes` nodes. Statistics are those that the nodes had.
+      A tree of `num_nodes` nodes. Statistics are those that the nodes had; `root_invalid_actions` and `extra_data` are
+      still the old root's.
 
     Raises:
       ValueError: if `keep` is not between 1 and `num_nodes`.

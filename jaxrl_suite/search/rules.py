@@ -78,6 +78,10 @@ class DecoupledPUCT:
     c_base: float = 19652.0
     value_scale: float = 2.0
 
+    def __post_init__(self):
+        if not (self.c_base > 0 and self.value_scale > 0):
+            raise ValueError(f"c_base and value_scale must be above 0, got {self.c_base} and {self.value_scale}")
+
     def __call__(self, key: jax.Array, node: Node) -> jax.Array:
         totals = node.visits * node.values
         counts = jnp.stack([jnp.sum(node.visits, axis=1), jnp.sum(node.visits, axis=0)])

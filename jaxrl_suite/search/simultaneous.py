@@ -37,7 +37,7 @@ class SimultaneousSearch:
     """A search over `game`.
 
     Args:
-      game: two players, zero-sum.
+      game: two players, zero-sum, both of whom act in every state that is neither over nor chance's.
       evaluator: what a leaf is worth.
       rule: how a simulation picks actions at inner nodes.
       root_rule: the same at the root; `rule` by default.
@@ -53,6 +53,8 @@ class SimultaneousSearch:
     def __post_init__(self):
         if self.num_simulations < 1:
             raise ValueError(f"num_simulations must be at least 1, got {self.num_simulations}")
+        if self.game.num_players != 2:
+            raise ValueError(f"the game must have two players who move at once, got {self.game.num_players} players")
 
     @property
     def width(self) -> int:

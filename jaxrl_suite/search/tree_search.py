@@ -51,7 +51,7 @@ def search(
       root_action_selection_fn: `(rng_key, tree, node_index) -> action`, unbatched.
       interior_action_selection_fn: `(rng_key, tree, node_index, depth) -> action`, unbatched.
       num_simulations: how many leaves are evaluated.
-      max_depth: longest path from the root, in edges; `num_simulations` by default.
+      max_depth: longest path from the root, in edges; no limit by default.
       invalid_actions: `[B, A]`, nonzero where an action is not allowed at the root.
       extra_data: kept in the tree, `[B, ...]`.
       stop_at_terminal: whether a simulation ends at a child whose discount is 0 and evaluates that child again, instead
@@ -91,15 +91,24 @@ def grow(
     num_simulations: int,
     max_depth: int | None = None,
     stop_at_terminal: bool = False,
+    average_leaves: bool = False,
 ) -> Tree:
     """Runs simulations in a tree that exists: one just planted, or one re-rooted after a move.
 
     Every row needs room for `num_simulations` further nodes behind its last one. The arguments are `search`'s, but for
-    `select`, which picks the actions of the whole batch.
+    `select`, which picks the actions of the whole batch, and `average_leaves`: whether a leaf that is evaluated again, at
+    `max_depth` or at the end of a game, keeps the mean of its evaluations, as is right for sampled ones, or the last
+    one, as in mctx.
+
+    Raises:
+      ValueError: if `rng_key` is no typed key.
     """
     batch_size = tree.node_values.shape[0]
     rows = jnp.arange(batch_size)
+    if not jnp.issubdtype(jnp.result_type(rng_key), jax.dtypes.prng_key):
+        raise ValueError("rng_key must be a typed key: make it with jax.random.key, not jax.random.PRNGKey")
     per_row = jnp.ndim(rng_key) == 1
+    limit = max_depth or tree.node_visits.shape[1]  # no path is longer than the tree has nodes
     used = jnp.where(tree.node_visits > 0, jnp.arange(tree.node_visits.shape[1])[None], 0)
     first_free = jnp.max(used, axis=1) + 1
 
@@ -110,11 +119,16 @@ def grow(
         else:
             rng_key, simulate_key, expand_key = jax.random.split(rng_key, 3)
             simulate_keys = jax.random.split(simulate_key, batch_size)
-        parent, action = simulate(simulate_keys, tree, select, max_depth or num_simulations, stop_at_terminal)
+        parent, action = simulate(simulate_keys, tree, select, limit, stop_at_terminal)
         child = tree.children_index[rows, parent, action]
         leaf = jnp.where(child == UNVISITED, first_free + index, child)
+        before = tree.node_values[rows, leaf], tree.node_visits[rows, leaf]
         tree = expand(params, expand_key, tree, recurrent_fn, parent, action, leaf)
-        return rng_key, backward(tree, leaf)
+        value = tree.node_values[rows, leaf]
+        if average_leaves:
+            mean = (before[0] * before[1] + value) / (before[1] + 1.0)
+            tree = tree.replace(node_values=tree.node_values.at[rows, leaf].set(mean))
+        return rng_key, backward(tree, leaf, value)
 
     _, tree = jax.lax.fori_loop(0, num_simulations, simulation, (rng_key, tree))
     return tree
@@ -191,8 +205,10 @@ def expand(
     )
 
 
-def backward(tree: Tree, leaf: jax.Array) -> Tree:
-    """Adds the value of the nodes `leaf` int32[B] to all their ancestors; equals mctx's backward pass bit for bit.
+def backward(tree: Tree, leaf: jax.Array, value: jax.Array | None = None) -> Tree:
+    """Adds a value of the nodes `leaf` int32[B] to all their ancestors; equals mctx's backward pass bit for bit.
+
+    What is added is `value` float32[B], or what the nodes hold by default.
 
     One iteration climbs one level in every row; rows that have arrived at the root write out of bounds, where writes
     are dropped.
@@ -222,8 +238,9 @@ def backward(tree: Tree, leaf: jax.Array) -> Tree:
             jnp.where(climbing, parent, ROOT),
         )
 
-    value = tree.node_values[rows, leaf]
-    carry = (tree.node_values, tree.node_visits, tree.children_values, tree.children_visits, value, value, leaf)
+    held = tree.node_values[rows, leaf]
+    value = held if value is None else value
+    carry = (tree.node_values, tree.node_visits, tree.children_values, tree.children_visits, value, held, leaf)
     carry = jax.lax.while_loop(lambda carry: jnp.any(carry[-1] != ROOT), climb, carry)
     node_values, node_visits, children_values, children_visits, *_ = carry
     return tree.replace(

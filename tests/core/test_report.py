@@ -89,10 +89,30 @@ def test_the_page_of_an_unfinished_run_says_so(tmp_path):
     run = make_run(tmp_path, finish=False)
     assert "has not finished" in report.build_report(tmp_path).read_text()
     run.close()
-    (tmp_path / "results.json").write_text("{")
+    (tmp_path / "results.json").unlink()
     assert "has not finished" in report.build_report(tmp_path).read_text()
     with pytest.raises(ValueError, match="holds no run"):
         report.build_report(tmp_path / "tables")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("results.json", b"{"),
+        ("results.json", b"[]"),
+        ("results.json", b'{"claims": [{}]}'),
+        ("tables/walk.csv", b"a,b\n1\n"),
+        ("figures/walk.svg", b"\xff"),
+    ],
+)
+def test_a_damaged_file_is_an_error_with_the_remedy(tmp_path, name, content):
+    make_run(tmp_path)
+    page = report.build_report(tmp_path).read_bytes()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"is damaged .*: continue the run with --resume"):
+        report.build_report(tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == page
 
 
 def test_the_overview_lists_every_system(tmp_path):

@@ -176,7 +176,16 @@ def test_what_is_refused_leaves_the_disk_alone(tmp_path):
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("text", ["", '{"experiment": "x", "conf', "[]", "{}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"experiment": "x", "conf',
+        "[]",
+        "{}",
+        '{"experiment": ["x"], "preset": "", "config": {}, "hash": "", "versions": {}, "devices": ""}',
+    ],
+)
 def test_a_damaged_header_is_an_error_with_the_remedy(tmp_path, text):
     with start(tmp_path):
         pass

@@ -77,3 +77,5 @@ def test_ties_are_broken_at_random_among_legal_actions():
 def test_exploration_is_a_probability():
     with pytest.raises(ValueError, match=r"exploration must lie in \[0, 1\]"):
         RegretMatching(exploration=1.5)
+    with pytest.raises(ValueError, match="value_scale must be above 0"):
+        DecoupledPUCT(value_scale=0.0)

@@ -169,6 +169,14 @@ def test_packing_round_trips_every_dtype():
         packing_of(jax.random.key(0))
 
 
+def test_refuses_answers_that_do_not_exist():
+    search, _ = searched(RULES[0])
+    with pytest.raises(ValueError, match="one of solve, average, best, got 'averge'"):
+        SearchPolicy(search, "averge")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="shrinkage must be above 0"):
+        SearchPolicy(search, shrinkage=0.0)
+
+
 @pytest.mark.parametrize("bad", [0, -3])
 def test_refuses_a_search_without_simulations(bad):
     with pytest.raises(ValueError, match="num_simulations must be at least 1"):

@@ -182,6 +182,31 @@ def test_reroot_keeps_the_subtree_and_drops_the_rest():
     np.testing.assert_array_equal(small.children_visits > 0, small.children_index >= 0)
 
 
+def test_a_tree_that_was_carried_over_may_grow_deeper_than_its_simulations():
+    """A limit of depth that the tree has passed already would evaluate inner nodes again, over their statistics."""
+
+    def grow(tree, simulations):
+        return tree_search.grow(
+            tree,
+            (),
+            jax.random.key(0),
+            recurrent_fn=model,
+            select=lambda keys, tree, node, depth, walking: jnp.zeros_like(node),
+            num_simulations=simulations,
+        )
+
+    planted = tree_search.plant(root(), 12, jnp.zeros((B, A)), None)
+    chain = jax.jit(grow, static_argnums=1)(planted, 8)
+    tree = jax.jit(grow, static_argnums=1)(reroot(chain, jnp.zeros(B, jnp.int32), 12, 12), 1)
+    np.testing.assert_array_equal(tree.parents[:, 1:10], np.tile(np.arange(9), (B, 1)))
+    np.testing.assert_array_equal(tree.raw_values[:, :9], chain.raw_values[:, :9])
+
+
+def test_keys_of_the_old_style_are_refused():
+    with pytest.raises(ValueError, match=r"jax\.random\.key"):
+        run(tree_search.search, jax.random.PRNGKey(0))
+
+
 def test_reroot_refuses_to_keep_more_than_fits():
     tree = run(tree_search.search, jax.random.key(7), simulations=4)
     with pytest.raises(ValueError, match="keep must be"):
