@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxrl_suite.envs.avalon import Avalon as Avalon
+    from jaxrl_suite.envs.avalon_turns import AvalonTurns as AvalonTurns
     from jaxrl_suite.envs.base import Env as Env
     from jaxrl_suite.envs.base import EnvState as EnvState
     from jaxrl_suite.envs.base import Game as Game
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AutoReset": "reset",
+    "Avalon": "avalon",
+    "AvalonTurns": "avalon_turns",
     "Env": "base",
     "EnvState": "base",
     "Game": "base",
@@ -32,6 +36,8 @@ _HOME = {
 
 __all__ = [
     "AutoReset",
+    "Avalon",
+    "AvalonTurns",
     "Env",
     "EnvState",
     "Game",

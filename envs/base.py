@@ -5,12 +5,12 @@ Shapes: `P` players, `A` actions, `C` chance outcomes. Batching is `jax.vmap`; n
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
 
-Observation = Any  # a pytree of arrays
-State = Any  # a pytree of arrays with at least the fields of `EnvState`
+Observation: TypeAlias = Any  # a pytree of arrays
+State: TypeAlias = Any  # a pytree of arrays with at least the fields of `EnvState`
 
 
 class EnvState(Protocol):

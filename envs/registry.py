@@ -14,11 +14,11 @@ class Entry:
     """One line of the registry.
 
     Args:
-      name: the id, or a pattern such as `gops-N` that stands for one id per size.
+      name: the id, or a pattern such as `gops-N` or `avalon-P` that stands for one id per size.
       target: what makes the environment: a callable, or `module:attribute`, imported when it is needed.
       summary: one line.
-      sizes: the values of N, for a pattern.
-      argument: the keyword that N is passed as, for a pattern.
+      sizes: the values of the letter, for a pattern.
+      argument: the keyword that the letter is passed as, for a pattern.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Entry:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        return tuple(f"{self.name.removesuffix('-N')}-{size}" for size in self.sizes) or (self.name,)
+        return tuple(f"{self.name[:-2]}-{size}" for size in self.sizes) or (self.name,)
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -46,8 +46,9 @@ def register(
     entry = Entry(name, target, summary, tuple(sizes), argument)
     if name in _ENTRIES or set(entry.ids) & set(list_envs()):
         raise ValueError(f"an environment named {name!r} is registered already; choose another name")
-    if name.endswith("-N") != bool(entry.sizes) or bool(entry.sizes) != bool(argument):
-        raise ValueError(f"{name!r}: a name that ends in -N needs sizes and argument, any other name takes neither")
+    pattern = name[-2:-1] == "-" and name[-1:].isupper()
+    if pattern != bool(entry.sizes) or pattern != bool(argument):
+        raise ValueError(f"{name!r}: a name that ends in -N or -P needs sizes and argument, any other takes neither")
     _ENTRIES[name] = entry
 
 
@@ -78,7 +79,7 @@ def make(env_id: str, **options: Any) -> Any:
         close = difflib.get_close_matches(env_id, list_envs(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(list_envs())}"
         raise ValueError(f"no environment is called {env_id!r}; {hint}")
-    target = entry.target
+    target: Any = entry.target
     if isinstance(target, str):
         module, attribute = target.split(":")
         target = getattr(importlib.import_module(module), attribute)
@@ -87,7 +88,8 @@ def make(env_id: str, **options: Any) -> Any:
         for option in options.keys() - {entry.argument}:
             if option not in known:
                 raise ValueError(f"{env_id!r} has no option {option!r}; its options are {', '.join(known)}")
-    return target(**options)
+    factory: Any = target
+    return factory(**options)
 
 
 register(
@@ -96,4 +98,11 @@ register(
     "Game of Pure Strategy: two players bid N cards for N prizes at once; ties carry or are discarded",
     sizes=range(2, 14),
     argument="num_cards",
+)
+register(
+    "avalon-P",
+    "jaxrl_suite.envs.avalon:Avalon",
+    "The Resistance: Avalon: P players with hidden roles propose teams, vote, go on quests and hunt Merlin",
+    sizes=range(5, 11),
+    argument="num_players",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,6 @@ class AutoReset:
         """One step of one environment; `key` is consumed."""
         step_key, reset_key = jax.random.split(key)
         after = self.env.step(state, action, step_key)
-        over = after.terminated | after.truncated
+        over: Any = after.terminated | after.truncated
         fresh = self.env.init(reset_key)
         return Transition(jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, after), after)

@@ -147,11 +147,11 @@ def _stock_search(searcher: SimultaneousSearch, keys: jax.Array, states: Any) ->
     embedding = jax.tree.map(lambda leaf: leaf[:, 0], root.embeddings)
 
     def select(key, tree, node, depth=None):
-        batched = jax.tree.map(lambda leaf: leaf[None], (tree, node))
-        walking = jnp.ones(1, bool)
-        return searcher._select(key[None], *batched, jnp.int32(1), walking)[0]
+        trees, nodes = jax.tree.map(lambda leaf: leaf[None], (tree, node))
+        return searcher._select(key[None], trees, nodes, jnp.int32(1), jnp.ones(1, bool))[0]
 
-    return mctx.search(
+    stock_search: Any = mctx.search  # its types do not know keys and embeddings of our own
+    return stock_search(
         (),
         keys[0],
         root=RootFnOutput(

@@ -62,7 +62,7 @@ class Config:
     rival_simulations: int = 100  # a move, in the round robin
     games: int = 128  # a seed and pairing, each in both seats
     small_cards: int = 3  # size of the game whose exploitability is computed
-    searches: int = 32  # for each state of the small game, averaged into the policy that is exploited
+    searches: int = 16  # a seed for each state of the small game, averaged into the policy that is exploited
 
     def __post_init__(self):
         for name, low, high in (
@@ -88,7 +88,7 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "full": Config(ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=512, searches=128),
+    "full": Config(ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=512, searches=32),
     "accel": Config(
         ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=8192, small_cards=4, searches=64
     ),
@@ -117,15 +117,18 @@ def main(config: Config, run: Run) -> None:
     run.throughput("simulations", referee.simulations, referee.seconds)
     by_pairing = dict(zip(pairings, loop.carry.reshape(len(pairings), -1), strict=True))
 
-    cells = [(tie, rule, sims) for tie in config.ties for rule in config.rules for sims in config.simulations]
-    loop = run.chunks(len(cells), np.zeros(len(cells), np.float32), "exploitability", name="exploitability")
+    cells: list[tuple[Tie, str, int]] = [
+        (tie, rule, sims) for tie in config.ties for rule in config.rules for sims in config.simulations
+    ]
+    values = np.zeros((len(cells), len(config.seeds)), np.float32)
+    loop = run.chunks(len(cells), values, "exploitability", name="exploitability")
     for cell in loop:
         tie, rule, sims = cells[cell]
-        loop.carry[cell] = search_exploitability(config, mesh, tie, rule, sims)
-        run.log(tie=tie, rule=rule, simulations=sims, exploitability=float(loop.carry[cell]))
+        loop.carry[cell] = search_exploitability(config, mesh, Gops(config.small_cards, tie), rule, sims)
+        run.log(tie=tie, rule=rule, simulations=sims, exploitability=float(loop.carry[cell].mean()))
 
     write_strength(config, run, by_pairing)
-    write_exploitability(config, run, dict(zip(cells, loop.carry.tolist(), strict=True)))
+    write_exploitability(config, run, dict(zip(cells, loop.carry, strict=True)))
     write_round_robin(config, run, by_pairing, referee)
     write_budget(config, run, by_pairing)
     game = Gops(config.num_cards, config.ties[0])
@@ -227,21 +230,27 @@ class Referee:
         return states
 
 
-def search_exploitability(config: Config, mesh: Any, tie: Tie, rule: str, simulations: int) -> float:
-    """What a best response wins against the mean strategy of many searches, computed exactly in the small game."""
-    game = Gops(config.small_cards, tie)
+def search_exploitability(config: Config, mesh: Any, game: Gops, rule: str, simulations: int) -> list[float]:
+    """For each seed, what a best response wins against the mean strategy of many searches, computed exactly."""
     searcher = devices.map_batch(search_policy(game, rule, simulations), mesh)
 
-    def policy(states):
+    def policy(seed, states):
         batch = states.prize.shape[0]
         cards_left = int(states.hands[0, 0]).bit_count()  # a state's noise is independent of that of those it leads to
         total: Any = 0.0
         for repeat in range(config.searches):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seeds[0]), repeat), cards_left)
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), repeat), cards_left)
             total += searcher(*devices.shard_batch((jax.random.split(key, batch), states), mesh))
         return total / config.searches
 
-    return gops_evaluation.exploitability(game, policy, CHUNK)
+    return [gops_evaluation.exploitability(game, functools.partial(policy, seed), CHUNK) for seed in config.seeds]
+
+
+def interval(values: np.ndarray) -> stats.Interval:
+    """Mean and 95 % interval; a single value is its own interval."""
+    if values.size == 1:
+        return stats.Interval(*[float(values[0])] * 3)
+    return stats.mean_interval(values)
 
 
 def write_strength(config: Config, run: Run, returns: dict[Pairing, np.ndarray]) -> None:
@@ -291,16 +300,20 @@ def write_strength(config: Config, run: Run, returns: dict[Pairing, np.ndarray])
     )
 
 
-def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, int], float]) -> None:
+def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, int], np.ndarray]) -> None:
     names = ("tie", "rule", "simulations")
-    rows = [dict(zip(names, cell, strict=True)) | {"exploitability": value} for cell, value in values.items()]
+    cells = {cell: interval(value) for cell, value in values.items()}
+    rows = [
+        dict(zip(names, cell, strict=True)) | {"exploitability": value.estimate, "low": value.low, "high": value.high}
+        for cell, value in cells.items()
+    ]
     game = f"GOPS-{config.small_cards}"
     run.table(
         "exploitability", rows, caption=f"{game}, win/loss, exact; mean strategy of {config.searches} searches a state."
     )
     for tie in config.ties:
         series = {
-            rule: (config.simulations, [values[tie, rule, sims] for sims in config.simulations])
+            rule: (config.simulations, *np.array([cells[tie, rule, sims] for sims in config.simulations]).T)
             for rule in config.rules
         }
         figure = plot.lines(
@@ -313,8 +326,8 @@ def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, 
         )
         caption = (
             "What a best response wins on average, computed exactly. The strategy exploited is a mean over finitely "
-            f"many searches ({config.searches} a state, one seed), so that its noise counts as exploitable: the values "
-            "are too high on average."
+            f"many searches ({config.searches} a state), so that its noise counts as exploitable: the values are too "
+            "high on average. Bands: 95 % intervals over seeds."
         )
         run.figure(f"exploitability_{tie}", figure, caption)
 

@@ -37,7 +37,7 @@ class SimultaneousSearch:
     """A search over `game`.
 
     Args:
-      game: two players, zero-sum, both of whom act in every state that is neither over nor chance's.
+      game: two players, zero-sum.
       evaluator: what a leaf is worth.
       rule: how a simulation picks actions at inner nodes.
       root_rule: the same at the root; `rule` by default.
@@ -171,6 +171,8 @@ class SimultaneousSearch:
         game = self.game
         value, logits = self.evaluator(params, key, state)
         legal, chance = game.legal(state), game.chance_pending(state)
+        idle = ~jnp.any(legal, axis=1, keepdims=True)  # a player who does not act takes action 0
+        legal = legal | (idle & (jnp.arange(game.num_actions) == 0)[None])
         logits = jnp.where(legal, jnp.zeros(legal.shape) if logits is None else logits, -jnp.inf)
         logits = jnp.where(legal, logits - jax.nn.logsumexp(logits, axis=1, keepdims=True), -jnp.inf)
         size = max(logits.size, game.num_chance_outcomes)

@@ -96,9 +96,9 @@ def grow(
     """Runs simulations in a tree that exists: one just planted, or one re-rooted after a move.
 
     Every row needs room for `num_simulations` further nodes behind its last one. The arguments are `search`'s, but for
-    `select`, which picks the actions of the whole batch, and `average_leaves`: whether a leaf that is evaluated again, at
-    `max_depth` or at the end of a game, keeps the mean of its evaluations, as is right for sampled ones, or the last
-    one, as in mctx.
+    `select`, which picks the actions of the whole batch, and `average_leaves`: whether a leaf that is evaluated again,
+    at `max_depth` or at the end of a game, keeps the mean of its evaluations, as is right for sampled ones, or the
+    last one, as in mctx.
 
     Raises:
       ValueError: if `rng_key` is no typed key.

@@ -2,11 +2,12 @@
 
 import pytest
 
-from jaxrl_suite.envs import Gops, list_envs, make, registry
+from jaxrl_suite.envs import Avalon, Gops, list_envs, make, registry
 
 
 def test_makes_every_listed_size_with_options():
     assert make("gops-7", tie="discard") == Gops(7, tie="discard")
+    assert make("avalon-7", percival=True, rules="official") == Avalon(7, percival=True, rules="official")
     assert [make(name).num_cards for name in list_envs() if name.startswith("gops")] == list(range(2, 14))
 
 
@@ -32,5 +33,7 @@ def test_registers_your_own_and_refuses_a_taken_name(monkeypatch):
     assert "mine" in list_envs()
     with pytest.raises(ValueError, match="registered already"):
         registry.register("gops-6", Gops, "taken")
+    registry.register("sized-M", lambda size: size, "a pattern", sizes=(3,), argument="size")
+    assert make("sized-3") == 3
     with pytest.raises(ValueError, match="needs sizes"):
         registry.register("other-N", Gops, "a pattern")
