@@ -211,3 +211,27 @@ def test_reroot_refuses_to_keep_more_than_fits():
     tree = run(tree_search.search, jax.random.key(7), simulations=4)
     with pytest.raises(ValueError, match="keep must be"):
         reroot(tree, jnp.zeros(B, jnp.int32), num_nodes=3, keep=4)
+
+
+def test_leaves_evaluated_again_can_keep_their_mean():
+    """At depth 1 every visit samples the edge anew, and its value is the mean of the samples, as for a bandit."""
+
+    def noisy(params, rng_key, action, embedding):
+        value = jax.vmap(jax.random.normal)(rng_key) + action
+        zero, one = jnp.zeros(B), jnp.ones(B)
+        step = mctx.RecurrentFnOutput(reward=zero, discount=one, prior_logits=jnp.zeros((B, A)), value=value)
+        return step, embedding
+
+    def in_turn(keys, tree, node, depth, walking):
+        return jnp.argmin(tree.children_visits[:, 0], axis=1)
+
+    tree = tree_search.plant(root(), 501, jnp.zeros((B, A)), None)
+    keys = jax.random.split(jax.random.key(0), B)
+    grow = functools.partial(
+        tree_search.grow, recurrent_fn=noisy, select=in_turn, num_simulations=500, max_depth=1, average_leaves=True
+    )
+    tree = jax.jit(grow)(tree, (), keys)
+    np.testing.assert_array_equal(tree.children_visits[:, 0], 100)
+    np.testing.assert_allclose(tree.children_values[:, 0], np.arange(A) + np.zeros((B, 1)), atol=0.45)
+    total = (tree.children_visits[:, 0] * tree.children_values[:, 0]).sum(1) / 501
+    np.testing.assert_allclose(tree.node_values[:, 0], total, atol=1e-4)
