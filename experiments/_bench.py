@@ -16,8 +16,10 @@ import jax.numpy as jnp
 import mctx
 import numpy as np
 
+from jaxrl_suite.avalonbench.bot_games import play_bots
+from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.core import devices
-from jaxrl_suite.envs import Gops
+from jaxrl_suite.envs import Avalon, Gops
 from jaxrl_suite.search import gops_exact, tree_search
 from jaxrl_suite.search.evaluators import Rollout
 from jaxrl_suite.search.records import RecurrentFnOutput, RootFnOutput
@@ -182,4 +184,16 @@ def _open_spiel(rollouts: int, simulations: int, searches: int = 1) -> Callable[
     return lambda: [bot.step(state) for _ in range(searches)] and None
 
 
-BENCHES = {"random_play": random_play, "search": search, "backward": backward, "exact": exact}
+def avalon() -> list[Row]:
+    """Whole games of naive bots at 5 players, by how many are in play at a time."""
+    rows, bots = [], Bots(Avalon(5))
+    for lanes in (1024, 4096, 16_384):
+        games = 32 * lanes
+        what = f"bot games of Avalon, {lanes} in play"
+        rows.append(
+            row(what, "jaxrl_suite", lambda lanes=lanes, n=games: play_bots(bots, jax.random.key(0), n, lanes), games)
+        )
+    return rows
+
+
+BENCHES = {"random_play": random_play, "search": search, "backward": backward, "exact": exact, "avalon": avalon}
