@@ -369,7 +369,10 @@ def write_round_robin(config: Config, run: Run, returns: dict[Pairing, np.ndarra
 def heat_map(table: np.ndarray, labels: list[str]) -> Any:
     """Returns from -1 to 1 as colours with their numbers."""
     figure, axes = plot.new_figure(7.2, 4.4)
-    axes.imshow(table, cmap="RdBu", vmin=-1.6, vmax=1.6, aspect="auto", alpha=0.75)
+    shown = np.nan_to_num(table)
+    colours = np.where(shown[..., None] > 0, (0.23, 0.51, 0.77), (0.85, 0.33, 0.25))
+    opacity = 0.8 * np.abs(shown)[..., None]  # nothing is drawn at 0, so that the page shows through, light or dark
+    axes.imshow(np.concatenate([colours, opacity], axis=-1), aspect="auto")
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value) and row != column:
             axes.text(column, row, f"{value:+.2f}", ha="center", va="center", fontsize=7.5, color=plot.INK)

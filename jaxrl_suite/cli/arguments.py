@@ -162,7 +162,17 @@ def describe_fields(experiment: Experiment) -> str:
         default = f" (default: {field.default})" if field.default else ""
         about = f"; {field.comment}" if field.comment else ""
         lines.append(f"  {name:{width}}{field.type}{default}{about}")
-    return "\n".join([lines[0], *lines[1:3], "", "fields:", *lines[4:]])
+    return "\n".join(
+        [
+            lines[0],
+            *lines[1:3],
+            "",
+            "fields:",
+            *lines[4:],
+            "",
+            "also: --preset, --out, --resume, --devices; see jaxrl-suite run --help",
+        ]
+    )
 
 
 def _positive(text: str) -> int:

@@ -111,7 +111,7 @@ def describe(path: Path, module: str | None) -> Experiment:
         system=_literal(constants.get("SYSTEM"), ""),
         claims=tuple(_literal(constants.get("CLAIMS"), ())),
         presets=tuple(str(key) for key in keys),
-        fields=_fields(config, source.splitlines()) if config else (),
+        fields=_fields(config, source.splitlines(), constants) if config else (),
         module=module,
     )
 
@@ -168,12 +168,26 @@ def _literal(node: ast.expr | None, default: Any) -> Any:
         return default
 
 
-def _fields(config: ast.ClassDef, lines: list[str]) -> tuple[Field, ...]:
+def _fields(config: ast.ClassDef, lines: list[str], constants: dict[str, Any]) -> tuple[Field, ...]:
     fields = []
     for node in config.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             end = lines[(node.end_lineno or node.lineno) - 1].encode()[node.end_col_offset or 0 :].decode()
             default = ast.unparse(node.value) if node.value is not None else ""
             comment = end.partition("#")[2].strip()
-            fields.append(Field(node.target.id, ast.unparse(node.annotation), default, comment))
+            fields.append(Field(node.target.id, _type(node.annotation, constants), default, comment))
     return tuple(fields)
+
+
+def _type(annotation: ast.expr, constants: dict[str, Any]) -> str:
+    """An annotation as what to type: `int`, `carry|discard`, and `int,...` for several separated by commas."""
+    if isinstance(annotation, ast.Name) and isinstance(constants.get(annotation.id), ast.Subscript):
+        annotation = constants[annotation.id]
+    if isinstance(annotation, ast.Subscript):
+        inside = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        kind = ast.unparse(annotation.value).rpartition(".")[2]
+        if kind == "Literal":
+            return "|".join(str(item.value) for item in inside if isinstance(item, ast.Constant))
+        if kind == "tuple" and len(inside) == 2 and ast.unparse(inside[1]) == "...":
+            return f"{_type(inside[0], constants)},..."
+    return ast.unparse(annotation)
