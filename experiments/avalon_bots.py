@@ -23,6 +23,7 @@ from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.avalonbench.observation_models import FailCounts, Votes
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
 from jaxrl_suite.core import devices, plot, stats
+from jaxrl_suite.core.config import check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Avalon, avalon_render
 from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS
@@ -70,22 +71,17 @@ class Config:
     belief_games: int = 400  # a seed, for the log-loss of beliefs
 
     def __post_init__(self):
-        for name, low, high in (
-            ("bot_games", 1, 10**9),
-            ("search_games", 8, 10**6),
-            ("simulations", 1, 10**5),
-            ("belief_games", 8, 10**5),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be {low} to {high}, got {getattr(self, name)}")
-        for name in ("seeds", "players", "search_players", "pairings"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must have at least one value and none twice, got {values}")
-        for name, low, high in (("seeds", 0, 2**32 - 1), ("players", 5, 10), ("search_players", 5, 10)):
-            for value in getattr(self, name):
-                if not low <= value <= high:
-                    raise ValueError(f"each of {name} must be {low} to {high}, got {value}")
+        check_ranges(
+            self,
+            seeds=(0, 2**32 - 1),
+            players=(5, 10),
+            bot_games=(1, 10**7),
+            search_players=(5, 10),
+            search_games=(8, 10**6),
+            simulations=(1, 10**5),
+            belief_games=(8, 10**5),
+        )
+        check_distinct(self, "seeds", "players", "search_players", "pairings")
         if not 0 < self.epsilon < 1:
             raise ValueError(f"epsilon must lie strictly between 0 and 1, got {self.epsilon}")
 

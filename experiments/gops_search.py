@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.core import devices, plot, stats
+from jaxrl_suite.core.config import check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Gops, gops_render
 from jaxrl_suite.search import arena, gops_evaluation, gops_exact, gops_policies
@@ -65,23 +66,17 @@ class Config:
     searches: int = 16  # a seed for each state of the small game, averaged into the policy that is exploited
 
     def __post_init__(self):
-        for name, low, high in (
-            ("num_cards", 2, 7),
-            ("rival_simulations", 1, 10**6),
-            ("games", 8, 10**6),
-            ("small_cards", 2, 5),
-            ("searches", 1, 10**6),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be {low} to {high}, got {getattr(self, name)}")
-        for name in ("seeds", "ties", "rules", "simulations"):
-            values = getattr(self, name)
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"{name} must have at least one value and none twice, got {values}")
-        for name, low, high in (("seeds", 0, 2**32 - 1), ("simulations", 1, 10**6)):
-            for value in getattr(self, name):
-                if not low <= value <= high:
-                    raise ValueError(f"each of {name} must be {low} to {high}, got {value}")
+        check_ranges(
+            self,
+            seeds=(0, 2**32 - 1),
+            num_cards=(2, 7),
+            simulations=(1, 10**6),
+            rival_simulations=(1, 10**6),
+            games=(8, 10**6),
+            small_cards=(2, 5),
+            searches=(1, 10**6),
+        )
+        check_distinct(self, "seeds", "ties", "rules", "simulations")
         if self.games % 8:
             raise ValueError(f"games must be a multiple of 8, so that up to 8 devices can share them, got {self.games}")
 

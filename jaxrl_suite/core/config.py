@@ -41,6 +41,32 @@ def suggest(name: str, options: Iterable[str]) -> str:
     return f". Choose from: {shown}"
 
 
+def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
+    """For a config's `__post_init__`: each field named must lie in its (low, high), in a tuple each of its values.
+
+    Raises:
+      ValueError: for the first that does not.
+    """
+    for name, (low, high) in ranges.items():
+        field = getattr(config, name)
+        for value in field if isinstance(field, tuple) else (field,):
+            if not low <= value <= high:
+                subject = f"each of {name}" if isinstance(field, tuple) else name
+                raise ValueError(f"{subject} must be {low} to {high}, got {value}")
+
+
+def check_distinct(config: Any, *names: str) -> None:
+    """For a config's `__post_init__`: the tuples named must have at least one value and none twice.
+
+    Raises:
+      ValueError: for the first that does not.
+    """
+    for name in names:
+        values = getattr(config, name)
+        if not values or len(set(values)) < len(values):
+            raise ValueError(f"{name} must have at least one value and none twice, got {values}")
+
+
 def to_json(config: Any) -> Any:
     """A dataclass as JSON values: dataclasses become dicts, tuples lists, non-finite floats strings.
 

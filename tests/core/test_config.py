@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.core.config import config_hash, from_json, override, suggest, to_json
+from jaxrl_suite.core.config import (
+    check_distinct,
+    check_ranges,
+    config_hash,
+    from_json,
+    override,
+    suggest,
+    to_json,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,3 +140,28 @@ def test_json_of_another_shape_is_refused(data):
 def test_suggest():
     assert suggest("gops_serch", ["gops_search", "market"]) == ". Did you mean gops_search?"
     assert "a, b" in suggest("zzz", ["b", "a"])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    size: int = 5
+    seeds: tuple[int, ...] = (0, 1)
+
+    def __post_init__(self):
+        check_ranges(self, size=(1, 9), seeds=(0, 7))
+        check_distinct(self, "seeds")
+
+
+@pytest.mark.parametrize(
+    ("bad", "remedy"),
+    [
+        (dict(size=10), "size must be 1 to 9, got 10"),
+        (dict(seeds=(0, 8)), "each of seeds must be 0 to 7, got 8"),
+        (dict(seeds=(2, 2)), "none twice"),
+        (dict(seeds=()), "at least one value"),
+    ],
+)
+def test_ranges_are_checked(bad, remedy):
+    _Checked(size=9, seeds=(7,))
+    with pytest.raises(ValueError, match=remedy):
+        _Checked(**bad)
