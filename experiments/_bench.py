@@ -171,7 +171,7 @@ def _stock_search(searcher: SimultaneousSearch, keys: jax.Array, states: Any) ->
 def _open_spiel(rollouts: int, simulations: int, searches: int = 1) -> Callable[[], Any] | None:
     """OpenSpiel's C++ MCTS at the first bid of turn-based GOPS-6, its rollouts uniformly random."""
     try:
-        import pyspiel
+        import pyspiel  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     game = pyspiel.load_game(
