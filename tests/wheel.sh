@@ -12,8 +12,8 @@ assert jaxrl_suite.envs.make("gops-6").num_cards == 6
 PYTHON
 jaxrl-suite list
 jaxrl-suite envs
-jaxrl-suite run gops_search --out run --seeds 0,1 --num-cards 3 --simulations 4,8 --rival-simulations 4 --games 8 --searches 1
+jaxrl-suite run gops_search --out run --rules regret_matching --seeds 0,1 --num-cards 3 --simulations 4,8 --rival-simulations 4 --games 8 --searches 1
 test -s run/report.html
-jaxrl-suite run gops_search --out run --resume --seeds 0,1 --num-cards 3 --simulations 4,8 --rival-simulations 4 --games 8 --searches 1
+jaxrl-suite run gops_search --out run --rules regret_matching --resume --seeds 0,1 --num-cards 3 --simulations 4,8 --rival-simulations 4 --games 8 --searches 1
 if jaxrl-suite run gops_serach 2>error; then exit 1; fi
 grep -q "gops_search" error
