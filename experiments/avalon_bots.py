@@ -299,7 +299,7 @@ def write_searches(run: Run, bots: dict[Any, np.ndarray], searched: dict[tuple[i
 def write_beliefs(run: Run, losses: np.ndarray) -> None:
     series = {}
     for index, name in enumerate(MODELS):
-        line = [mean_or_point(losses[:, index, t]) for t in range(losses.shape[2])]
+        line = [stats.mean_or_value(losses[:, index, t]) for t in range(losses.shape[2])]
         series[name] = (range(losses.shape[2]), *np.array(line).T)
     figure = plot.lines(
         series,
@@ -315,10 +315,6 @@ def write_beliefs(run: Run, losses: np.ndarray) -> None:
         for t in (0, 5, 10, losses.shape[2] - 1)
     ]
     run.table("beliefs", rows, caption="Log-loss of a Servant's belief about everybody's side, by observation model.")
-
-
-def mean_or_point(values: np.ndarray) -> stats.Interval:
-    return stats.mean_interval(values) if values.size > 1 else stats.Interval(*[float(values[0])] * 3)
 
 
 def write_claims(config: Config, run: Run, counts: np.ndarray) -> None:

@@ -241,13 +241,6 @@ def search_exploitability(config: Config, mesh: Any, game: Gops, rule: str, simu
     return [gops_evaluation.exploitability(game, functools.partial(policy, seed), CHUNK) for seed in config.seeds]
 
 
-def interval(values: np.ndarray) -> stats.Interval:
-    """Mean and 95 % interval; a single value is its own interval."""
-    if values.size == 1:
-        return stats.Interval(*[float(values[0])] * 3)
-    return stats.mean_interval(values)
-
-
 def write_strength(config: Config, run: Run, returns: dict[Pairing, np.ndarray]) -> None:
     rows = []
     for tie in config.ties:
@@ -297,7 +290,7 @@ def write_strength(config: Config, run: Run, returns: dict[Pairing, np.ndarray])
 
 def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, int], np.ndarray]) -> None:
     names = ("tie", "rule", "simulations")
-    cells = {cell: interval(value) for cell, value in values.items()}
+    cells = {cell: stats.mean_or_value(value) for cell, value in values.items()}
     rows = [
         dict(zip(names, cell, strict=True)) | {"exploitability": value.estimate, "low": value.low, "high": value.high}
         for cell, value in cells.items()

@@ -106,6 +106,11 @@ def mean_interval(scores: ArrayLike, *, level: float = 0.95) -> Interval:
     return Interval(centre, centre - float(half), centre + float(half))
 
 
+def mean_or_value(scores: np.ndarray) -> Interval:
+    """`mean_interval` where there are several scores; a single one is its own interval, for runs with one seed."""
+    return mean_interval(scores) if scores.size > 1 else Interval(*[float(scores[0])] * 3)
+
+
 def probability_of_improvement(
     treatment: ArrayLike, control: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval:
