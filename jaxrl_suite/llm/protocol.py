@@ -164,13 +164,15 @@ class Reply:
       completions: fewer than asked for only if a budget ended, or the model failed after something was paid for.
       usage: what it cost, or had cost when it was recorded.
       fresh: the part of `usage` that was paid now; less where a recording answered.
-      error: why completions are missing; one line.
+      error: why completions are missing, or lack what they should have; one line.
+      exhausted: whether that is because a budget ended, not because the model failed.
     """
 
     completions: tuple[Completion, ...]
     usage: Usage
     fresh: Usage
     error: str | None = None
+    exhausted: bool = False
 
 
 class Capabilities(NamedTuple):

@@ -1,0 +1,245 @@
+"""A file of all draws that were paid for: one JSON line a draw, on disk before anyone sees it.
+
+A line holds the draw's key (`Request.identity`), its number, the completion, and its part of what the exchange cost;
+what an exchange costs as a whole (the request, the prompt, the time) stands with its first draw. A draw of null notes
+what was paid without a completion. One more line a sampler names its capabilities. The file holds no prompt and no
+secret.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.llm.protocol import (
+    Capabilities,
+    Completion,
+    Finish,
+    Usage,
+    completion_from_json,
+    completion_to_json,
+)
+
+
+class Draw(NamedTuple):
+    """A completion and its part of what was paid."""
+
+    completion: Completion
+    usage: Usage
+
+
+class Place(NamedTuple):
+    """Where a line stands in the file."""
+
+    offset: int
+    size: int
+
+
+class Recording:
+    """An open recording; a context manager. Safe to share between threads; one process at a time may write to it.
+
+    A last line that a killed process left half-written is cut off.
+
+    Args:
+      path: the file, made if it does not exist.
+      read_only: only answer from it; another process may be writing.
+
+    Raises:
+      ValueError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
+    """
+
+    def __init__(self, path: Path | str, *, read_only: bool = False):
+        self.path, self.read_only = Path(path), read_only
+        self.samplers: dict[str, Capabilities] = {}
+        self.by_role: dict[str, Usage] = {}  # all that was paid; charge it to a new ledger to go on under one budget
+        self._index: dict[tuple[str, int], Place] = {}
+        self._lock = threading.Lock()
+        try:
+            if not read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            remedy = "record it first" if read_only else "choose another path"
+            raise UserError(f"cannot open the recording {self.path} ({error.strerror}): {remedy}") from None
+        try:
+            if not read_only:
+                _hold(self._handle, self.path)
+            self._size = self._load()
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def get(self, key: str, draw: int) -> Draw | None:
+        """A draw on record, or None."""
+        with self._lock:
+            place = self._index.get((key, draw))
+            if place is None:
+                return None
+            line = json.loads(_read(self._handle, place))
+        return Draw(completion_from_json(line["completion"]), _usage_from_json(line["usage"]))
+
+    def add_sampler(self, name: str, capabilities: Capabilities) -> None:
+        """Notes a sampler once, so that a replay can stand in for it."""
+        with self._lock:
+            if name not in self.samplers:
+                self._append([{"sampler": name, "capabilities": capabilities._asdict()}])
+
+    def add(self, key: str, role: str, draws: Iterable[tuple[int, Draw]]) -> None:
+        """Appends draws and returns when they are on disk; those on record already stay as they are.
+
+        Args:
+          key: `Request.identity` of the request that they answer.
+          role: of that request.
+          draws: number and content of each.
+        """
+        lines = [
+            {
+                "key": key,
+                "draw": number,
+                "role": role,
+                "completion": completion_to_json(draw.completion),
+                "usage": _usage_to_json(draw.usage),
+            }
+            for number, draw in draws
+        ]
+        with self._lock:
+            self._append([line for line in lines if (key, line["draw"]) not in self._index])
+
+    def add_cost(self, key: str, role: str, usage: Usage, error: str) -> None:
+        """Appends what was paid for no completion."""
+        with self._lock:
+            self._append([{"key": key, "draw": None, "role": role, "error": error, "usage": _usage_to_json(usage)}])
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __enter__(self) -> Recording:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Number of draws on record."""
+        return len(self._index)
+
+    def __repr__(self) -> str:
+        return f"Recording({str(self.path)!r}, {len(self)} draws)"
+
+    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+        if self.read_only or self._handle < 0:
+            raise UserError(f"the recording {self.path} is not open for writing: open it without read_only")
+        if not lines:
+            return
+        encoded = [(json.dumps(line) + "\n").encode() for line in lines]
+        data = b"".join(encoded)
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._handle, data[written:])
+            os.fsync(self._handle)
+        except OSError as error:
+            os.ftruncate(self._handle, self._size)
+            raise UserError(f"cannot write the recording {self.path}: {error.strerror}; make room and resume") from None
+        for line, raw in zip(lines, encoded, strict=True):
+            self._note(line, Place(self._size, len(raw)))
+            self._size += len(raw)
+
+    def _note(self, line: dict[str, Any], place: Place) -> None:
+        if "sampler" in line:
+            self.samplers.setdefault(line["sampler"], Capabilities(**line["capabilities"]))
+            return
+        if line["draw"] is not None:
+            self._index.setdefault((line["key"], line["draw"]), place)
+        role = line["role"]
+        self.by_role[role] = self.by_role.get(role, Usage()) + _usage_from_json(line["usage"])
+
+    def _load(self) -> int:
+        """Reads the file and returns the size of its whole lines."""
+        offset = 0
+        with open(self.path, "rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    line = _checked(json.loads(raw))
+                except (ValueError, KeyError, TypeError):
+                    if raw.endswith(b"\n"):
+                        raise UserError(
+                            f"{self.path}, line {number} is damaged: delete that line (what it holds is paid for "
+                            "again) or restore the file"
+                        ) from None
+                    break  # a killed process was writing it
+                self._note(line, Place(offset, len(raw)))
+                offset += len(raw)
+                if not raw.endswith(b"\n") and not self.read_only:
+                    os.write(self._handle, b"\n")
+                    return offset + 1
+        if not self.read_only:
+            os.ftruncate(self._handle, offset)
+        return offset
+
+
+def split_usage(usage: Usage, completions: Sequence[Completion]) -> list[Usage]:
+    """The part of each completion of one exchange; they add up to `usage`, the first has all that is not a sample's."""
+    rest = [Usage(samples=1, output_tokens=completion.num_tokens) for completion in completions[1:]]
+    taken = sum(rest, Usage())
+    parts = (field.name for field in dataclasses.fields(Usage))
+    return [Usage(**{part: getattr(usage, part) - getattr(taken, part) for part in parts}), *rest]
+
+
+def _usage_to_json(usage: Usage) -> dict[str, Any]:
+    return {part: value for part, value in dataclasses.asdict(usage).items() if value}
+
+
+def _usage_from_json(data: dict[str, Any]) -> Usage:
+    return Usage(**data)
+
+
+def _checked(line: Any) -> dict[str, Any]:
+    """A line, if it is one of a recording.
+
+    Raises:
+      ValueError, KeyError, TypeError: if it is not.
+    """
+    if "sampler" in line:
+        Capabilities(**line["capabilities"])
+        return line
+    completion_fits = line["draw"] is None or (
+        isinstance(line["draw"], int)
+        and line["draw"] >= 0
+        and completion_from_json(line["completion"]).finish in get_args(Finish)
+    )
+    usage = dataclasses.asdict(_usage_from_json(line["usage"])).values()
+    numbers = all(isinstance(value, (int, float)) for value in usage)
+    if not (completion_fits and numbers and isinstance(line["key"], str) and isinstance(line["role"], str)):
+        raise ValueError(line)
+    return line
+
+
+def _read(handle: int, place: Place) -> bytes:
+    os.lseek(handle, place.offset, os.SEEK_SET)
+    data = b""
+    while len(data) < place.size and (part := os.read(handle, place.size - len(data))):
+        data += part
+    return data
+
+
+def _hold(handle: int, path: Path) -> None:
+    """Holds the file for this process; the system lets go of it however the process ends."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no such locks on this system
+        pass
+    except OSError:
+        raise UserError(
+            f"the recording {path} is in use by another process: wait for it, or give each process its own file"
+        ) from None
