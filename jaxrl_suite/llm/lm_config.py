@@ -99,7 +99,7 @@ _SHAPES: dict[str, dict[str, Any]] = {
     "0.1M": dict(width=64, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=16, hidden=176),
     "0.35M": dict(width=96, num_layers=3, num_heads=6, num_kv_heads=3, head_dim=16, hidden=256),
     "0.8M": dict(width=128, num_layers=4, num_heads=8, num_kv_heads=4, head_dim=16, hidden=344),
-    "1.3M": dict(width=160, num_layers=4, num_heads=8, num_kv_heads=4, head_dim=20, hidden=432),
+    "1.1M": dict(width=160, num_layers=4, num_heads=8, num_kv_heads=4, head_dim=20, hidden=432),
     "smollm2-135m": dict(
         vocab_size=49_152, width=576, num_layers=30, num_heads=9, num_kv_heads=3, head_dim=64, hidden=1536,
         context=8192, rope_theta=100_000.0,
