@@ -1,0 +1,259 @@
+"""Runs code that a model wrote, isolated from this process, the files, the network and the rest of the machine.
+
+A `Sandbox` keeps a few warm workers; each forks for every job, and nothing of a job outlives it. Its level is found by
+trying: `bwrap` (bubblewrap), else `unshare` (namespaces made by this package), else it refuses, unless the caller asks
+for no protection by name. A worker must show that files, network, processes and root are out of reach before it runs.
+
+What a job can do is use its limits, and answer with bytes that are read here as data. What is true about the answer is
+judged here, in this process, where written code never runs. See `programs` and `export` for what is built on it.
+
+What does not hold: processes of one job share its time and count limits but each has the memory limit of its own; code
+may see how fast the machine is and which kernel it runs; side channels are not closed; and a hole in the kernel is a
+hole in every level. At level `none` there are resource limits only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import os
+import socket
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.llm import sandbox_levels
+from jaxrl_suite.llm.sandbox_jobs import run_jobs
+from jaxrl_suite.llm.sandbox_levels import Level, Toolset
+from jaxrl_suite.llm.sandbox_worker import Worker, WorkerError
+
+PROGRAMS = Toolset("program")
+
+
+class Verdict(enum.StrEnum):
+    """How something that was tried in a sandbox ended."""
+
+    PASS = "pass"  # as it should
+    WRONG = "wrong"  # another value than the expected one
+    ERROR = "error"  # an exception, or an answer that is no answer
+    REFUSED = "refused"  # written code asks for what is not allowed
+    TIMEOUT = "timeout"  # more wall or CPU time than allowed
+    MEMORY = "memory"  # more memory than allowed
+    OUTPUT = "output"  # more output than allowed
+    CRASH = "crash"  # the process ended without an answer
+    UNAVAILABLE = "sandbox_unavailable"  # no worker could be started
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one job may use.
+
+    Args:
+      seconds: wall time of the job, from its start to its end.
+      cpu_seconds: CPU time of each of its processes; as much as `seconds`, rounded up, where 0.
+      memory_bytes: address space of each process.
+      processes: processes and threads at a time.
+      file_bytes: size of a file.
+      output_bytes: text that a process prints; more ends the job.
+      reply_bytes: size of a process's answer; more ends the job.
+
+    Raises:
+      ValueError: if a limit is not positive.
+    """
+
+    seconds: float = 5.0
+    cpu_seconds: int = 0
+    memory_bytes: int = 512 << 20
+    processes: int = 8
+    file_bytes: int = 1 << 20
+    output_bytes: int = 64 << 10
+    reply_bytes: int = 1 << 20
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and (value > 0 or (field.name == "cpu_seconds" and value == 0))):
+                raise UserError(f"{field.name} must be a number above 0, got {value}")
+
+
+class Process(NamedTuple):
+    role: str  # one of the toolset's
+    payload: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Processes that start together, at most two, each with a channel to the other; the last one's end is the job's.
+
+    Args:
+      processes: what runs.
+      limits: what it may use.
+    """
+
+    processes: tuple[Process, ...]
+    limits: Limits = Limits()
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a job, in the order of its processes. All bytes are the sandbox's word, nothing more.
+
+    Args:
+      verdict: why the job ended, if not by itself: TIMEOUT, MEMORY, OUTPUT, CRASH, UNAVAILABLE; else None.
+      detail: one line about it.
+      replies: what each process answered.
+      outputs: what each printed, on both streams.
+      seconds: wall time.
+      cpu_seconds: CPU time of the processes, not of what they started and did not wait for.
+    """
+
+    verdict: Verdict | None
+    detail: str
+    replies: tuple[bytes, ...] = ()
+    outputs: tuple[bytes, ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+class Sandbox:
+    """A pool of isolated workers. Use it in a `with` block, or call `close`; it may be shared by threads.
+
+    Args:
+      tools: what its workers can do.
+      workers: jobs at a time.
+      levels: levels to try, in this order.
+      allow_unsandboxed: run written code with resource limits alone where no level works, with a warning. It can then
+        do to this machine whatever its user can.
+
+    Raises:
+      ValueError: if no level works here; the message says why.
+    """
+
+    def __init__(
+        self,
+        tools: Toolset = PROGRAMS,
+        workers: int = 2,
+        levels: Sequence[Level] = ("bwrap", "unshare"),
+        allow_unsandboxed: bool = False,
+    ):
+        if workers < 1:
+            raise UserError(f"workers must be at least 1, got {workers}")
+        if "none" in levels:
+            raise UserError("level none is no sandbox: pass allow_unsandboxed=True to run written code without one")
+        self.tools, self._lock, self._workers = tools, threading.Lock(), []
+        self._closer = weakref.finalize(self, _close_all, self._workers)
+        self.level, first = self._first_worker(levels, allow_unsandboxed)
+        self._workers += [first, *(Worker(self.level, tools) for _ in range(workers - 1))]
+        self.startup_seconds = first.startup_seconds
+        self.filtered: bool = first.facts["seccomp"]  # whether system calls are filtered too
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Runs jobs, as many at a time as there are workers, and waits for all.
+
+        Returns:
+          Their outcomes, in order. Nothing that written code does raises here.
+
+        Raises:
+          ValueError: if the sandbox is closed.
+        """
+        if not self._closer.alive:
+            raise UserError("the sandbox is closed: make a new one")
+        if self.level == "none":
+            warnings.warn("written code runs without a sandbox: it can do whatever this user can", stacklevel=2)
+        with self._lock:
+            return run_jobs(self._workers, jobs, _outcome)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self._closer()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _first_worker(self, levels: Sequence[Level], allow_unsandboxed: bool) -> tuple[Level, Worker]:
+        reasons = []
+        for level in levels:
+            problem = sandbox_levels.obstacle(level)
+            if problem is None:
+                worker = Worker(level, self.tools)
+                try:
+                    worker.start()
+                    problem = _open_doors(worker)
+                except WorkerError as error:
+                    problem = str(error)
+                if problem is None:
+                    return level, worker
+                worker.close()
+            reasons.append(f"{level}: {problem}")
+        if allow_unsandboxed:
+            worker = Worker("none", self.tools)
+            try:
+                worker.start()
+            except WorkerError as error:
+                raise UserError(f"no worker starts, with or without a sandbox ({error}): see the message") from None
+            return "none", worker
+        raise UserError(
+            f"no sandbox works here ({'; '.join(reasons)}): install bubblewrap and allow user namespaces, or pass "
+            "allow_unsandboxed=True to run written code without protection"
+        )
+
+
+def _open_doors(worker: Worker) -> str | None:
+    """What written code could reach in a worker that should be isolated."""
+    with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as file:
+        task = {"file": file.name, "port": server.getsockname()[1], "pid": os.getpid()}
+        job = Job((Process("probe", json.dumps(task).encode()),), Limits(seconds=20))
+        outcome = run_jobs([worker], [job], _outcome)[0]
+    if outcome.verdict is not None:
+        return f"a trial run ended with {outcome.verdict} ({outcome.detail})"
+    opened = json.loads(outcome.replies[0])
+    return f"written code would reach {', '.join(opened)}" if opened else None
+
+
+def _outcome(
+    job: Job, report: dict | None, excess: bool, replies: Sequence[bytes], outputs: Sequence[bytes]
+) -> Outcome:
+    """Reads a worker's report; None if no worker could run the job."""
+    if report is None:
+        return Outcome(Verdict.UNAVAILABLE, "no worker could be started")
+    last = report["processes"][-1] if report["processes"] else {}
+    verdict, detail = _end(job, report["end"], excess, last.get("code", 0), last.get("memory", 0), outputs)
+    cpu = sum(process.get("cpu", 0.0) for process in report["processes"])
+    return Outcome(verdict, detail, tuple(replies), tuple(outputs), report["seconds"], cpu)
+
+
+def _end(
+    job: Job, end: str, excess: bool, code: int, memory: int, outputs: Sequence[bytes]
+) -> tuple[Verdict | None, str]:
+    limits = job.limits
+    if excess:
+        return Verdict.OUTPUT, "more output than allowed"
+    if end == "timeout" or (end == "exit" and code == -24):  # SIGXCPU
+        return Verdict.TIMEOUT, f"more than {limits.seconds:g} s"
+    if end != "exit":
+        return Verdict.CRASH, "the worker ended"
+    if code == 0:
+        return None, ""
+    printed = outputs[-1][-2000:] if outputs else b""
+    if (code == -9 and memory > limits.memory_bytes // 2) or any(
+        text in printed for text in (b"bad_alloc", b"MemoryError", b"RESOURCE_EXHAUSTED", b"out of memory")
+    ):
+        return Verdict.MEMORY, f"more than {limits.memory_bytes >> 20} MiB"
+    return Verdict.CRASH, f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _close_all(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.close()

@@ -1,0 +1,156 @@
+"""How a worker is started at each level of isolation, and what the sandbox holds.
+
+Inside, at every level but `none`: the interpreter, the shared libraries, the code of `inside`, packages that a toolset
+names, four devices, an empty folder /tmp of limited size, all else absent and read-only; no network, no /proc, an empty
+environment, a uid without rights, no further user namespaces.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from jaxrl_suite.core.config import UserError
+
+Level: TypeAlias = Literal["bwrap", "unshare", "none"]
+
+NOBODY = 65534
+SCRATCH = "/tmp"
+INSIDE = Path(__file__).resolve().parent / "inside"
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/nix/store")
+START = "import sys; sys.path.append({path!r}); from inside.{module} import main; main()"
+
+
+@dataclasses.dataclass(frozen=True)
+class Toolset:
+    """What a worker can do.
+
+    Args:
+      module: of `inside`; its `ROLES` are what the worker can be asked for.
+      packages: import names whose folders it may read.
+      environment: variables, pairs of (name, value).
+      scratch_bytes: size of its folder /tmp, which is kept in memory.
+    """
+
+    module: str
+    packages: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    scratch_bytes: int = 16 << 20
+
+
+def obstacle(level: Level) -> str | None:
+    """Why a level cannot even be tried, if so."""
+    if not sys.platform.startswith("linux"):
+        return "needs Linux"
+    if level == "bwrap" and shutil.which("bwrap") is None:
+        return "not installed"
+    return None
+
+
+def command(level: Level, tools: Toolset, control: int, scratch: str) -> list[str]:
+    """The command line of a worker.
+
+    Args:
+      level: how it is isolated.
+      tools: what it is for.
+      control: the descriptor of its control socket.
+      scratch: at level `none` the folder it works in.
+    """
+    arguments = [str(control), scratch if level == "none" else SCRATCH, tools.module]
+    if level == "none":
+        return [*_python(sys.executable, str(INSIDE.parent), "worker"), *arguments, "bare"]
+    binds, links, python = _contents(tools)
+    worker = [*_python(python, "/sandbox", "worker"), *arguments, "isolated"]
+    drop = os.geteuid() == 0 and _is_mapped(NOBODY)
+    if level == "bwrap":
+        view = SCRATCH if drop else ""
+        worker = [*_bubblewrap(binds, links, view, tools), "--", *worker]
+    plan = {
+        "level": level,
+        "binds": binds,
+        "links": links,
+        "scratch_bytes": tools.scratch_bytes,
+        "drop": drop,
+        "command": worker,
+    }
+    return [*_python(sys.executable, str(INSIDE.parent), "enter"), json.dumps(plan)]
+
+
+def environment(level: Level, tools: Toolset) -> dict[str, str]:
+    """The whole environment of a worker; none of ours is handed on."""
+    paths = site_folders(tools.packages)
+    if level != "none":
+        paths = [f"/site{i}" for i in range(len(paths))]
+    library = {} if level == "none" else {"LD_LIBRARY_PATH": "/python/lib"}
+    fixed = {"PYTHONHASHSEED": "0", "HOME": SCRATCH, "LANG": "C.UTF-8", "PYTHONPATH": ":".join(paths)}
+    return fixed | library | dict(tools.environment)
+
+
+@functools.cache
+def site_folders(packages: tuple[str, ...]) -> list[str]:
+    """The folders that packages are installed in, each once.
+
+    Raises:
+      ValueError: if a package is not installed.
+    """
+    folders = []
+    for name in packages:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(f"the sandbox needs the package {name}: pip install {name}")
+        folders.append(str(Path(next(iter(spec.submodule_search_locations))).resolve().parent))
+    return list(dict.fromkeys(folders))
+
+
+def _python(executable: str, path: str, module: str) -> list[str]:
+    return [executable, "-S", "-s", "-P", "-B", "-c", START.format(path=path, module=module)]
+
+
+def _contents(tools: Toolset) -> tuple[list[tuple[str, str]], list[tuple[str, str]], str]:
+    """Binds (source, path inside), links (path inside, target), and the interpreter's path inside."""
+    binds, links = [(device, device) for device in DEVICES], []
+    for path in LIBRARIES:
+        if os.path.islink(path):  # /lib -> usr/lib
+            links.append((path, os.readlink(path)))
+        elif os.path.exists(path):
+            binds.append((path, path))
+    executable = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    prefix = Path(sys.base_prefix).resolve()
+    if prefix == Path("/usr") or not executable.is_relative_to(prefix):
+        python = "/usr/bin/python3"
+        binds.append((str(executable), python))
+    else:
+        python = f"/python/{executable.relative_to(prefix)}"
+        binds += [(str(prefix / "bin"), "/python/bin"), (str(prefix / "lib"), "/python/lib")]
+    binds.append((str(INSIDE), "/sandbox/inside"))
+    binds += [(folder, f"/site{i}") for i, folder in enumerate(site_folders(tools.packages))]
+    return binds, links, python
+
+
+def _bubblewrap(binds: list[tuple[str, str]], links: list[tuple[str, str]], view: str, tools: Toolset) -> list[str]:
+    line = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
+    line += ["--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL", "--hostname", "sandbox"]
+    line += ["--die-with-parent", "--new-session", "--as-pid-1", "--clearenv"]
+    for name, value in environment("bwrap", tools).items():
+        line += ["--setenv", name, value]
+    for source, inside in binds:
+        source = view + inside if view else source
+        line += ["--dev-bind" if inside in DEVICES else "--ro-bind", source, inside]
+    for inside, target in links:
+        line += ["--symlink", target, inside]
+    line += ["--size", str(tools.scratch_bytes), "--tmpfs", SCRATCH, "--remount-ro", "/", "--chdir", SCRATCH]
+    return line
+
+
+def _is_mapped(uid: int) -> bool:
+    """Whether a uid exists in this user namespace."""
+    rows = [[int(x) for x in row.split()] for row in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(first <= uid < first + count for first, _, count in rows)
