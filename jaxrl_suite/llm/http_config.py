@@ -1,0 +1,153 @@
+"""Which server an HTTP sampler talks to, and how hard."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import ipaddress
+import json
+import math
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from jaxrl_suite.core.config import UserError, config_hash
+
+Value: TypeAlias = bool | int | float | str
+
+OWN_FIELDS = {"model", "messages", "prompt", "n", "stream", "stop", "seed", "temperature", "top_p", "top_k", "echo"}
+OWN_FIELDS |= {"max_tokens", "max_completion_tokens", "logprobs", "top_logprobs"}
+
+
+@dataclasses.dataclass(frozen=True)
+class HTTPLimits:
+    """How requests are sent; nothing here changes a sample.
+
+    Args:
+      concurrency: exchanges in flight at once, at least 1.
+      requests_per_minute: their starts are spaced to keep to it; None is no limit.
+      connect_timeout: seconds to reach the server.
+      read_timeout: seconds without a byte from it. Servers that do not stream send none before a reply is complete.
+      total_timeout: seconds for one exchange.
+      max_retries: attempts after the first, for an exchange that may succeed later.
+      max_wait: longest pause before a retry, seconds, whatever the server asks for.
+      max_reply_bytes: a longer reply is not read.
+
+    Raises:
+      ValueError: if a value is out of range.
+    """
+
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    connect_timeout: float = 10.0
+    read_timeout: float = 300.0
+    total_timeout: float = 600.0
+    max_retries: int = 6
+    max_wait: float = 60.0
+    max_reply_bytes: int = 16 * 2**20
+
+    def __post_init__(self):
+        if self.concurrency < 1 or self.max_retries < 0 or self.max_reply_bytes < 1:
+            raise UserError("concurrency and max_reply_bytes must be at least 1, and max_retries at least 0")
+        for name in ("requests_per_minute", "connect_timeout", "read_timeout", "total_timeout", "max_wait"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UserError(f"{name} must be a number above 0, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class HTTPConfig:
+    """An OpenAI-compatible server. The API key is not in here: it is read from the environment when it is used.
+
+    Servers differ in what they apply unasked. llama.cpp, for instance, needs `supports_top_k=True` and
+    `extra=(("min_p", 0.0),)` to draw from the plain distribution.
+
+    Args:
+      base_url: for instance "http://127.0.0.1:8080/v1".
+      model: as the server calls it.
+      api: "chat" takes a text (one user message) or a chat, "completions" takes a text and continues it.
+      api_key_variable: environment variable that holds the key; "" sends none. A server on this machine needs none.
+      label: stands for the address in recordings, so that a server which moves keeps its recording.
+      seed: makes other draws of the same requests.
+      send_seed: the server is given a seed a draw, and so one sample a request. Whether it keeps to it is its affair.
+      logprobs: ask for log-probabilities, and do without nothing less.
+      supports_prefix: a chat that ends with the assistant's message is continued by the server.
+      supports_top_k: the server knows `top_k`, with 0 for all.
+      max_tokens_field: what the server calls it.
+      extra: (name, value) of more fields of each request.
+      allow_plain_http: send the key unencrypted to another machine.
+      limits: how requests are sent.
+
+    Raises:
+      ValueError: if the address cannot be used, or `extra` sets a field that a request decides.
+    """
+
+    base_url: str
+    model: str
+    api: Literal["chat", "completions"] = "chat"
+    api_key_variable: str = "OPENAI_API_KEY"
+    label: str = ""
+    seed: int = 0
+    send_seed: bool = False
+    logprobs: bool = False
+    supports_prefix: bool = False
+    supports_top_k: bool = False
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra: tuple[tuple[str, Value], ...] = ()
+    allow_plain_http: bool = False
+    limits: HTTPLimits = HTTPLimits()
+
+    def __post_init__(self):
+        try:
+            parts = urlsplit(self.base_url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            raise UserError('base_url is no address: write for instance "http://127.0.0.1:8080/v1"') from None
+        if parts.username is not None or parts.password is not None:
+            raise UserError("base_url holds a user name or password: keep keys in the environment (api_key_variable)")
+        if not usable or parts.query or parts.fragment:
+            raise UserError('base_url must look like "http://127.0.0.1:8080/v1", without ? and #')
+        if not self.model:
+            raise UserError("model is empty: write the name that the server gives it")
+        own = sorted(OWN_FIELDS & {name for name, _ in self.extra})
+        if own:
+            raise UserError(f"extra may not set {', '.join(own)}: requests and the fields of the config decide it")
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is on this machine."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the connection is unencrypted."""
+        return urlsplit(self.base_url).scheme == "http"
+
+    @property
+    def url(self) -> str:
+        """Where requests go."""
+        return self.base_url.rstrip("/") + ("/chat/completions" if self.api == "chat" else "/completions")
+
+    @property
+    def name(self) -> str:
+        """Tells all that decides a draw, but the request, apart."""
+        place = self.label or self.base_url.rstrip("/")
+        decisive = dataclasses.replace(
+            self,
+            base_url="http://server" if self.label else self.base_url.rstrip("/"),
+            api_key_variable="",
+            allow_plain_http=False,
+            limits=HTTPLimits(),
+        )
+        return f"{self.model}@{place}:{config_hash(decisive)}"
+
+    def draw_seed(self, path: tuple[int, ...], draw: int) -> int:
+        """The seed of a draw, 31 bits."""
+        digest = hashlib.sha256(json.dumps([self.seed, path, draw]).encode()).digest()
+        return int.from_bytes(digest[:4], "little") & 0x7FFFFFFF
