@@ -25,10 +25,11 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import linux, seccomp
+from . import linux, probe, seccomp
 
 READY, KILL = b"READY", b"KILL"
 NONCE_BYTES = 16
+NUM_LIMITS = 16  # kinds of resource limits that Linux has
 MAX_PAYLOAD = 64 << 20
 Role = Callable[[bytes, int, int], None]  # payload; descriptor to answer on; descriptor to a second process, or -1
 
@@ -37,7 +38,8 @@ def main() -> None:
     descriptor, scratch, module, isolated = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4] == "isolated"
     control = socket.socket(fileno=descriptor)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
-    roles = importlib.import_module(f".{module}", __package__).ROLES
+    roles = {"probe": probe.probe} | importlib.import_module(f".{module}", __package__).ROLES
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which the first process of a namespace does not hear
     os.chdir(scratch)
     if isolated:
         if os.getpid() != 1:
@@ -62,6 +64,7 @@ def serve_one(control: socket.socket, roles: dict[str, Role], scratch: str, isol
     if message == KILL:  # of a job that had just ended
         return True
     job = json.loads(message)
+    before = state(scratch)
     started, rest, leader = time.monotonic(), list(descriptors), 0
     children: dict[int, dict] = {}
     for process in job["processes"]:
@@ -77,10 +80,18 @@ def serve_one(control: socket.socket, roles: dict[str, Role], scratch: str, isol
     kill_all(children, isolated)
     if end == "closed" or len(nonce) != NONCE_BYTES:
         return False
-    clean = not os.listdir(scratch)
+    clean = state(scratch) == before
     report = {"end": end, "seconds": time.monotonic() - started, "processes": list(children.values()), "clean": clean}
     control.send(nonce + json.dumps(report).encode())
     return clean
+
+
+def state(scratch: str) -> tuple:
+    """What a job could change that the next one would see: files, and this process's own limits and priority."""
+    folder = os.stat(scratch)
+    limits = [resource.getrlimit(which) for which in range(NUM_LIMITS)]
+    schedule = os.sched_getscheduler(0), os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+    return os.listdir(scratch), folder.st_mode, os.listxattr(scratch), limits, schedule
 
 
 def wait(control: socket.socket, leader: int, deadline: float) -> str:
