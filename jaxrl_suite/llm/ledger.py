@@ -155,13 +155,15 @@ class Ledger:
             self._charge(Usage(discarded_tokens=tokens), role)
 
     def reason(self, request: Request | None = None) -> str:
-        """One line: what limit is reached, or refuses `request`."""
+        """One line: what limit refuses `request`, or a verifier call if None."""
         with self._lock:
             left = self._left()
-            name = None if request is None else self._refusal(request, left)
-            name = name or next((limit for limit in LIMITS if left[limit] <= 0), None)
+            if request is not None:
+                name = self._refusal(request, left)
+            else:
+                name = next((limit for limit in ("verifier_calls", "seconds") if left[limit] <= 0), None)
             if name is None:
-                return "no limit of the budget is reached"
+                return "the budget is held by what is in flight: ask again"
             return f"the budget of {getattr(self.budget, name)} {name} is spent: raise it to go on"
 
     @property

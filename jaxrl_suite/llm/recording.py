@@ -27,6 +27,10 @@ from jaxrl_suite.llm.protocol import (
 )
 
 
+class RecordingError(UserError):
+    """A recording could not be written: a run must stop, as what it pays from now on would be lost."""
+
+
 class Draw(NamedTuple):
     """A completion and its part of what was paid."""
 
@@ -148,7 +152,9 @@ class Recording:
             os.fsync(self._handle)
         except OSError as error:
             os.ftruncate(self._handle, self._size)
-            raise UserError(f"cannot write the recording {self.path}: {error.strerror}; make room and resume") from None
+            raise RecordingError(
+                f"cannot write the recording {self.path}: {error.strerror}; make room and resume"
+            ) from None
         for line, raw in zip(lines, encoded, strict=True):
             self._note(line, Place(self._size, len(raw)))
             self._size += len(raw)

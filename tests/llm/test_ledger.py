@@ -41,9 +41,10 @@ def test_nothing_is_granted_at_a_limit(limit):
     ledger = Ledger(Budget(**{limit: 0}))
     if limit == "verifier_calls":
         assert ledger.grant_calls(3) == 0
+        assert ledger.reason() == "the budget of 0 verifier_calls is spent: raise it to go on"
         assert ledger.grant(request()) is not None
-    else:
-        assert ledger.grant(request()) is None
+        return
+    assert ledger.grant(request()) is None
     assert ledger.reason(request()) == f"the budget of 0 {limit} is spent: raise it to go on"
     assert ledger.total == Usage()
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Reply, Request, Usage
 from jaxrl_suite.llm.recorder import Recorder, Replay
-from jaxrl_suite.llm.recording import Draw, Recording, split_usage
+from jaxrl_suite.llm.recording import Draw, Recording, RecordingError, split_usage
 
 CAPABILITIES = Capabilities(prefix=True, logprobs=True, seed=False, fork=False, tokens=True, text=True)
 
@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path, monkeypatch):
             return write(handle, data[:20])
 
         monkeypatch.setattr(os, "write", full)
-        with pytest.raises(ValueError, match="No space left on device; make room and resume"):
+        with pytest.raises(RecordingError, match="No space left on device; make room and resume"):
             recorder.sample([request((1,))])
         monkeypatch.undo()
         assert recorder.sample([request()])[0].fresh == Usage()
