@@ -125,7 +125,22 @@ def _report(arguments: argparse.Namespace, *_: Any) -> int:
     return 0
 
 
-_COMMANDS = {"list": _list, "envs": _envs, "run": _run, "reproduce": _reproduce, "bench": _bench, "report": _report}
+def _fetch(arguments: argparse.Namespace, *_: Any) -> int:
+    from jaxrl_suite.llm import fetch
+
+    print(fetch.fetch(arguments.name, lambda line: print(line, file=sys.stderr)))
+    return 0
+
+
+_COMMANDS = {
+    "list": _list,
+    "envs": _envs,
+    "run": _run,
+    "reproduce": _reproduce,
+    "bench": _bench,
+    "report": _report,
+    "fetch": _fetch,
+}
 
 
 def _print_table(out: Console, rows: Sequence[dict[str, Any]], title: str | None = None) -> None:

@@ -65,6 +65,15 @@ examples:
 """
 
 
+_FETCH = """\
+Brings a language model into the user's cache, checks it and says its licence.
+
+examples:
+  jaxrl-suite fetch smollm2
+  jaxrl-suite run lm --weights smollm2
+"""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         if "invalid choice" in message and "argument COMMAND" in message:
@@ -77,7 +86,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-COMMANDS = ("list", "envs", "run", "reproduce", "bench", "report")
+COMMANDS = ("list", "envs", "run", "reproduce", "bench", "report", "fetch")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -118,6 +127,9 @@ def make_parser() -> argparse.ArgumentParser:
 
     report = add("report", _REPORT)
     report.add_argument("folder", metavar="DIR", help="a run folder, or the folder of `reproduce`")
+
+    fetch = add("fetch", _FETCH)
+    fetch.add_argument("name", metavar="NAME", help="smollm2 (SmolLM2-135M-Instruct, 98 MB, Apache-2.0)")
     return parser
 
 

@@ -97,10 +97,10 @@ def _config(data: dict[str, Any], tensors: dict[str, Any], dtype: str, path: Pat
             hidden=data[f"{kind}.feed_forward_length"],
             context=data[f"{kind}.context_length"],
             rope_theta=float(data.get(f"{kind}.rope.freq_base", 10_000.0)),
-            norm_eps=float(np.float32(data[f"{kind}.attention.layer_norm_rms_epsilon"])),
+            norm_eps=float(str(np.float32(data[f"{kind}.attention.layer_norm_rms_epsilon"]))),  # 1e-05, not its float32
             tied="output.weight" not in tensors,
             qkv_bias="blk.0.attn_q.bias" in tensors,
-            dtype=dtype,  # pyright: ignore[reportArgumentType]  (LMConfig checks it when an array is made)
+            dtype=dtype,  # pyright: ignore[reportArgumentType]  (LMConfig checks it)
         )
     except KeyError as missing:
         raise UserError(f"{path.name} has no {missing}: the file is not whole") from None

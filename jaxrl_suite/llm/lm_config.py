@@ -75,6 +75,8 @@ class LMConfig:
             raise UserError(f"num_kv_heads must divide num_heads, got {self.num_kv_heads} and {self.num_heads}")
         if self.head_dim % 2:
             raise UserError(f"head_dim must be even, for rotary positions, got {self.head_dim}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise UserError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
         if not (self.rope_theta > 0 and self.norm_eps > 0):
             raise UserError(f"rope_theta and norm_eps must be above 0, got {self.rope_theta} and {self.norm_eps}")
 
