@@ -22,6 +22,7 @@ from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Prefix,
 from jaxrl_suite.llm.sampling import draw_keys, draw_tokens, filtered_logprobs, token_key
 
 MAX_ROWS = 4096  # draws in one device batch
+MIN_SIZE = 16  # smallest number of rows and of tokens that is compiled for
 
 
 class TabularSampler:
@@ -140,13 +141,13 @@ class TabularSampler:
         self, table: np.ndarray, stops: Sequence[int], rows: Sequence[tuple[Request, int, int]]
     ) -> list[Completion]:
         """Draws each (request, state after its prefix, draw)."""
-        padding = _power_of_two(len(rows)) - len(rows)
+        padding = _bucket(len(rows)) - len(rows)
         keys = draw_keys(self.seed, [(request.path, draw) for request, _, draw in rows] + [((), 0)] * padding)
         start = np.asarray([state for _, state, _ in rows] + [0] * padding, np.int32)
         limit = np.asarray([request.decoding.max_tokens for request, _, _ in rows] + [0] * padding, np.int32)
         is_stop = np.zeros(table.shape[1], bool)
         is_stop[list(stops)] = True
-        steps = _power_of_two(int(limit.max()))
+        steps = _bucket(int(limit.max()))
         tokens, logprobs, lengths = jax.device_get(
             _generate(keys, start, limit, table, self.next_state, is_stop, steps)
         )
@@ -234,5 +235,6 @@ def _reply(request: Request, completions: Sequence[Completion]) -> Reply:
     return Reply(tuple(completions), usage, usage)
 
 
-def _power_of_two(n: int) -> int:
-    return 1 << (n - 1).bit_length()
+def _bucket(n: int) -> int:
+    """The next power of two, so that few shapes are compiled."""
+    return max(MIN_SIZE, 1 << (n - 1).bit_length())
