@@ -89,7 +89,7 @@ class _Run:
                 "seconds": limits.seconds,
                 "cpu_seconds": limits.cpu_seconds or int(-(-limits.seconds // 1)),
                 "memory_bytes": limits.memory_bytes,
-                "processes": limits.processes + len(job.processes),  # the worker counts too, and a judge
+                "processes": limits.processes + len(job.processes) + worker.attendants,  # all of one uid count
                 "file_bytes": limits.file_bytes,
             },
             "processes": [{"role": p.role, "descriptors": 3 + len(peers) // 2} for p in job.processes],

@@ -86,6 +86,11 @@ class Worker:
             return False
         return not select.select([self.control], [], [], 0)[0]  # between jobs the only news is that it has ended
 
+    @property
+    def attendants(self) -> int:
+        """Processes beside the worker that the limit on processes counts: at level `unshare` one waits for its end."""
+        return int(self.level == "unshare")
+
     def interrupt(self) -> None:
         """Asks it to end its job now; it still reports."""
         if self.control is not None:

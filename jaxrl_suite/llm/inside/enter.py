@@ -42,7 +42,7 @@ def main() -> None:
 def enter(plan: dict) -> None:
     write("/proc/self/oom_score_adj", "1000")  # where memory runs out, this ends first
     if plan["drop"]:
-        linux.call("unshare", linux.CLONE_NEWNS)
+        unshare(linux.CLONE_NEWNS)
         build_root(plan)
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -98,10 +98,7 @@ def kept_flags(path: str) -> int:
 
 def enter_namespaces() -> None:
     user, group = os.geteuid(), os.getegid()
-    try:
-        linux.call("unshare", SPACES)
-    except OSError as error:
-        sys.exit(f"user namespaces are not allowed here, as in many containers ({error.strerror})")
+    unshare(SPACES)
     write("/proc/self/setgroups", "deny")
     write("/proc/self/uid_map", f"{NOBODY} {user} 1")
     write("/proc/self/gid_map", f"{NOBODY} {group} 1")
@@ -116,6 +113,13 @@ def enter_root() -> None:
     os.chdir("/")
     flags = linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY | linux.MS_NOSUID | linux.MS_NODEV
     linux.mount("none", "/", None, flags | kept_flags("/"))
+
+
+def unshare(spaces: int) -> None:
+    try:
+        linux.call("unshare", spaces)
+    except OSError as error:
+        sys.exit(f"namespaces are not allowed here, as in many containers ({error.strerror})")
 
 
 def write(path: str, text: str) -> None:

@@ -45,7 +45,7 @@ def encode(value: Any, depth: int = 0) -> Any:
         if isinstance(value, kind):
             items = [encode(item, depth + 1) for item in kind.__iter__(value)]
             return [tag, *(sorted(items, key=key) if kind in (set, frozenset) else items)]
-    raise NotPlainError(f"a {type(value).__name__}, which is not plain data")
+    raise NotPlainError(f"an object of type {type(value).__name__}, which is not plain data")
 
 
 def decode(data: Any, depth: int = 0) -> Any:
