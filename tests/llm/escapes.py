@@ -240,7 +240,8 @@ def f(target):
 WRITE_PACKAGES = """
 import os, sys
 def f(target):
-    for path in (target["site"], os.path.dirname(os.__file__), os.path.dirname(sys.modules["inside"].__file__), "/dev", "/"):
+    library, code = os.path.dirname(os.__file__), os.path.dirname(sys.modules["inside"].__file__)
+    for path in (target["site"], library, code, "/dev", "/"):
         try:
             open(os.path.join(path, "canary_of_the_sandbox"), "w").close()
             return "pwned"

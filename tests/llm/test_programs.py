@@ -45,7 +45,8 @@ def f(x):
 """
     found, report = verdicts(sandbox, source, [Case((x,), 10) for x in (1, 2, 3, 4, 5, 1)], seconds=1.0)
     assert found == ["pass", "error", "timeout", "memory", "wrong", "pass"]
-    assert report.reward == pytest.approx(2 / 6) and not report.passed
+    assert report.reward == pytest.approx(2 / 6)
+    assert not report.passed
     lines = report.feedback(most=4).splitlines()
     assert len(lines) == 4
     assert (
@@ -53,7 +54,8 @@ def f(x):
         == """call(2) raised KeyError: 'no such card' at line 7, 'raise KeyError("no such card")', expected 10"""
     )
     assert lines[1] == "call(3) did not finish: timeout (more than 1 s), expected 10"
-    assert lines[3].startswith("call(5) returned 'tenten") and lines[3].endswith("..., expected 10")
+    assert lines[3].startswith("call(5) returned 'tenten")
+    assert lines[3].endswith("..., expected 10")
     assert len(lines[3]) < 150
     assert report.outcomes[0].seconds < 1.0
 
@@ -151,7 +153,8 @@ def test_two_threads_may_share_a_sandbox(sandbox):
         threads = [threading.Thread(target=run, args=(2 * turn + i,)) for i in range(2)]
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
-    assert len(reports) == 4 and all(report.passed for group in reports.values() for report in group)
+    assert len(reports) == 4
+    assert all(report.passed for group in reports.values() for report in group)
 
 
 def test_a_test_that_cannot_be_asked_is_refused_before_anything_runs(sandbox):
@@ -176,17 +179,18 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(VALUES, VALUES)
 def test_plain_data_goes_out_and_back_and_compares_as_python_does(value, other):
     data = json.loads(json.dumps(plain.encode(value)))
     back = plain.decode(plain.check(data))
-    assert back == value and type(back) is type(value)
+    assert back == value
+    assert type(back) is type(value)
     assert plain.equal(data, plain.encode(value))
     assert plain.equal(data, plain.encode(other)) == (value == other)
     assert len(plain.show(data, 20)) <= 20
     if len(repr(value)) <= 100 and not isinstance(value, (set, frozenset, dict)) and "{" not in repr(value):
-        assert eval(plain.show(data, 10_000)) == value
+        assert eval(plain.show(data, 10_000), {"inf": math.inf}) == value
 
 
 @pytest.mark.parametrize(

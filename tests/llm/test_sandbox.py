@@ -181,7 +181,7 @@ def test_a_value_that_was_computed_before_is_not_found_by_the_next_program(sandb
     token = "token-1" + secrets.token_hex(16)
     honest = Program(f"def f(x): return x + {token[8:]!r}", "f")
     assert run_programs(sandbox, [honest], [[Case((token[:8],), token)]], SLOW)[0].passed
-    scan = f"""
+    scan = """
 import ctypes, gc
 def f(parts):
     whole = parts[0] + parts[1]
@@ -246,9 +246,12 @@ def test_unsandboxed_programs_do_reach_the_targets(tmp_path):
         }
         names = ["read_file", "read_passwords", "list_home", "connect_loopback", "connect_unix", "write_home", "shell"]
         names += ["kill_outside", "dunder_walk", "importlib"]
-        with pytest.warns(UserWarning, match="without a sandbox"), Sandbox(levels=(), allow_unsandboxed=True) as bare:
+        shown = {}
+        with Sandbox(levels=(), allow_unsandboxed=True) as bare:
             assert bare.level == "none"
-            shown = {name: attempt(bare, name, target, SLOW).feedback for name in names}
+            for name in names:
+                with pytest.warns(UserWarning, match="without a sandbox"):
+                    shown[name] = attempt(bare, name, target, SLOW).feedback
     assert victim.wait(5) == -signal.SIGKILL
     assert {name for name, text in shown.items() if text != "returned 'pwned'"} == set(), shown
     assert (tmp_path / "home" / "canary").exists()
@@ -283,7 +286,8 @@ def test_it_says_when_user_namespaces_are_off():
     if "no table" in done.stderr:
         pytest.skip("system calls cannot be filtered on this machine")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("no sandbox works here (") and done.stdout.count("\n") == 1
+    assert done.stdout.startswith("no sandbox works here (")
+    assert done.stdout.count("\n") == 1
     assert "unshare: namespaces are not allowed here, as in many containers" in done.stdout, done.stdout
 
 

@@ -23,7 +23,7 @@ JNP = words("""
 abs absolute add all allclose any append arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin
 argpartition argsort argwhere around array array_equal asarray astype atleast_1d atleast_2d average bincount
 bitwise_and bitwise_count bitwise_not bitwise_or bitwise_xor block bool_ broadcast_arrays broadcast_to cbrt ceil
-choose clip column_stack compress concat concatenate convolve copysign corrcoef cos cosh count_nonzero cov cross
+choose clip column_stack compress concat concatenate copysign corrcoef cos cosh count_nonzero cov cross
 cumprod cumsum deg2rad diag diagonal diff digitize divide divmod dot dtype e einsum equal euler_gamma exp exp2
 expand_dims expm1 eye fabs finfo flip fliplr flipud float16 float32 float64 bfloat16 float_power floor floor_divide
 fmax fmin fmod full full_like gcd geomspace gradient greater greater_equal heaviside histogram hsplit hstack hypot
@@ -96,15 +96,20 @@ def load(source: str, fields: Collection[str], modules: dict[str, Any]) -> dict[
     """
     if len(source) > MAX_SOURCE:
         raise RefusedError(f"the source has {len(source)} characters, and {MAX_SOURCE} are allowed")
-    tree = ast.parse(source)
+    try:
+        tree = ast.parse(source)
+    except (RecursionError, MemoryError):
+        raise RefusedError("the source is nested too deeply") from None
     if sum(1 for _ in ast.walk(tree)) > MAX_NODES:
         raise RefusedError(f"the source is too large: more than {MAX_NODES} parts of syntax")
     for node in ast.walk(tree):
         _strip(node)
     names = _imports(tree)
     _check(tree, names, frozenset(fields))
-    tree.body = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
-    space = {"__builtins__": {name: getattr(builtins, name) for name in BUILTINS}, "__name__": "program"}
+    tree = _WithoutImports().visit(tree)
+    names_of_python = (*BUILTINS, "__import__")  # which compiled parts of JAX look up in the caller's names
+    space: dict[str, Any] = {"__name__": "program"}
+    space["__builtins__"] = {name: getattr(builtins, name) for name in names_of_python}
     root = _folders(modules)
     for name, path in names.items():
         value: Any = root
@@ -113,6 +118,16 @@ def load(source: str, fields: Collection[str], modules: dict[str, Any]) -> dict[
         space[name] = value
     exec(compile(ast.fix_missing_locations(tree), "<program>", "exec"), space)
     return space
+
+
+class _WithoutImports(ast.NodeTransformer):
+    """Takes imports out: what they name is there already."""
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        return ast.copy_location(ast.Pass(), node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        return ast.copy_location(ast.Pass(), node)
 
 
 def _imports(tree: ast.Module) -> dict[str, list[str]]:
@@ -136,42 +151,47 @@ def _imports(tree: ast.Module) -> dict[str, list[str]]:
 
 
 def _check(tree: ast.Module, names: dict[str, list[str]], fields: frozenset[str]) -> None:
-    for node in ast.walk(tree):
-        if not isinstance(node, NODES):
-            raise _refuse(node, f"{type(node).__name__} is not allowed: write functions of arrays")
-        if isinstance(node, ast.Name):
-            if node.id.startswith("__"):
-                raise _refuse(node, f"the name {node.id}")
-            if isinstance(node.ctx, ast.Load) and hasattr(builtins, node.id) and node.id not in BUILTINS:
-                raise _refuse(node, f"the name {node.id} may not be used")
-        if isinstance(node, (ast.FunctionDef, ast.arg)) and _label(node).startswith("__"):
-            raise _refuse(node, f"the name {_label(node)}")
-        if isinstance(node, ast.Attribute):
-            _check_attribute(node, names, fields)
-        if isinstance(node, ast.FunctionDef):
-            for decorator in node.decorator_list:
-                if _path(decorator, names) != ["jax", "jit"]:
-                    raise _refuse(node, "a decorator other than jax.jit")
+    problems = [(node, problem) for node in ast.walk(tree) if (problem := _problem(node, names, fields))]
+    if problems:  # the first to a reader: in open("x").read() it is open
+        node, problem = min(problems, key=lambda x: (getattr(x[0], "lineno", 1), getattr(x[0], "end_col_offset", 0)))
+        raise _refuse(node, problem)
 
 
-def _check_attribute(node: ast.Attribute, names: dict[str, list[str]], fields: frozenset[str]) -> None:
-    path = _path(node, names)
-    if path is not None:
-        if not _is_allowed(path):
-            raise _refuse(node, f"{'.'.join(path)} is not among the functions that may be used")
-    elif node.attr.startswith("_") or (node.attr not in METHODS and node.attr not in fields):
-        raise _refuse(node, f"the attribute .{node.attr} is neither a field of the argument nor an array method")
+def _problem(node: ast.AST, names: dict[str, list[str]], fields: frozenset[str]) -> str | None:
+    if not isinstance(node, NODES):
+        return f"{type(node).__name__} is not allowed: write functions of arrays"
+    if isinstance(node, ast.Name):
+        hidden = isinstance(node.ctx, ast.Load) and hasattr(builtins, node.id) and node.id not in BUILTINS
+        return f"the name {node.id} may not be used" if hidden or node.id.startswith("__") else None
+    if isinstance(node, ast.arg) and node.arg.startswith("__"):
+        return f"the name {node.arg} may not be used"
+    if isinstance(node, ast.FunctionDef):
+        if node.name.startswith("__"):
+            return f"the name {node.name} may not be used"
+        if any(_path(decorator, names) != ["jax", "jit"] for decorator in node.decorator_list):
+            return "a decorator other than jax.jit is not allowed"
+    if isinstance(node, ast.Attribute):
+        path = _path(node, names)
+        if path is not None:
+            return None if _is_allowed(path) else f"{'.'.join(path)} is not among the functions that may be used"
+        if node.attr.startswith("_") or (node.attr not in METHODS and node.attr not in fields):
+            return f"the attribute .{node.attr} is neither a field of the argument nor an array method"
+    return None
 
 
 def _path(node: ast.AST, names: dict[str, list[str]]) -> list[str] | None:
-    """The parts of a dotted name that starts at a part of JAX; None for anything else."""
+    """The parts of a dotted name that starts at a part of JAX and goes as far as folders do; None for anything else."""
     if isinstance(node, ast.Name):
         return names.get(node.id)
     if isinstance(node, ast.Attribute):
         base = _path(node.value, names)
-        if base is not None and (len(base) == 1 or base[-1] in FOLDERS or base[-1] in SUBFOLDERS):
+        if base is not None and (len(base) == 1 or _is_folder(base) or not _is_allowed(base)):
             return [*base, node.attr]
     return None
+
+
+def _is_folder(path: list[str]) -> bool:
+    return path[-1] in (FOLDERS if len(path) == 2 else SUBFOLDERS)
 
 
 def _is_allowed(path: list[str]) -> bool:
@@ -204,10 +224,6 @@ def _strip(node: ast.AST) -> None:
         node.returns = None
     elif isinstance(node, ast.AnnAssign):
         node.annotation = ast.copy_location(ast.Constant(None), node.annotation)
-
-
-def _label(node: ast.FunctionDef | ast.arg) -> str:
-    return node.name if isinstance(node, ast.FunctionDef) else node.arg
 
 
 def _refuse(node: ast.AST, what: str) -> RefusedError:
