@@ -1,0 +1,218 @@
+"""The pricing problem at negligible cost: a buyer sees a whole set of metrics, then picks the item that suits it best.
+
+Without a cost, only the set of metrics that discovery found matters, not their order; sets that are equal are merged.
+A buyer buys at most one model and may leave (individual rationality). `forced=True` is the program as published, which
+makes everybody buy: then nothing but `cap` bounds the prices.
+
+All of it is float64 on the host: buyers sit exactly on ties at optimal prices, and a tie goes to the dearer item.
+
+Shapes: `Q` metrics, `H` types, `S` sets, `B` price curves.
+
+Reference: arXiv 2310.17843, theorem 4.2 and program (1).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.datamarket.market import Market, as_numbers, check_laws, check_valuations
+
+TIE = 1e-9  # utilities closer than this share of the largest valuation are equal
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Instance:
+    """A checked pricing problem; make it with `instance_of_sets`, which merges equal sets, or the functions below.
+
+    Args:
+      valuations: float[H, Q].
+      prior: float[H].
+      sets: bool[S, Q], which metrics each set holds.
+      weights: float[S], how likely each set is.
+      forced: whether everybody must buy.
+      cap: the highest price; the highest valuation by default, and needed where purchase is forced.
+    """
+
+    valuations: np.ndarray
+    prior: np.ndarray
+    sets: np.ndarray
+    weights: np.ndarray
+    forced: bool = False
+    cap: float | None = None
+
+    @property
+    def num_metrics(self) -> int:
+        return self.valuations.shape[1]
+
+    @property
+    def num_types(self) -> int:
+        return self.valuations.shape[0]
+
+    @property
+    def highest(self) -> np.ndarray:
+        """float[Q]: the price above which nobody who may leave buys, or the cap."""
+        top = self.valuations.max(0)
+        return top if self.cap is None else np.full_like(top, self.cap) if self.forced else np.minimum(top, self.cap)
+
+    @property
+    def mass(self) -> np.ndarray:
+        """float[H, S]: how likely each pair of a type and a set is."""
+        return self.prior[:, None] * self.weights[None]
+
+    @property
+    def scale(self) -> float:
+        """The unit of money that tolerances are measured in."""
+        return float(max(self.valuations.max(), self.cap or 0.0, 1e-12))
+
+    def replace(self, **changes: Any) -> Instance:
+        return dataclasses.replace(self, **changes)
+
+
+class Choices(NamedTuple):
+    """What buyers do at one price curve."""
+
+    item: np.ndarray  # int[..., H, S], 0 for leaving, q + 1 for the model of metric q
+    payment: np.ndarray  # float[..., H, S]
+    surplus: np.ndarray  # float[..., H, S]
+
+
+def instance_of_sets(
+    valuations: ArrayLike,
+    sets: ArrayLike,
+    prior: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    *,
+    forced: bool = False,
+    cap: float | None = None,
+) -> Instance:
+    """A checked instance, with equal sets merged.
+
+    Args:
+      valuations: float[H, Q].
+      sets: bool[S, Q].
+      prior: float[H]; uniform by default.
+      weights: float[S]; uniform by default.
+      forced: the published program, in which everybody must buy.
+      cap: the highest price.
+
+    Raises:
+      ValueError: for bad input; the message names the row and the remedy.
+    """
+    values, found = as_numbers(valuations, "valuations"), np.asarray(sets)
+    if values.ndim != 2 or not values.size:
+        raise UserError(f"valuations must be [types, metrics], at least 1 by 1, got {list(values.shape)}: reshape it")
+    check_valuations(values)
+    if found.dtype != bool or found.ndim != 2 or found.shape[1] != values.shape[1] or not len(found):
+        raise UserError(
+            f"sets must be bool[S, {values.shape[1]}] with at least one set, got {found.dtype}{list(found.shape)}: "
+            "mark the metrics that each trajectory found"
+        )
+    if (~found.any(1)).any():
+        row = int(np.flatnonzero(~found.any(1))[0])
+        raise UserError(f"set {row} is empty: drop trajectories that found nothing, nobody can buy there")
+    laws = []
+    for given, name, size in ((prior, "prior", len(values)), (weights, "weights", len(found))):
+        law = np.full(size, 1 / size) if given is None else as_numbers(given, name)
+        if law.shape != (size,):
+            raise UserError(f"{name} must have {size} entries here, got {list(law.shape)}")
+        check_laws(law, name)
+        laws.append(law)
+    if forced and cap is None:
+        raise UserError("a forced purchase has no optimal price: give cap=, and see that the optimum follows it")
+    if cap is not None and not 0 < cap < np.inf:
+        raise UserError(f"cap must be a positive number, got {cap}")
+    merged, where = np.unique(found, axis=0, return_inverse=True)
+    weight = np.bincount(where.reshape(-1), laws[1], len(merged))
+    return Instance(values, laws[0], merged[weight > 0], weight[weight > 0], forced, cap)
+
+
+def full_information(valuations: ArrayLike, prior: ArrayLike | None = None, **options: Any) -> Instance:
+    """The instance in which every metric is on offer: the paper's in-sample setting."""
+    return instance_of_sets(valuations, np.ones((1, np.shape(valuations)[-1]), bool), prior, **options)
+
+
+def sets_of_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarray:
+    """bool[N, Q]: the metrics that each trajectory, a row of int[N, T], revealed."""
+    found = np.asarray(trajectories)
+    sets = np.zeros((len(found), num_metrics), bool)
+    sets[np.arange(len(found))[:, None], found] = True
+    return sets
+
+
+def exact_sets(market: Market, most: int = 1 << 16) -> tuple[np.ndarray, np.ndarray]:
+    """Every set that discovery may reveal, with its probability.
+
+    Args:
+      market: the market.
+      most: pairs of a set and a last metric that may be reached.
+
+    Returns:
+      bool[S, Q] and float[S].
+
+    Raises:
+      ValueError: if more than `most` are reached; sample trajectories then.
+    """
+    size = market.num_metrics
+    reached = {(1 << q, q): float(p) for q, p in enumerate(market.initial) if p > 0}
+    for law in market.transitions:
+        ahead: dict[tuple[int, int], float] = {}
+        for (seen, latest), mass in reached.items():
+            for q in np.flatnonzero(law[latest]):
+                pair = seen | 1 << int(q), int(q)
+                ahead[pair] = ahead.get(pair, 0.0) + mass * float(law[latest, q])
+        reached = ahead
+        if len(reached) > most:
+            raise UserError(f"discovery reaches over {most} sets: sample trajectories instead, or raise most=")
+    total: dict[int, float] = {}
+    for (seen, _), mass in reached.items():
+        total[seen] = total.get(seen, 0.0) + mass
+    codes = sorted(total)
+    weights = np.array([total[code] for code in codes])
+    return np.array([[code >> q & 1 for q in range(size)] for code in codes], bool), weights / weights.sum()
+
+
+def choose(instance: Instance, prices: ArrayLike) -> Choices:
+    """What every type buys in every set: its best item, among equals the dearest.
+
+    Args:
+      instance: the pricing problem.
+      prices: float[..., Q]; inf where a model is not for sale.
+    """
+    posted = np.asarray(prices, np.float64)
+    shown = np.where(np.isfinite(posted), posted, 4 * instance.scale + 1)
+    net = instance.valuations - shown[..., None, :]  # [..., H, Q]
+    outside = -np.inf if instance.forced else 0.0
+    net = np.where(instance.sets, net[..., None, :], -np.inf)  # [..., H, S, Q]
+    net = np.concatenate([np.full((*net.shape[:-1], 1), outside), net], -1)
+    best = net.max(-1, keepdims=True)
+    priced = np.concatenate([np.zeros((*shown.shape[:-1], 1)), shown], -1)[..., None, None, :]
+    item = np.argmax(np.where(net >= best - TIE * instance.scale, priced, -1.0), -1)
+    payment = np.take_along_axis(np.broadcast_to(priced, net.shape), item[..., None], -1)[..., 0]
+    return Choices(item, payment, np.take_along_axis(net, item[..., None], -1)[..., 0])
+
+
+def revenue(instance: Instance, prices: ArrayLike) -> np.ndarray:
+    """float[...]: expected payment at price curves float[..., Q]."""
+    return np.sum(instance.mass * choose(instance, prices).payment, (-2, -1))
+
+
+def welfare(instance: Instance) -> float:
+    """What buyers would gain at price 0: no revenue of buyers who may leave exceeds it."""
+    best = np.where(instance.sets, instance.valuations[:, None], 0.0).max(-1)
+    return float(np.sum(instance.mass * best))
+
+
+def shaved(prices: ArrayLike, by: float) -> np.ndarray:
+    """Prices lowered in proportion to themselves, by at most `by`: the dearer of two equals becomes strictly better.
+
+    A buyer who was indifferent then strictly prefers what the seller would have it buy, so revenue does not rely on
+    anybody's goodwill, and falls by at most `by`.
+    """
+    posted = np.asarray(prices, np.float64)
+    top = np.max(posted[np.isfinite(posted)], initial=0.0)
+    return posted if top <= 0 else np.where(np.isfinite(posted), posted * (1 - by / top), posted)

@@ -1,0 +1,137 @@
+"""Price curves by a portfolio of methods, none of which is always best, with an upper bound beside the result.
+
+Coordinate ascent gets stuck where several prices must move together, and annealing where a softened choice points the
+wrong way; ascending what annealing found, kicking it and ascending again covers both. Where types are ordered, dynamic
+programming is exact. The integer program is the certificate, for when there is time for one.
+
+Shapes: `Q` metrics, `B` price curves.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.datamarket import baselines, line_search
+from jaxrl_suite.datamarket.annealing import anneal
+from jaxrl_suite.datamarket.instance import Instance, revenue
+from jaxrl_suite.datamarket.patterns import polish
+from jaxrl_suite.datamarket.programs import lottery_bound, solve_program, welfare_bound
+from jaxrl_suite.datamarket.single_crossing import is_single_crossing, solve_single_crossing
+
+
+class Priced(NamedTuple):
+    """A posted price curve and what is known about it."""
+
+    prices: np.ndarray  # float[Q]; inf where a model is not for sale
+    revenue: float  # expected, a buyer
+    bound: float  # no price curve earns more
+    method: str  # which part of the portfolio found it
+    optimal: bool  # whether it was proved to be so
+    found: dict[str, float]  # best revenue after each part
+
+    @property
+    def gap(self) -> float:
+        """The bound's excess over the revenue, as a share of the bound."""
+        return max(0.0, (self.bound - self.revenue) / self.bound) if self.bound > 0 else 0.0
+
+
+def price_curve(
+    instance: Instance,
+    *,
+    seed: int = 0,
+    starts: int = 64,
+    steps: int = 600,
+    kicks: int = 20,
+    certify: float = 0.0,
+    bound: bool = True,
+) -> Priced:
+    """Prices the models of an instance.
+
+    Args:
+      instance: the pricing problem.
+      seed: of starts and kicks.
+      starts: curves in a batch.
+      steps: of annealing; 0 leaves it out.
+      kicks: rounds of redrawing some prices of the best curves and ascending again.
+      certify: seconds for the integer program, which may improve on the rest; 0 leaves it out.
+      bound: whether to compute the lottery bound (one linear program a set).
+
+    Returns:
+      The best curve of all, never worse than any baseline.
+
+    Raises:
+      ValueError: if an argument is out of range.
+    """
+    if starts < 8 or steps < 0 or kicks < 0 or certify < 0:
+        raise UserError(
+            f"starts must be 8 or more, and steps, kicks and certify at least 0, got {starts}, {steps}, ..."
+        )
+    rng = np.random.default_rng(seed)
+    found: dict[str, float] = {}
+    best, method = np.zeros(instance.num_metrics), "none"
+    value = float(revenue(instance, best))
+
+    def offer(name: str, curves: np.ndarray) -> None:
+        nonlocal best, method, value
+        earned = revenue(instance, curves)
+        top = int(np.argmax(earned))
+        if earned[top] > value + 1e-9 * instance.scale:
+            best, method, value = curves[top], name, float(earned[top])
+        found[name] = max(float(earned[top]), found.get(name, -np.inf))
+
+    simple = np.stack([rule(instance) for rule in baselines.BASELINES.values()])
+    offer("baselines", simple)
+    exact = is_single_crossing(instance)
+    if exact:
+        offer("single crossing", solve_single_crossing(instance).prices[None])
+    else:
+        pool = np.concatenate([simple, line_search.random_prices(instance, rng, starts - len(simple))])
+        lines = polish(instance, line_search.ascend(instance, pool, rng))
+        offer("line search", lines)
+        if steps:
+            soft = polish(instance, anneal(instance, pool, steps=steps))
+            offer("annealing", soft)
+            lines = np.concatenate([lines, polish(instance, line_search.ascend(instance, soft, rng))])
+            offer("annealing, line search", lines)
+        for _ in range(kicks):
+            elite = _elite(instance, lines, starts // 4)
+            kicked = line_search.kick(instance, np.repeat(elite, 2, 0), rng, rng.choice([0.05, 0.2, 0.4]))
+            lines = np.concatenate([elite, polish(instance, line_search.ascend(instance, kicked, rng))])
+            offer("kicks", lines)
+    limit = value if exact else welfare_bound(instance)
+    if bound and not exact and not instance.forced:
+        limit = min(limit, lottery_bound(instance))
+    if certify and not exact:
+        proof = solve_program(instance, seconds=certify)
+        limit = min(limit, max(proof.bound, value))
+        if proof.prices is not None:
+            offer("integer program", polish(instance, proof.prices[None]))
+            exact = proof.closed and value >= proof.revenue - 1e-7 * instance.scale
+    return Priced(best, value, max(limit, value), method, exact or limit <= value * (1 + 1e-9), found)
+
+
+def price_for(instance: Instance, seconds: float, *, seed: int = 0) -> Priced:
+    """The portfolio with kicks until `seconds` of wall time have passed, for comparison at equal time."""
+    start = time.monotonic()
+    result = price_curve(instance, seed=seed, kicks=0, bound=False)
+    rng = np.random.default_rng(seed + 1)
+    lines, best, value = result.prices[None], result.prices, result.revenue
+    while time.monotonic() - start < seconds and not result.optimal:
+        kicked = line_search.kick(instance, np.repeat(lines, 32 // len(lines), 0), rng, rng.choice([0.05, 0.2, 0.4]))
+        lines = _elite(
+            instance, np.concatenate([lines, polish(instance, line_search.ascend(instance, kicked, rng))]), 8
+        )
+        if (earned := float(revenue(instance, lines[0]))) > value:
+            best, value = lines[0], earned
+    return result._replace(prices=best, revenue=value, bound=max(result.bound, value))
+
+
+def _elite(instance: Instance, curves: np.ndarray, count: int) -> np.ndarray:
+    """The best curves, no revenue twice, best first."""
+    earned = np.round(revenue(instance, curves) / instance.scale, 10)
+    _, first = np.unique(-earned, return_index=True)
+    return curves[first[:count]]

@@ -1,0 +1,172 @@
+"""Certificates by HiGHS: the optimal prices as a mixed-integer program, and the best lotteries as a linear one.
+
+For every type and set, `z` picks an item and `y` is what is paid; the surplus is `a = sum (v z - y)`:
+
+    max  sum mass y     a >= v_q - x_q for q in the set,   a >= 0,   sum z <= 1,
+                        y_q <= min(cap_q, v_q) z_q,   y_q <= x_q,   y_q >= x_q - cap_q (1 - z_q)
+
+The bounds are as tight as they can be without branching, and equal sets are merged before (see `instance`). As published,
+`sum z = 1` and the surplus may be negative: everybody buys, and the optimum is whatever the cap allows.
+
+Shapes: `Q` metrics, `H` types, `S` sets.
+
+Reference: arXiv 2310.17843, programs (1) and (8); lotteries: Briest, Chawla, Kleinberg, Weinberg, "Pricing lotteries" (2015).
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.datamarket.instance import Instance, revenue
+
+
+class Certificate(NamedTuple):
+    """What the integer program found and proved within its time."""
+
+    prices: np.ndarray | None  # float[Q], the incumbent; None if there is none yet
+    revenue: float  # of the incumbent, from its prices; -inf if there is none
+    bound: float  # no prices earn more than this
+    closed: bool  # whether the incumbent was proved optimal
+
+    @property
+    def gap(self) -> float:
+        """The bound's excess over the incumbent, as a share of the bound."""
+        return (self.bound - self.revenue) / self.bound if self.bound > 0 else 0.0
+
+
+class _Rows:
+    """Sparse constraints low <= A x <= high, row by row."""
+
+    def __init__(self):
+        self.row, self.column, self.value, self.low, self.high = ([] for _ in range(5))
+
+    def add(self, terms: list[tuple[int, float]], low: float = -np.inf, high: float = np.inf) -> None:
+        self.row += [len(self.low)] * len(terms)
+        self.column += [column for column, _ in terms]
+        self.value += [value for _, value in terms]
+        self.low.append(low)
+        self.high.append(high)
+
+    def matrix(self, width: int) -> Any:
+        from scipy import sparse
+
+        return sparse.csr_array((self.value, (self.row, self.column)), shape=(len(self.low), width))
+
+
+def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float | None = None) -> Certificate:
+    """Optimal prices by branch and bound.
+
+    Args:
+      instance: the pricing problem.
+      seconds: of time, after which the incumbent and the bound are returned as they are.
+      at_least: revenue known to be possible; only better prices are looked for. The solver takes no warm start.
+
+    Returns:
+      The incumbent and the bound; with `at_least` and nothing found, `closed` says that nothing better exists.
+
+    Raises:
+      ValueError: if the solver fails.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    rows, gain, upper = _Rows(), [], list(instance.highest)
+    size, whole = instance.num_metrics, [0] * instance.num_metrics
+    for h, values in enumerate(instance.valuations):
+        for s, found in enumerate(instance.sets):
+            offered = np.flatnonzero(found)
+            first = len(upper)
+            chosen = {int(q): first + 2 * i for i, q in enumerate(offered)}  # z, and y beside it
+            rows.add([(z, 1.0) for z in chosen.values()], low=1.0 if instance.forced else -np.inf, high=1.0)
+            surplus = [term for q, z in chosen.items() for term in ((z, values[q]), (z + 1, -1.0))]
+            if not instance.forced:
+                rows.add(surplus, low=0.0)
+            for q, z in chosen.items():
+                cap = instance.highest[q]
+                most = cap if instance.forced else min(cap, values[q])
+                rows.add([*surplus, (q, 1.0)], low=values[q])
+                rows.add([(z + 1, 1.0), (z, -most)], high=0.0)
+                rows.add([(z + 1, 1.0), (q, -1.0)], high=0.0)
+                rows.add([(z + 1, 1.0), (q, -1.0), (z, -cap)], low=-cap)
+                upper += [1.0, most]
+                whole += [1, 0]
+                gain += [(z + 1, instance.mass[h, s])]
+    objective = np.zeros(len(upper))
+    for column, mass in gain:
+        objective[column] = -mass
+    if at_least is not None:
+        rows.add([(column, mass) for column, mass in gain], low=at_least)
+    result = milp(
+        objective,
+        integrality=np.array(whole),
+        bounds=Bounds(0.0, np.array(upper)),  # type: ignore[arg-type]
+        constraints=LinearConstraint(rows.matrix(len(upper)), rows.low, rows.high),  # type: ignore[arg-type]
+        options={"time_limit": seconds, "mip_rel_gap": 1e-7},
+    )
+    if result.status == 2 and at_least is not None:
+        return Certificate(None, -np.inf, at_least, True)
+    if result.status not in (0, 1):
+        raise UserError(f"the integer program failed: {result.message}; scale the valuations to about 1")
+    bound = result.get("mip_dual_bound")
+    bound = float(welfare_bound(instance)) if bound is None or not np.isfinite(bound) else -float(bound)
+    if result.x is None:
+        return Certificate(None, -np.inf, bound, False)
+    prices = result.x[:size]
+    earned = max(float(revenue(instance, prices)), float(_snapped(instance, prices)))
+    return Certificate(prices, earned, max(bound, earned), result.status == 0)
+
+
+def welfare_bound(instance: Instance) -> float:
+    """Revenue that nobody can exceed: everything that buyers gain, or the cap where they are forced."""
+    best = np.where(instance.sets, instance.valuations[:, None], 0.0).max(-1)
+    return float(instance.cap or 0.0) if instance.forced else float((instance.mass * best).sum())
+
+
+def _snapped(instance: Instance, prices: np.ndarray) -> float:
+    """Revenue when prices are lowered by the solver's own tolerance, which may lie across a tie."""
+    return float(revenue(instance, prices * (1 - 1e-6)))
+
+
+def lottery_bound(instance: Instance) -> float:
+    """Revenue of the best menu of lotteries for each set by itself: an upper bound on any price curve's.
+
+    A lottery gives each model with a probability, at one price; types pick freely. Over all menus this is a linear
+    program, polynomial in the instance, and price curves are menus of it.
+
+    Raises:
+      ValueError: for a forced purchase, which has no bound, or if the solver fails.
+    """
+    from scipy.optimize import linprog
+
+    if instance.forced:
+        raise UserError("lotteries bound the revenue from buyers who may leave: use an instance without forced=")
+    total = 0.0
+    for found, weight in zip(instance.sets, instance.weights, strict=True):
+        values = instance.valuations[:, found]
+        types, size = values.shape
+        pays = types * size  # z[h, q] first, then what h pays
+        rows = _Rows()
+        for h in range(types):
+            mine = [(h * size + q, -values[h, q]) for q in range(size)]
+            rows.add([(h * size + q, 1.0) for q in range(size)], high=1.0)
+            rows.add([*mine, (pays + h, 1.0)], high=0.0)
+            for other in range(types):
+                if other != h:
+                    theirs = [(other * size + q, values[h, q]) for q in range(size)]
+                    rows.add([*mine, (pays + h, 1.0), *theirs, (pays + other, -1.0)], high=0.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = linprog(
+                np.concatenate([np.zeros(pays), -instance.prior]),
+                A_ub=rows.matrix(pays + types),
+                b_ub=rows.high,
+                bounds=[(0, 1)] * pays + [(0, None)] * types,
+                method="highs",
+            )
+        if result.status != 0:
+            raise UserError(f"the lottery program failed: {result.message}; scale the valuations to about 1")
+        total -= weight * result.fun
+    return total
