@@ -207,6 +207,11 @@ def welfare(instance: Instance) -> float:
     return float(np.sum(instance.mass * best))
 
 
+def ceiling(instance: Instance) -> float:
+    """Revenue that no prices exceed: `welfare`, or the cap where everybody must buy."""
+    return float(instance.cap or 0.0) if instance.forced else welfare(instance)
+
+
 def shaved(prices: ArrayLike, by: float) -> np.ndarray:
     """Prices lowered in proportion to themselves, by at most `by`: the dearer of two equals becomes strictly better.
 

@@ -62,9 +62,7 @@ class Market:
             ("prior", (max(types, 1),)),
         ):
             if arrays[name].shape != shape:
-                raise UserError(
-                    f"{name} must have shape {list(shape)} here, got {list(arrays[name].shape)}: reshape it"
-                )
+                raise UserError(f"{name} must have shape {list(shape)} here, got {list(arrays[name].shape)}")
         check_laws(arrays["initial"], "initial")
         check_laws(arrays["transitions"], "transitions")
         check_valuations(arrays["valuations"])

@@ -1,8 +1,8 @@
 """Best prices for a fixed choice of every buyer, and with it the optimum of tiny instances by brute force.
 
 If it is fixed which item every type takes in every set, the constraints that make this a best response all read
-`x_q <= x_r + w` or `x_q <= u`, and revenue rises in every price. So the linear program has a solution that is largest in every
-price at once: the shortest paths from a source, of all curves in one batch, and no LP solver is needed.
+`x_q <= x_r + w` or `x_q <= u`, and revenue rises in every price. So the linear program has a solution that is largest
+in every price at once: the shortest paths from a source, of all curves in one batch, and no LP solver is needed.
 
 Shapes: `Q` metrics, `H` types, `S` sets, `B` patterns.
 """

@@ -17,9 +17,9 @@ import numpy as np
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import baselines, line_search
 from jaxrl_suite.datamarket.annealing import anneal
-from jaxrl_suite.datamarket.instance import Instance, revenue
+from jaxrl_suite.datamarket.instance import Instance, ceiling, revenue
 from jaxrl_suite.datamarket.patterns import polish
-from jaxrl_suite.datamarket.programs import lottery_bound, solve_program, welfare_bound
+from jaxrl_suite.datamarket.programs import lottery_bound, solve_program
 from jaxrl_suite.datamarket.single_crossing import is_single_crossing, solve_single_crossing
 
 
@@ -67,9 +67,7 @@ def price_curve(
       ValueError: if an argument is out of range.
     """
     if starts < 8 or steps < 0 or kicks < 0 or certify < 0:
-        raise UserError(
-            f"starts must be 8 or more, and steps, kicks and certify at least 0, got {starts}, {steps}, ..."
-        )
+        raise UserError("starts must be 8 or more; steps, kicks and certify at least 0")
     rng = np.random.default_rng(seed)
     found: dict[str, float] = {}
     best, method = np.zeros(instance.num_metrics), "none"
@@ -102,7 +100,7 @@ def price_curve(
             kicked = line_search.kick(instance, np.repeat(elite, 2, 0), rng, rng.choice([0.05, 0.2, 0.4]))
             lines = np.concatenate([elite, polish(instance, line_search.ascend(instance, kicked, rng))])
             offer("kicks", lines)
-    limit = value if exact else welfare_bound(instance)
+    limit = value if exact else ceiling(instance)
     if bound and not exact and not instance.forced:
         limit = min(limit, lottery_bound(instance))
     if certify and not exact:
@@ -122,9 +120,8 @@ def price_for(instance: Instance, seconds: float, *, seed: int = 0) -> Priced:
     lines, best, value = result.prices[None], result.prices, result.revenue
     while time.monotonic() - start < seconds and not result.optimal:
         kicked = line_search.kick(instance, np.repeat(lines, 32 // len(lines), 0), rng, rng.choice([0.05, 0.2, 0.4]))
-        lines = _elite(
-            instance, np.concatenate([lines, polish(instance, line_search.ascend(instance, kicked, rng))]), 8
-        )
+        climbed = polish(instance, line_search.ascend(instance, kicked, rng))
+        lines = _elite(instance, np.concatenate([lines, climbed]), 8)
         if (earned := float(revenue(instance, lines[0]))) > value:
             best, value = lines[0], earned
     return result._replace(prices=best, revenue=value, bound=max(result.bound, value))

@@ -5,12 +5,12 @@ For every type and set, `z` picks an item and `y` is what is paid; the surplus i
     max  sum mass y     a >= v_q - x_q for q in the set,   a >= 0,   sum z <= 1,
                         y_q <= min(cap_q, v_q) z_q,   y_q <= x_q,   y_q >= x_q - cap_q (1 - z_q)
 
-The bounds are as tight as they can be without branching, and equal sets are merged before (see `instance`). As published,
-`sum z = 1` and the surplus may be negative: everybody buys, and the optimum is whatever the cap allows.
+The bounds are as tight as they can be without branching, and equal sets are merged before (see `instance`). As
+published, `sum z = 1` and the surplus may be negative: everybody buys, and the optimum is whatever the cap allows.
 
 Shapes: `Q` metrics, `H` types, `S` sets.
 
-Reference: arXiv 2310.17843, programs (1) and (8); lotteries: Briest, Chawla, Kleinberg, Weinberg, "Pricing lotteries" (2015).
+Reference: arXiv 2310.17843, programs (1) and (8); Briest, Chawla, Kleinberg, Weinberg, "Pricing lotteries" (2015).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.datamarket.instance import Instance, revenue
+from jaxrl_suite.datamarket.instance import Instance, ceiling, revenue
 
 
 class Certificate(NamedTuple):
@@ -111,18 +111,12 @@ def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float 
     if result.status not in (0, 1):
         raise UserError(f"the integer program failed: {result.message}; scale the valuations to about 1")
     bound = result.get("mip_dual_bound")
-    bound = float(welfare_bound(instance)) if bound is None or not np.isfinite(bound) else -float(bound)
+    bound = ceiling(instance) if bound is None or not np.isfinite(bound) else -float(bound)
     if result.x is None:
         return Certificate(None, -np.inf, bound, False)
     prices = result.x[:size]
     earned = max(float(revenue(instance, prices)), float(_snapped(instance, prices)))
     return Certificate(prices, earned, max(bound, earned), result.status == 0)
-
-
-def welfare_bound(instance: Instance) -> float:
-    """Revenue that nobody can exceed: everything that buyers gain, or the cap where they are forced."""
-    best = np.where(instance.sets, instance.valuations[:, None], 0.0).max(-1)
-    return float(instance.cap or 0.0) if instance.forced else float((instance.mass * best).sum())
 
 
 def _snapped(instance: Instance, prices: np.ndarray) -> float:

@@ -1,7 +1,8 @@
 """The exact optimum by dynamic programming where types are ordered: a higher type gains more from a better metric.
 
-With everything on offer, type i taking item q_i, nondecreasing in i, the best prices make every type indifferent to the item of
-the type below it. Revenue is then a sum over types, `sum_i tail_i (V_i(q_i) - V_i(q_{i-1}))`, with tail_i the mass of the types from i on.
+With everything on offer, type i taking item q_i, nondecreasing in i, the best prices make every type indifferent to the
+item of the type below it. Revenue is then a sum over types, `sum_i tail_i (V_i(q_i) - V_i(q_{i-1}))`, with tail_i the
+mass of the types from i on.
 
 Shapes: `Q` metrics, `I = Q + 1` items, `H` types.
 
