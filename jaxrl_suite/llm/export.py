@@ -6,8 +6,9 @@ it verifies them operation by operation, compiles them and runs them on the exam
 more and become an `ExportedFunction`. Whatever goes wrong on the way is a verdict with a line for a repair prompt.
 
 What is called here then: a pure function of arrays, of bounded size and length, without custom calls. What is not
-promised: that it is fast to compile on another platform than a CPU, finite on states that were not among the examples,
-or any good.
+promised: that it compiles fast on another platform than a CPU, is finite on states that were not among the examples, or
+is any good. Bytes that were forged, rather than traced, could still ask for more memory at a batch far larger than the
+one tried here; and XLA's reader of programs, which sees them first in the sandbox, sees them here too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.llm.exported import ExportedFunction
-from jaxrl_suite.llm.inside import plain
+from jaxrl_suite.llm.inside import plain, stablehlo
 from jaxrl_suite.llm.programs import SHOWN, read_reply
 from jaxrl_suite.llm.sandbox import Job, Limits, Outcome, Process, Sandbox, Toolset, Verdict
 
@@ -138,8 +139,6 @@ def check_functions(
       items: (what it should be, names of its auxiliary values, `ExportedFunction.serialized`); the source is not used.
       limits: of compiling and trying one.
     """
-    from jaxrl_suite.llm.inside import stablehlo
-
     tasks = [_check_task(request, names) for request, names, _ in items]
     jobs = [
         Job((Process("check", json.dumps(task).encode() + b"\n" + rows + blob),), limits)

@@ -7,9 +7,10 @@ for no protection by name. A worker must show that files, network, processes and
 What a job can do is use its limits, and answer with bytes that are read here as data. What is true about the answer is
 judged here, in this process, where written code never runs. See `programs` and `export` for what is built on it.
 
-What does not hold: processes of one job share its time and count limits but each has the memory limit of its own; code
-may see how fast the machine is and which kernel it runs; side channels are not closed; and a hole in the kernel is a
-hole in every level. At level `none` there are resource limits only.
+What does not hold: the memory limit is each process's own, so that a job may use `processes` times as much, and its
+folder /tmp besides; code sees which kernel runs, what shared libraries are installed and how fast the machine is; side
+channels are not closed; a hole in the kernel is a hole in every level. At level `none` there are resource limits only,
+and for root not even one on processes.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -264,6 +265,61 @@ def test_it_refuses_where_no_level_works(monkeypatch):
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="allow_unsandboxed=True"):
         Sandbox(levels=("none",))
+
+
+def test_where_bubblewrap_is_missing_the_next_level_serves(monkeypatch):
+    if not _works("unshare"):
+        pytest.skip("the level unshare does not work here")
+    monkeypatch.setattr(sandbox_levels.shutil, "which", lambda name: None)
+    with Sandbox(workers=1) as made:
+        assert made.level == "unshare"
+        still_works(made)
+
+
+ORPHAN = """
+import sys
+from jaxrl_suite.llm.programs import Case, Program, run_programs
+from jaxrl_suite.llm.sandbox import Limits, Sandbox
+with Sandbox(levels=(sys.argv[1],), workers=1) as sandbox:
+    print(sandbox._workers[0]._process.pid, flush=True)
+    busy = Program("def f():\\n    while True: pass", "f")
+    run_programs(sandbox, [busy], [[Case((), 1)]], Limits(seconds=600.0, cpu_seconds=600))
+"""
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_nothing_outlives_the_parent(level):
+    """Not even a parent that is killed in the middle of a job."""
+    if not _works(level):
+        pytest.skip(f"the level {level} does not work here")
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN, level], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    time.sleep(0.3)
+    assert Path(f"/proc/{worker}").exists()
+    inside = _descendants(worker)
+    assert inside
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while any(_runs(pid) for pid in (worker, *inside)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in (worker, *inside) if _runs(pid)]
+
+
+def _descendants(pid):
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 WITHOUT_NAMESPACES = """
