@@ -1,8 +1,17 @@
 """Language models behind one protocol: a transformer, servers, recordings; and the sandbox for what they write.
 
-`protocol` says what a sampler is; `transformer_sampler` (on `model`, `decode`, `weights`), `http_sampler`, `tabular` and
-`recorder` are the four; `ledger` counts and stops, `lockstep` advances many algorithms together, `train` and `lora` fit
-weights, `sandbox`, `programs` and `export` run written code. Names are imported when they are first used.
+`protocol` says what a sampler is; `transformer_sampler` (on `model`, `decode`, `weights`), `http_sampler`, `tabular`
+and `recorder` are the four. `ledger` counts and stops, `lockstep` advances many algorithms together, `train` and `lora`
+fit weights, `sandbox`, `programs` and `export` run written code. Names are imported when they are first used.
+
+Example, after `jaxrl-suite fetch smollm2`:
+    model = llm.load("smollm2")
+    sampler = llm.TransformerSampler(model.name, model.config, model.params, tokenizer=model.tokenizer)
+    question = (llm.Message("user", "What is the capital of France?"),)
+    (reply,) = sampler.sample([llm.Request(question, num_samples=4)])
+    print([completion.text for completion in reply.completions], reply.usage)
+
+The same with a server: `sampler = llm.HTTPSampler(llm.HTTPConfig("http://127.0.0.1:8080/v1", "my-model"))`.
 """
 
 from __future__ import annotations
