@@ -188,8 +188,9 @@ def _check(outcome: Outcome) -> tuple[Verdict, str]:
     if reply.get("passed") is True:
         return Verdict.PASS, ""
     error = reply.get("error")
-    if not isinstance(error, dict):
-        return Verdict.CRASH, "ended without a result"
+    if not isinstance(error, dict):  # the candidate's process ended first
+        verdict, detail = outcome.ends[0]
+        return verdict or Verdict.CRASH, f"did not finish: {detail or 'it ended without a result'}"
     if error.get("candidate") or error.get("type") != "AssertionError":
         return _error(error)
     reason = error.get("message") or error.get("text") or ""

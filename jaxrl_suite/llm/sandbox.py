@@ -20,6 +20,7 @@ import enum
 import json
 import math
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -49,9 +50,6 @@ class Verdict(enum.StrEnum):
     OUTPUT = "output"  # more output than allowed
     CRASH = "crash"  # the process ended without an answer
     UNAVAILABLE = "sandbox_unavailable"  # no worker could be started
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +83,11 @@ class Limits:
             if not (math.isfinite(value) and (value > 0 or (field.name == "cpu_seconds" and value == 0))):
                 raise UserError(f"{field.name} must be a number above 0, got {value}")
 
+    @property
+    def cpu_bound(self) -> int:
+        """The limit on CPU time in force, in seconds."""
+        return self.cpu_seconds or math.ceil(self.seconds)
+
 
 class Process(NamedTuple):
     role: str  # one of the toolset's
@@ -113,6 +116,7 @@ class Outcome:
       detail: one line about it.
       replies: what each process answered.
       outputs: what each printed, on both streams.
+      ends: (verdict or None, one line) for each: why it ended, if not by itself.
       seconds: wall time.
       cpu_seconds: CPU time of the processes, not of what they started and did not wait for.
     """
@@ -121,6 +125,7 @@ class Outcome:
     detail: str
     replies: tuple[bytes, ...] = ()
     outputs: tuple[bytes, ...] = ()
+    ends: tuple[tuple[Verdict | None, str], ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 
@@ -229,28 +234,29 @@ def _outcome(
     """Reads a worker's report; None if no worker could run the job."""
     if report is None:
         return Outcome(Verdict.UNAVAILABLE, "no worker could be started")
-    last = report["processes"][-1] if report["processes"] else {}
-    verdict, detail = _end(job, report["end"], excess, last.get("code", 0), last.get("memory", 0), outputs)
-    cpu = sum(process.get("cpu", 0.0) for process in report["processes"])
-    return Outcome(verdict, detail, tuple(replies), tuple(outputs), report["seconds"], cpu)
-
-
-def _end(
-    job: Job, end: str, excess: bool, code: int, memory: int, outputs: Sequence[bytes]
-) -> tuple[Verdict | None, str]:
-    limits = job.limits
+    ends = tuple(_end(job.limits, *pair) for pair in zip(report["processes"], outputs, strict=False))
     if excess:
-        return Verdict.OUTPUT, "more output than allowed"
-    if end == "timeout" or (end == "exit" and code == -24):  # SIGXCPU
-        return Verdict.TIMEOUT, f"more than {limits.seconds:g} s"
-    if end != "exit":
-        return Verdict.CRASH, "the worker ended"
+        verdict, detail = Verdict.OUTPUT, "more output than allowed"
+    elif report["end"] == "timeout":
+        verdict, detail = Verdict.TIMEOUT, f"more than {job.limits.seconds:g} s"
+    elif report["end"] != "exit":
+        verdict, detail = Verdict.CRASH, "the worker ended"
+    else:
+        verdict, detail = ends[-1]
+    cpu = sum(process["cpu"] for process in report["processes"])
+    return Outcome(verdict, detail, tuple(replies), tuple(outputs), ends, report["seconds"], cpu)
+
+
+def _end(limits: Limits, process: dict, printed: bytes) -> tuple[Verdict | None, str]:
+    """Why one process ended, if not by itself."""
+    code = process["code"]
     if code == 0:
         return None, ""
-    printed = outputs[-1][-2000:] if outputs else b""
-    if (code == -9 and memory > limits.memory_bytes // 2) or any(
-        text in printed for text in (b"bad_alloc", b"MemoryError", b"RESOURCE_EXHAUSTED", b"out of memory")
-    ):
+    if code in (-signal.SIGXCPU, -signal.SIGKILL) and process["cpu"] >= limits.cpu_bound - 0.1:
+        return Verdict.TIMEOUT, f"more than {limits.cpu_bound} s of CPU time"
+    signs = (b"bad_alloc", b"MemoryError", b"RESOURCE_EXHAUSTED", b"out of memory")
+    full = code == -signal.SIGKILL and process["memory"] > limits.memory_bytes // 2
+    if full or any(sign in printed[-2000:] for sign in signs):
         return Verdict.MEMORY, f"more than {limits.memory_bytes >> 20} MiB"
     return Verdict.CRASH, f"signal {-code}" if code < 0 else f"exit code {code}"
 

@@ -87,7 +87,7 @@ class _Run:
         message = {
             "limits": {
                 "seconds": limits.seconds,
-                "cpu_seconds": limits.cpu_seconds or int(-(-limits.seconds // 1)),
+                "cpu_seconds": limits.cpu_bound,
                 "memory_bytes": limits.memory_bytes,
                 "processes": limits.processes + len(job.processes) + worker.attendants,  # all of one uid count
                 "file_bytes": limits.file_bytes,

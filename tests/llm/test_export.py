@@ -162,6 +162,8 @@ def evaluate(view):
 def test_any_structure_goes_in_and_comes_out(sandbox):
     output = {"a": jax.ShapeDtypeStruct((3,), jnp.float32), "b": (jax.ShapeDtypeStruct((), jnp.int32),) * 2}
     source = """
+from __future__ import annotations
+from typing import Any
 from jax import numpy as np
 import jax.numpy as jnp
 def evaluate(state: Unknown) -> dict[str, jnp.ndarray]:

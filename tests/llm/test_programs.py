@@ -109,6 +109,20 @@ def test_test_code(sandbox, source, code, expected):
     assert found == [expected], report.feedback()
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def f():\n    while True: pass", "timeout"),
+        ("import signal\ndef f():\n    signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n    while True: pass", "timeout"),
+        ("import sys\nsys.setrecursionlimit(10 ** 9)\ndef f():\n    g = lambda: repr(A())\n    return g()\n"
+         "class A:\n    def __repr__(self): return repr([self])", "crash"),
+    ],
+)  # fmt: skip
+def test_how_the_candidate_ended_is_told_from_how_the_test_code_did(sandbox, source, expected):
+    found, report = verdicts(sandbox, source, [Check("f()"), Case((), 1)], seconds=30.0, cpu_seconds=1)
+    assert found == [expected, expected], report.feedback()
+
+
 def test_feedback_names_the_line_and_what_the_assertion_says(sandbox):
     source = "def g(x):\n    return 1 / x\n\ndef f(x):\n    return g(x)\n"
     checks = [Check("assert f(2) == 1, f'half is {f(2)}'"), Check("f(0)"), Check("assert f(1) == 2")]
