@@ -21,7 +21,7 @@ def draw_keys(seed: int, draws: Iterable[tuple[tuple[int, ...], int]]) -> jax.Ar
       draws: (path, number) of each, see `Request`.
     """
     words = [
-        np.frombuffer(hashlib.blake2b(repr((seed, path, draw)).encode(), digest_size=8).digest(), "<u4")
+        np.frombuffer(hashlib.blake2b(repr((int(seed), path, draw)).encode(), digest_size=8).digest(), "<u4")
         for path, draw in draws
     ]
     return jax.random.wrap_key_data(jnp.asarray(np.stack(words)), impl="threefry2x32")
@@ -54,7 +54,8 @@ def filtered_logprobs(
       float32[..., V]; -inf where a token was dropped.
     """
     greedy = (temperature == 0)[..., None]
-    scaled = logits / jnp.where(greedy, 1.0, temperature[..., None])
+    # Beyond these bounds nothing but greedy or uniform is left, and float32 would overflow to nan.
+    scaled = logits / jnp.where(greedy, 1.0, jnp.clip(temperature, 1e-30, 1e30)[..., None])
     if top_k is not None or top_p is not None:
         scaled = jnp.where(_kept(scaled, top_k, top_p), scaled, -jnp.inf)
     best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), logits.shape[-1], dtype=bool)
@@ -88,5 +89,5 @@ def _kept(scaled: jax.Array, top_k: jax.Array | None, top_p: jax.Array | None) -
     if top_p is not None:
         probabilities = jax.nn.softmax(jnp.where(kept, ranked, -jnp.inf), axis=-1)
         before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        kept &= (before < top_p[..., None]) | (top_p[..., None] >= 1)
+        kept &= (before < top_p[..., None]) | (top_p[..., None] >= 1) | (rank == 0)  # top_p may round to 0
     return jnp.put_along_axis(jnp.zeros(scaled.shape, bool), order, kept, axis=-1, inplace=False)

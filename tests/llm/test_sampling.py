@@ -75,3 +75,13 @@ def test_a_key_belongs_to_its_draw():
     for row, draw in zip(together, draws, strict=True):
         np.testing.assert_array_equal(row, jax.random.key_data(sampling.draw_key(0, *draw)))
     assert (jax.random.key_data(sampling.draw_key(1, (1, 2), 0)) != together[0]).any()
+
+
+@pytest.mark.parametrize("temperature", [2e-38, 1e-30, 1e-8, 1e8, 3e38, np.inf])
+@pytest.mark.parametrize("top_p", [1e-45, 1e-8, 1.0])
+def test_extreme_settings_are_the_limits_of_moderate_ones(temperature, top_p):
+    logits = jnp.asarray([[0.0, 20.0, -30.0, 21.0, -jnp.inf]])
+    args = (jnp.float32(temperature), jnp.int32(2**31 - 1), jnp.float32(top_p))
+    got = np.exp(FILTER(logits, *(a[None] for a in args)))[0]
+    greedy = temperature < 1 or top_p < 1
+    np.testing.assert_allclose(got, [0, 0, 0, 1, 0] if greedy else [0.25, 0.25, 0.25, 0.25, 0], atol=1e-6)
