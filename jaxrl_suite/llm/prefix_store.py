@@ -101,10 +101,21 @@ class PrefixStore:
             spared[i] = start
             rest = bucket(len(prefix) - start) if start else size
             groups.setdefault((home, rest), []).append((prefix, slot, start))
-        # Starts are read before any slot is given away to a new prefix.
-        for (home, rest), jobs in sorted(groups.items()):
-            for at in range(0, len(jobs), self._max_rows):
-                self._compute(pool, home, rest, jobs[at : at + self._max_rows])
+        chunks = [
+            (home, rest, jobs[at : at + self._max_rows])
+            for (home, rest), jobs in sorted(groups.items())
+            for at in range(0, len(jobs), self._max_rows)
+        ]
+        # All starts are read before any slot, which may hold one of them, is given away to a new prefix.
+        computed = [self._compute(pool, home, rest, jobs) for home, rest, jobs in chunks]
+        try:
+            for (_, _, jobs), (cache, hidden) in zip(chunks, computed, strict=True):
+                slots = np.full(hidden.shape[0], pool.slots, np.int32)  # out of range: padding is dropped
+                slots[: len(jobs)] = [pool.place(prefix) for prefix, _, _ in jobs]
+                pool.cache, pool.hidden = _put((pool.cache, pool.hidden), (cache, hidden), slots)
+        except BaseException:  # also an interrupt: a slot may have its new name and not its content
+            del self._pools[size]
+            raise
         return np.asarray([pool.slot_of[prefix] for prefix in prefixes], np.int32), spared
 
     def _longest_start(self, prefix: Tokens) -> tuple[int, int, int]:
@@ -116,7 +127,10 @@ class PrefixStore:
                 return pool.size, pool.slot_of[prefix[:length]], length
         return 0, 0, 0
 
-    def _compute(self, pool: Pool, home: int, rest: int, jobs: list[tuple[Tokens, int, int]]) -> None:
+    def _compute(
+        self, pool: Pool, home: int, rest: int, jobs: list[tuple[Tokens, int, int]]
+    ) -> tuple[Cache, jax.Array]:
+        """Cache and last hidden states of prompts (tokens, slot of the start in pool `home`, its length)."""
         rows = self._max_rows if self._fixed_rows else bucket(len(jobs), 1)
         tokens, start = np.zeros((rows, rest), np.int32), np.zeros(rows, np.int32)
         length, base = np.ones(rows, np.int32), np.zeros(rows, np.int32)
@@ -127,10 +141,7 @@ class PrefixStore:
             past = _take(self._pools[home].cache, base, pool.size)
         else:
             past = model.empty_cache(self._config, rows, pool.size)
-        cache, hidden = decode.prefill_jit(self._config, self._params, past, start, tokens, length)
-        slots = np.full(rows, pool.slots, np.int32)  # out of range: padding is dropped
-        slots[: len(jobs)] = [pool.place(prefix) for prefix, _, _ in jobs]
-        pool.cache, pool.hidden = _put((pool.cache, pool.hidden), (cache, hidden), slots)
+        return decode.prefill_jit(self._config, self._params, past, start, tokens, length)
 
 
 def _take_rows(cache: Cache, rows: jax.Array, size: int) -> Cache:

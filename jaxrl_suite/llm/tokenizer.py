@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.llm.protocol import Message, Prefix
 
@@ -42,7 +44,7 @@ class Tokenizer:
         ids = self.backend.encode(text, add_special_tokens=False).ids
         return tuple(ids) if self.bos is None else (self.bos, *ids)
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of ids without special tokens; bytes that are not whole characters become U+FFFD."""
         return self.backend.decode([int(token) for token in ids], skip_special_tokens=True)
 

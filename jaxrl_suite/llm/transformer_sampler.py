@@ -57,6 +57,7 @@ class _Draw:
     """One row on the host."""
 
     request: int
+    path: tuple[int, ...]
     number: int  # of the draw
     prefix: tuple[int, ...]
     decoding: Decoding
@@ -108,27 +109,29 @@ class TransformerSampler:
             if request.decoding.stop and self.tokenizer is None:
                 raise UserError("stop strings need a tokenizer: this model works on token ids, use stop_tokens")
         draws = [
-            _Draw(i, request.first_draw + d, prefix, request.decoding)
+            _Draw(i, request.path, request.first_draw + d, prefix, request.decoding)
             for i, (request, prefix) in enumerate(zip(requests, prefixes, strict=True))
             for d in range(request.num_samples)
         ]
         spared = [len(prefix) for prefix in prefixes]
-        keys = sampling.draw_keys(self.options.seed, [(requests[d.request].path, d.number) for d in draws])
-        for rows in self._batches(draws):
-            self._decode([draws[i] for i in rows], keys[np.asarray(rows)], spared)
-        replies, at = [], 0
-        work = [len(p) + sum(d.result.num_tokens for d in draws if d.request == i) for i, p in enumerate(prefixes)]
+        for batch in self._batches(draws):
+            self._decode(batch, spared)
+        completions: list[list[Completion]] = [[] for _ in requests]
+        for draw in draws:
+            assert draw.result is not None
+            completions[draw.request].append(draw.result)
+        output = [sum(completion.num_tokens for completion in done) for done in completions]
+        work = [len(prefix) + tokens for prefix, tokens in zip(prefixes, output, strict=True)]
         seconds = time.perf_counter() - began
-        for i, request in enumerate(requests):
-            done = [draw.result for draw in draws[at : at + request.num_samples]]
-            at += request.num_samples
+        replies = []
+        for i, done in enumerate(completions):
             usage = Usage(
                 samples=len(done),
                 requests=1,
                 prompt_tokens=len(prefixes[i]),
                 cached_tokens=spared[i],
-                output_tokens=sum(c.num_tokens for c in done),
-                discarded_tokens=sum(c.num_tokens - len(c.tokens) for c in done),
+                output_tokens=output[i],
+                discarded_tokens=output[i] - sum(len(c.tokens) for c in done if c.tokens is not None),
                 seconds=seconds * work[i] / max(1, sum(work)),
             )
             replies.append(Reply(tuple(done), usage, usage))
@@ -148,13 +151,15 @@ class TransformerSampler:
         return results
 
     def _ids(self, prefix: Prefix, new: int) -> tuple[int, ...]:
-        if isinstance(prefix[0], int):
+        if len(prefix) == 0 or isinstance(prefix[0], int):
             ids = tuple(int(token) for token in prefix)  # pyright: ignore[reportArgumentType]
         elif self.tokenizer is None:
             raise UserError("this model has no tokenizer: give the prefix as token ids")
         else:
             ids = self.tokenizer.prefix_ids(prefix)
         self._check_ids(ids)
+        if not ids:
+            raise UserError("the prefix has no tokens: give at least one")
         if len(ids) + new > self.config.context:
             raise UserError(
                 f"a prefix of {len(ids)} tokens and {new} new ones exceed the model's context of "
@@ -166,33 +171,33 @@ class TransformerSampler:
         if any(not 0 <= token < self.config.vocab_size for token in ids):
             raise UserError(f"token ids must be 0 to {self.config.vocab_size - 1}, as the model's vocabulary")
 
-    def _batches(self, draws: list[_Draw]) -> list[list[int]]:
-        """Rows of one size of prompt and answer, at most `max_rows` and as many prompts as their pool holds."""
-        groups: dict[tuple[int, int], list[int]] = {}
-        for i, draw in enumerate(draws):
-            groups.setdefault((bucket(len(draw.prefix)), bucket(draw.decoding.max_tokens)), []).append(i)
+    def _batches(self, draws: list[_Draw]) -> list[list[_Draw]]:
+        """Draws of one size of prompt and answer, at most `max_rows` and as many prompts as their pool holds."""
+        groups: dict[tuple[int, int], list[_Draw]] = {}
+        for draw in draws:
+            groups.setdefault((bucket(len(draw.prefix)), bucket(draw.decoding.max_tokens)), []).append(draw)
         batches = []
         for (size, _), members in sorted(groups.items()):
             room = self._store.pool(size).slots
-            batch: list[int] = []
-            for i in members:
-                prompts = {draws[j].prefix for j in batch}
-                full = len(prompts) == room and draws[i].prefix not in prompts
-                if len(batch) == self.options.max_rows or full:
+            batch: list[_Draw] = []
+            prompts: set[tuple[int, ...]] = set()
+            for draw in members:
+                if len(batch) == self.options.max_rows or (len(prompts) == room and draw.prefix not in prompts):
                     batches.append(batch)
-                    batch = []
-                batch.append(i)
+                    batch, prompts = [], set()
+                batch.append(draw)
+                prompts.add(draw.prefix)
             batches.append(batch)
         return batches
 
-    def _decode(self, draws: list[_Draw], keys: jax.Array, spared: list[int]) -> None:
+    def _decode(self, draws: list[_Draw], spared: list[int]) -> None:
         """Fills in `result` of the draws, and lowers `spared` of their requests by the prompt tokens computed."""
         size, slots = bucket(len(draws[0].prefix)), bucket(max(d.decoding.max_tokens for d in draws))
         places, kept = self._store.ensure(size, [draw.prefix for draw in draws])
         for draw, tokens in zip(draws, kept, strict=True):
             spared[draw.request] = min(spared[draw.request], tokens)
         batch = self.options.max_rows if self.options.fixed_rows else bucket(len(draws), 1)
-        rows = self._rows(draws, keys, batch)
+        rows = self._rows(draws, batch)
         take = np.zeros(batch, np.int32)
         take[: len(draws)] = places
         pool = self._store.pool(size)
@@ -218,21 +223,21 @@ class TransformerSampler:
             until = (int(state.step) // self.options.chunk + 1) * self.options.chunk
             state = decode.advance_jit(self.config, self.params, state, rows, np.int32(until))
 
-    def _rows(self, draws: list[_Draw], keys: jax.Array, batch: int) -> decode.Rows:
-        def column(values: Sequence[float], fill: float, dtype: type) -> np.ndarray:
-            return np.asarray([*values, *[fill] * (batch - len(values))], dtype)
+    def _rows(self, draws: list[_Draw], batch: int) -> decode.Rows:
+        def column(values: Sequence[float], fill: float, dtype: type) -> jax.Array:
+            return jnp.asarray(np.asarray([*values, *[fill] * (batch - len(values))], dtype))
 
         how = [draw.decoding for draw in draws]
         stops = [(*self.eos, *d.stop_tokens) for d in how]
-        stop = np.full((batch, max(1, *map(len, stops)) if len(stops) > 1 else max(1, len(stops[0]))), -1, np.int32)
+        stop = np.full((batch, max(1, *map(len, stops))), -1, np.int32)
         for row, ids in enumerate(stops):
             stop[row, : len(ids)] = ids
-        padded = np.resize(np.arange(len(draws)), batch)
+        padding = [((), 0)] * (batch - len(draws))
         return decode.Rows(
-            keys=keys[padded],
+            keys=sampling.draw_keys(self.options.seed, [*((draw.path, draw.number) for draw in draws), *padding]),
             length=column([len(draw.prefix) for draw in draws], 1, np.int32),
             limit=column([d.max_tokens for d in how], 0, np.int32),
-            stop=stop,
+            stop=jnp.asarray(stop),
             temperature=column([d.temperature for d in how], 0.0, np.float32),
             top_k=column([d.top_k for d in how], 0, np.int32) if any(d.top_k for d in how) else None,
             top_p=column([d.top_p for d in how], 1.0, np.float32) if any(d.top_p < 1 for d in how) else None,
@@ -254,13 +259,11 @@ class TransformerSampler:
 def _cut(tokenizer: Tokenizer, tokens: np.ndarray, stop: Sequence[str]) -> tuple[int, str, bool]:
     """(tokens kept, text before the first stop string, whether there was one); the token that completes it is kept."""
     text = tokenizer.decode(tokens)
-    found = [at for at in (text.find(word) for word in stop) if at >= 0]
-    if not found:
+    if not any(word in text for word in stop):
         return len(tokens), text, False
-    kept = 1
-    while not any(word in tokenizer.decode(tokens[:kept]) for word in stop):
-        kept += 1
-    return kept, text[: min(found)], True
+    texts = ((kept, tokenizer.decode(tokens[:kept])) for kept in range(1, len(tokens) + 1))
+    kept, text = next((kept, text) for kept, text in texts if any(word in text for word in stop))
+    return kept, text[: min(at for at in map(text.find, stop) if at >= 0)], True
 
 
 def _score_rows(config: LMConfig, params: Params, tokens: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxrl_suite.llm import decode, lm_config, model, prefix_store
+from jaxrl_suite.llm import decode, lm_config, model, prefix_store, transformer_sampler
 from jaxrl_suite.llm.protocol import Decoding, Message, Request, Sampler, Usage
 from jaxrl_suite.llm.tokenizer import byte_level_bpe
 from jaxrl_suite.llm.transformer_sampler import SamplerConfig, TransformerSampler
@@ -290,3 +290,45 @@ def test_few_programs_are_compiled():
     for n in (1, 3, 8, 16):
         sampler.sample([Request(prompt(n, 1), 3, Decoding(max_tokens=n, temperature=0.1 * n), (n,))])
     assert [f._cache_size() for f in (decode.prefill_jit, decode.begin_jit, decode.advance_jit)] == before
+
+
+def test_a_start_that_gives_way_in_the_same_batch_is_read_first():
+    """The store holds two prompts; a new one takes the slot of the prompt that another new one goes on from."""
+    slot = 2 * CONFIG.num_layers * CONFIG.num_kv_heads * CONFIG.head_dim * 16 * 4
+    small, decoding = make(cache_bytes=2 * slot), Decoding(max_tokens=8)
+    for stem in (prompt(5), prompt(4)):
+        small.sample([Request(stem, decoding=decoding)])
+    requests = [Request(prompt(6), 1, decoding, (1,)), Request((*prompt(5), 7, 3), 1, decoding, (2,))]
+    replies = small.sample(requests)
+    assert [reply.usage.cached_tokens for reply in replies] == [0, 5]
+    for request, reply in zip(requests, replies, strict=True):
+        exact = full_logprobs(request.prefix, reply.completions[0].tokens.tolist())
+        np.testing.assert_allclose(reply.completions[0].logprobs, exact, atol=1e-5)
+
+
+def test_an_interrupted_store_forgets_what_it_had_not_written(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    sampler, request = make(), Request(prompt(5), 4, Decoding(max_tokens=6))
+    monkeypatch.setattr(prefix_store, "_put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sampler.sample([request])
+    monkeypatch.undo()
+    assert rows(sampler.sample([request])) == rows(make().sample([request]))
+
+
+def test_nothing_is_answered_by_nothing(sampler):
+    assert sampler.sample([]) == []
+    assert sampler.score([]) == []
+    with pytest.raises(ValueError, match="the prefix has no tokens"):
+        sampler.score([((), (1, 2))])
+
+
+def test_the_first_stop_string_that_is_whole_ends_a_sample():
+    """`b` is whole before `abc` is, wherever a chunk ends."""
+    tokenizer = with_text().tokenizer
+    assert tokenizer is not None
+    tokens = np.asarray(tokenizer.encode("dabcd"))
+    for end in range(3, 6):
+        assert transformer_sampler._cut(tokenizer, tokens[:end], ("abc", "b")) == (3, "da", True)
