@@ -42,6 +42,7 @@ class Plan(NamedTuple):
 class Outcome(NamedTuple):
     """What a buyer does in expectation."""
 
+    joint: jax.Array  # float[T, I], probability of ending after period t + 1 with each item
     stop_law: jax.Array  # float[T], probability that discovery ends after period t + 1
     items: jax.Array  # float[I], probability of leaving and of buying each model
     payment: jax.Array  # float[], expected price paid
@@ -101,12 +102,13 @@ def outcome(chain: Chain, valuation: jax.Array, prices: jax.Array) -> Outcome:
     start = jnp.zeros(policy.better.shape, chain.initial.dtype).at[policy.better[0], latest].add(chain.initial)
     last, ended = jax.lax.scan(ahead, start, (policy.stop[:-1], chain.transitions))
     ended = jnp.concatenate([ended, last[None]])
-    law, items = jnp.sum(ended, (1, 2)), jnp.sum(ended, (0, 2))
+    joint = jnp.sum(ended, 2)
+    law, items = jnp.sum(joint, 1), jnp.sum(joint, 0)
     price, value = _with_leaving(jnp.where(jnp.isfinite(prices), prices, 0.0)), _with_leaving(valuation)
     payment = jnp.sum(items * price)
     spent = chain.cost * jnp.sum(law * jnp.arange(1, law.shape[0] + 1, dtype=law.dtype))
     welfare = jnp.sum(items * value) - spent
-    return Outcome(law, items, payment, welfare, welfare - payment)
+    return Outcome(joint, law, items, payment, welfare, welfare - payment)
 
 
 def outcomes(chain: Chain, valuations: jax.Array, prices: jax.Array) -> Outcome:
