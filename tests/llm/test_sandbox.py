@@ -59,6 +59,10 @@ ENDS = {
     "kill_outside": {ERROR},
     "search_for_the_answer": {WRONG},
     "sabotage_the_worker": {CRASH, WRONG},
+    "daemon": {WRONG},
+    "kill_everything": {WRONG},
+    "signal_the_worker": {WRONG},
+    "ptrace_the_worker": {WRONG},
 }
 
 
@@ -215,6 +219,12 @@ def f():
     expected = [(0, "device"), (1, "pipe"), (2, "pipe"), (200, "pipe")]
     report = run_programs(sandbox, [Program(source, "f")], [[Case((), expected)]], SLOW)[0]
     assert report.passed, report.feedback()
+
+
+def test_no_process_inside_may_look_into_another(sandbox):
+    """Even if a way past the other walls were found: the kernel says no by the process's own wish, made before forks."""
+    source = "import ctypes\ndef f(): return ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)"  # PR_GET_DUMPABLE
+    assert run_programs(sandbox, [Program(source, "f")], [[Case((), 0)]], SLOW)[0].passed
 
 
 def test_inside_is_a_bare_room(sandbox):
