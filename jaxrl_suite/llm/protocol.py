@@ -32,6 +32,11 @@ class Message(NamedTuple):
 Prefix: TypeAlias = "tuple[int, ...] | str | tuple[Message, ...]"  # token ids, plain text, or a chat
 
 
+def _are_whole(values: tuple[Any, ...]) -> bool:
+    """Whether all are plain ints: numpy's are written in another way, and would name other draws."""
+    return all(type(value) is int for value in values)
+
+
 @dataclasses.dataclass(frozen=True)
 class Decoding:
     """How tokens are drawn.
@@ -56,14 +61,19 @@ class Decoding:
     stop_tokens: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if self.max_tokens < 1:
-            raise UserError(f"max_tokens must be at least 1, got {self.max_tokens}")
+        if not (_are_whole((self.max_tokens,)) and 1 <= self.max_tokens < 2**31):
+            raise UserError(f"max_tokens must be a whole number of at least 1, got {self.max_tokens}")
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
             raise UserError(f"temperature must be a number of at least 0, got {self.temperature}")
-        if self.top_k < 0 or not 0 < self.top_p <= 1:
-            raise UserError(f"top_k must be at least 0 and top_p above 0 and at most 1, got {self.top_k}, {self.top_p}")
-        if any(not text for text in self.stop):
-            raise UserError("a stop string must have at least one character")
+        if not (_are_whole((self.top_k,)) and 0 <= self.top_k < 2**31 and 0 < self.top_p <= 1):
+            raise UserError(
+                "top_k must be a whole number of at least 0, and top_p above 0 and at most 1, "
+                f"got {self.top_k}, {self.top_p}"
+            )
+        if not isinstance(self.stop, tuple) or not all(isinstance(text, str) and text for text in self.stop):
+            raise UserError(f'stop must be a tuple of texts that are not empty, like ("END",), got {self.stop!r}')
+        if not isinstance(self.stop_tokens, tuple) or not _are_whole(self.stop_tokens):
+            raise UserError(f"stop_tokens must be a tuple of whole numbers, like (2,), got {self.stop_tokens!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +100,22 @@ class Request:
     role: str = "solve"
 
     def __post_init__(self):
-        if self.num_samples < 1 or self.first_draw < 0:
+        counts = self.num_samples, self.first_draw
+        if not _are_whole(counts) or self.num_samples < 1 or self.first_draw < 0:
             raise UserError(
-                f"num_samples must be at least 1 and first_draw 0, got {self.num_samples}, {self.first_draw}"
+                "num_samples must be a whole number of at least 1 and first_draw one of at least 0, "
+                f"got {self.num_samples}, {self.first_draw}"
             )
-        if any(not 0 <= part < 2**32 for part in self.path):
-            raise UserError(f"path must hold integers from 0 to 2**32 - 1, got {self.path}")
+        whole = isinstance(self.path, tuple) and _are_whole(self.path)
+        if not whole or any(not 0 <= part < 2**32 for part in self.path):
+            raise UserError(f"path must be a tuple of integers from 0 to 2**32 - 1, got {self.path!r}")
+        if not isinstance(self.prefix, str) and not (
+            type(self.prefix) is tuple and set(map(type, self.prefix)) in (set(), {int}, {Message})
+        ):
+            raise UserError(
+                "the prefix must be a text, a tuple of token ids (`tuple(ids.tolist())` of an array) or a tuple of "
+                "messages"
+            )
         if not self.prefix:
             raise UserError("the prefix is empty: give at least a token, a character or a message")
 
@@ -105,10 +125,11 @@ class Request:
         Args:
           sampler: `Sampler.name`: the model and its seed.
         """
+        decoding = dataclasses.asdict(self.decoding)
         data = {
             "sampler": sampler,
             "prefix": self.prefix,
-            "decoding": dataclasses.asdict(self.decoding),
+            "decoding": decoding | {name: float(decoding[name]) for name in ("temperature", "top_p")},  # 1 is 1.0
             "path": self.path,
         }
         return hashlib.sha256(json.dumps(data, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
