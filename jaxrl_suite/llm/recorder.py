@@ -106,13 +106,14 @@ class Recorder:
       recording: open for writing.
 
     Raises:
-      ValueError: if the sampler keeps its own recording.
+      ValueError: if the sampler keeps its own recording, or this one is not open for writing.
     """
 
     def __init__(self, sampler: Sampler, recording: Recording):
         if getattr(sampler, "keeps_recording", False):
             raise UserError(f"{sampler.name} writes each exchange as soon as it is paid: give it the recording itself")
         self.sampler, self.recording = sampler, recording
+        recording.add_sampler(self.name, self.capabilities)
 
     @property
     def name(self) -> str:
@@ -127,8 +128,8 @@ class Recorder:
         desk = Desk(requests, self.name, self.recording)
         if not desk.missing:
             return desk.replies()
-        replies = self.sampler.sample([part.request for part in desk.missing])
         self.recording.add_sampler(self.name, self.capabilities)
+        replies = self.sampler.sample([part.request for part in desk.missing])
         for (request, owner), reply in zip(desk.missing, replies, strict=True):
             key = desk.keys[owner]
             if reply.completions:
@@ -139,7 +140,7 @@ class Recorder:
                 desk.put(owner, numbered)
             elif reply.usage != Usage():
                 self.recording.add_cost(key, request.role, reply.usage, reply.error or "")
-            if len(reply.completions) < request.num_samples:
+            if reply.error or len(reply.completions) < request.num_samples:
                 paid = None if reply.completions else reply.usage
                 error = reply.error or f"{self.name} gave {len(reply.completions)} of {request.num_samples} samples"
                 desk.fail(owner, error, paid, exhausted=reply.exhausted)

@@ -85,12 +85,19 @@ class Recording:
             place = self._index.get((key, draw))
             if place is None:
                 return None
+            if self._handle < 0:
+                raise UserError(f"the recording {self.path} is closed: use it while it is open")
             line = json.loads(_read(self._handle, place))
         return Draw(completion_from_json(line["completion"]), _usage_from_json(line["usage"]))
 
     def add_sampler(self, name: str, capabilities: Capabilities) -> None:
-        """Notes a sampler once, so that a replay can stand in for it."""
+        """Notes a sampler once, so that a replay can stand in for it.
+
+        Raises:
+          ValueError: if the recording cannot be written, before anything is paid for it.
+        """
         with self._lock:
+            self._check_writable()
             if name not in self.samplers:
                 self._append([{"sampler": name, "capabilities": capabilities._asdict()}])
 
@@ -138,9 +145,12 @@ class Recording:
     def __repr__(self) -> str:
         return f"Recording({str(self.path)!r}, {len(self)} draws)"
 
-    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+    def _check_writable(self) -> None:
         if self.read_only or self._handle < 0:
-            raise UserError(f"the recording {self.path} is not open for writing: open it without read_only")
+            raise RecordingError(f"the recording {self.path} is not open for writing: open it without read_only")
+
+    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+        self._check_writable()
         if not lines:
             return
         encoded = [(json.dumps(line) + "\n").encode() for line in lines]
@@ -175,7 +185,7 @@ class Recording:
             for number, raw in enumerate(file, start=1):
                 try:
                     line = _checked(json.loads(raw))
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
                     if raw.endswith(b"\n"):
                         raise UserError(
                             f"{self.path}, line {number} is damaged: delete that line (what it holds is paid for "

@@ -146,6 +146,9 @@ def test_a_last_line_that_lacks_only_its_end_is_kept(tmp_path):
         b'{"key": "a", "draw": -1, "role": "solve", "usage": {}, "completion": null}',
         b'{"key": "a", "draw": null, "role": "solve", "usage": {"dollars": 1}}',
         b'{"sampler": "x", "capabilities": {}}',
+        b"[" * 10**5,
+        b'{"key": "a", "draw": 0, "role": "r", "usage": {}, "completion": '
+        b'{"text": null, "tokens": [4294967296], "logprobs": null, "finish": "stop", "num_tokens": 1}}',
     ],
 )
 def test_damage_names_file_and_line(tmp_path, damage):
@@ -173,6 +176,31 @@ def test_one_writer_at_a_time(tmp_path):
                 reader.add("k", "solve", [(0, Draw(Completion("", None, None, "stop", 0), Usage()))])
     with Recording(path):
         pass
+
+
+def test_a_recording_that_is_not_open_is_said_before_anything_is_paid(tmp_path):
+    path, model = tmp_path / "r.jsonl", Model()
+    with Recording(path) as recording:
+        recorder = Recorder(model, recording)
+        recorder.sample([request()])
+    with pytest.raises(RecordingError, match="not open for writing"):
+        recorder.sample([request((1,))])
+    with pytest.raises(ValueError, match="is closed: use it while it is open"):
+        recorder.sample([request()])
+    with Recording(path, read_only=True) as reader, pytest.raises(RecordingError, match="open it without read_only"):
+        Recorder(model, reader)
+    assert len(model.asked) == 1
+
+
+def test_an_error_of_a_reply_that_is_complete_is_passed_on(tmp_path):
+    class Odd(Model):
+        def sample(self, requests):
+            return [dataclasses.replace(reply, error="no log-probabilities") for reply in super().sample(requests)]
+
+    with Recording(tmp_path / "r.jsonl") as recording:
+        reply = Recorder(Odd(), recording).sample([request()])[0]
+    assert (len(reply.completions), reply.error) == (2, "no log-probabilities")
+    assert reply.fresh == reply.usage
 
 
 def test_files_that_cannot_be_opened(tmp_path):
