@@ -10,6 +10,7 @@ It yields a question or a tuple of them, is sent the answer or a tuple of them, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Generator
 from typing import Any, TypeAlias
@@ -96,9 +97,10 @@ class Running:
         return []
 
     def close(self) -> None:
-        """Ends the algorithm where it is."""
+        """Ends the algorithm where it is. What its clean-up raises is no one's answer any more."""
         if self._algorithm is not None:
-            self._algorithm.close()
+            with contextlib.suppress(Exception):
+                self._algorithm.close()
 
     def _grant(self) -> list[Slot]:
         """Slots with something to serve. After one that was cut the others wait, so that their order decides."""
@@ -116,8 +118,14 @@ class Running:
         """Gives the answers to the algorithm, or raises in it, and takes its next questions."""
         try:
             if self._algorithm is None:
-                self._algorithm = self.job.start(self.ledger)
-                asked = next(self._algorithm)
+                algorithm = self.job.start(self.ledger)
+                if not isinstance(algorithm, Generator):
+                    raise UserError(
+                        f"{self.job.name} starts with a {type(algorithm).__name__}, not a generator: write its "
+                        "algorithm with yield"
+                    )
+                self._algorithm = algorithm
+                asked = next(algorithm)
             else:
                 answers = tuple(slot.answer() for slot in self._slots)
                 self._fresh += sum((answer.fresh for answer in answers if isinstance(answer, Reply)), Usage())

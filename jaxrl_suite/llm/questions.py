@@ -42,6 +42,8 @@ class Verify:
     role: str = "solve"
 
     def __post_init__(self):
+        if not isinstance(self.items, tuple):
+            raise UserError(f"items must be a tuple, got a {type(self.items).__name__}: write tuple(...)")
         if not self.items:
             raise UserError("there is nothing to verify: give at least one item")
 

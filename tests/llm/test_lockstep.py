@@ -336,6 +336,29 @@ def test_questions_that_no_one_can_answer(question, match):
     assert closed == [True]
 
 
+@pytest.mark.parametrize("start", [lambda ledger: 5, lambda ledger: [sample()], lambda ledger: iter([sample()])])
+def test_an_algorithm_that_is_no_generator_is_its_jobs_error(start):
+    bad, good = run_lockstep([Job("a", start), Job("b", ask(sample(1)))], Sampler())
+    assert "a starts with a" in str(bad.error)
+    assert "write its algorithm with yield" in str(bad.error)
+    assert len(good.value.completions) == 2
+
+
+@pytest.mark.parametrize("clean_up", ["asks", "raises"])
+def test_an_algorithm_that_does_not_let_itself_be_ended(clean_up):
+    def stubborn(ledger):
+        try:
+            yield "nonsense"
+        finally:
+            if clean_up == "raises":
+                raise RuntimeError("clean-up")
+            yield sample()
+
+    bad, good = run_lockstep([Job("a", stubborn), Job("b", ask(sample(1)))], Sampler())
+    assert "yield Sample or Verify" in str(bad.error)
+    assert len(good.value.completions) == 2
+
+
 def test_arguments_that_cannot_work():
     with pytest.raises(ValueError, match="2 jobs have 1 names"):
         run_lockstep([Job("a", ask(sample()))] * 2, Sampler())
@@ -343,6 +366,8 @@ def test_arguments_that_cannot_work():
         run_lockstep([], Sampler(), max_batch=0)
     with pytest.raises(ValueError, match="at least one item"):
         Verify("v", ())
+    with pytest.raises(ValueError, match=r"got a generator: write tuple\(\.\.\.\)"):
+        Verify("v", (i for i in range(3)))
     assert run_lockstep([], Sampler()) == []
 
 
