@@ -285,18 +285,25 @@ def test_every_level_exports_and_one_bad_function_does_not_disturb_the_others(le
     np.testing.assert_array_equal(reports[2].function.call(EXAMPLES), EXAMPLES.x[:, 1])
 
 
-def serialized(function, *rows, platforms=("cpu",), vjp_order=0, batch="b", **options):
+def serialized(function, *rows, platforms=("cpu",), vjp_order=0, batch="b"):
     """What a process whose tracing was subverted might send."""
     (size,) = jax_export.symbolic_shape(batch)
     structs = [jax.ShapeDtypeStruct((size, *shape), dtype) for shape, dtype in rows]
-    return bytes(jax_export.export(jax.jit(function), platforms=platforms, **options)(*structs).serialize(vjp_order))
+    return bytes(jax_export.export(jax.jit(function), platforms=platforms)(*structs).serialize(vjp_order))
 
 
 ROW = ((3,), jnp.float32)
 
 
-def custom_call(x):
-    return (jax.ffi.ffi_call("some_native_code", jax.ShapeDtypeStruct(x.shape[:1], jnp.float32))(x),)
+def custom_call(name, honest=False):
+    """A module that calls native code, by the name of XLA's own host callback for instance."""
+    (size,) = jax_export.symbolic_shape("b")
+    call = jax.jit(lambda x: (jax.ffi.ffi_call(name, jax.ShapeDtypeStruct(x.shape[:1], jnp.float32))(x),))
+    unchecked = [jax_export.DisabledSafetyCheck.custom_call(name)]
+    made = jax_export.export(call, platforms=("cpu",), disabled_checks=unchecked)(
+        jax.ShapeDtypeStruct((size, 3), "float32")
+    )
+    return bytes((made if honest else dataclasses.replace(made, disabled_safety_checks=())).serialize())
 
 
 def loop(limit):
@@ -311,9 +318,10 @@ def double_step(x):
     return (jax.lax.while_loop(lambda c: c[0] != 7, lambda c: (c[0] + 2, c[1] + x[:, 0]), (0, x[:, 0]))[1],)
 
 
-UNCHECKED = [jax_export.DisabledSafetyCheck.custom_call("some_native_code")]
 HOSTILE = {
-    "custom_call": (lambda: serialized(custom_call, ROW, disabled_checks=UNCHECKED), "disabled|effects|custom call"),
+    "custom_call": (lambda: custom_call("some_native_code"), "custom call some_native_code is not allowed"),
+    "host_callback": (lambda: custom_call("xla_ffi_python_cpu_callback"), "custom call xla_ffi_python_cpu_callback"),
+    "unchecked": (lambda: custom_call("some_native_code", honest=True), "other safety checks"),
     "endless_loop": (lambda: serialized(loop(lambda x: jnp.int32(x[0, 0])), ROW), "depends on data"),
     "never_equal": (lambda: serialized(double_step, ROW), "depends on data"),
     "long_loop": (lambda: serialized(loop(lambda x: 10**9), ROW), "shorten its loops"),

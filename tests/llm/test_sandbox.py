@@ -222,7 +222,7 @@ def f():
 
 
 def test_no_process_inside_may_look_into_another(sandbox):
-    """Even if a way past the other walls were found: the kernel says no by the process's own wish, made before forks."""
+    """Even if a way past the other walls were found: the worker has told the kernel so before it forks."""
     source = "import ctypes\ndef f(): return ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)"  # PR_GET_DUMPABLE
     assert run_programs(sandbox, [Program(source, "f")], [[Case((), 0)]], SLOW)[0].passed
 

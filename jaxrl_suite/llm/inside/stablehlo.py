@@ -44,11 +44,11 @@ def verify(exported: export.Exported, inputs: list[Leaf], outputs: list[Leaf], p
     Raises:
       RefusedError: for the first thing that is not as it should be.
     """
-    kinds = exported.ordered_effects or exported.unordered_effects or exported.disabled_safety_checks
     low, high = export.minimum_supported_calling_convention_version, export.maximum_supported_calling_convention_version
     good = {
         "devices": exported.nr_devices == 1,
-        "effects": not kinds,
+        "effects": not (exported.ordered_effects or exported.unordered_effects),
+        "safety checks": not exported.disabled_safety_checks,
         "platforms": tuple(exported.platforms) == platforms,
         "version": low <= exported.calling_convention_version <= high,
         "arguments": _leaves(exported.in_avals) == inputs
