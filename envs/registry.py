@@ -106,3 +106,8 @@ register(
     sizes=range(5, 11),
     argument="num_players",
 )
+register(
+    "market",
+    "jaxrl_suite.envs.market:Market",
+    "A data market: a platform posts prices, a buyer of a hidden type pays for discovery, then buys or leaves",
+)
