@@ -1,0 +1,208 @@
+"""Modular chains: straight-line arithmetic mod 23, each step on the result of the one before.
+
+    a=7;b=a*5+3;c=b*2+11?        the prompt
+    a=7;b=12,15;c=7,18.          the answer: of each step the product and the value; of the first the value alone
+
+Every multiplier 1 to 22 and every addend 0 to 22 is equally likely, so a step is one of 506 maps, none of which loses
+information (multipliers are never 0 and 23 is prime): the value of every step is uniform, and a wrong one stays wrong
+unless a later error happens to repair it. To solve a chain a model must know the whole tables of multiplication (23 x
+22) and addition (23 x 23), and find the constants of each step in the prompt by the step's letter.
+
+A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these (`=`, `;`, `,`, and
+the variable that a step reads, which is always the one before) follows from the tokens and is not in them.
+
+Shapes: `N` most steps of a chain, `T` tokens, `Q` = 5 N - 2 longest prompt, `A` = 3 N longest answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxrl_suite.envs.tasks.tokens import Text, Verdict
+
+MODULUS = 23
+MAX_STEPS = 10
+LETTER, TIMES, PLUS, ASK, EOS, PAD = 23, 33, 34, 35, 36, 37  # letter i is LETTER + i; a residue is its own token
+VOCAB_SIZE = 38
+
+_LETTERS = "abcdefghij"
+_SYMBOLS = {TIMES: "*", PLUS: "+", ASK: "?", EOS: ".", PAD: "_"}
+_LEXEME = re.compile(r"(?P<letter>[a-j])=(?:[a-j](?=\*))?|(?P<residue>\d+)|(?P<symbol>[*+?._])|[;,]")
+
+
+class Problem(NamedTuple):
+    """A chain. Step 0 sets `start`; step i > 0 computes `multipliers[i] * value + addends[i]`."""
+
+    start: jax.Array  # int32[], 0 to 22
+    multipliers: jax.Array  # int32[N], 1 to 22; entry 0 and those from `steps` on are not used
+    addends: jax.Array  # int32[N], 0 to 22
+    steps: jax.Array  # int32[], 1 to N
+
+
+@dataclasses.dataclass(frozen=True)
+class ModChain:
+    """The task, see `TokenTask`.
+
+    Args:
+      max_steps: N, 1 to 10.
+
+    Raises:
+      ValueError: if it is out of range.
+    """
+
+    max_steps: int = 6
+
+    def __post_init__(self):
+        if not 1 <= self.max_steps <= MAX_STEPS:
+            raise ValueError(f"max_steps must be 1 to {MAX_STEPS}, got {self.max_steps}")
+
+    @property
+    def vocab_size(self) -> int:
+        return VOCAB_SIZE
+
+    @property
+    def eos(self) -> int:
+        return EOS
+
+    @property
+    def pad(self) -> int:
+        return PAD
+
+    @property
+    def max_prompt(self) -> int:
+        return 5 * self.max_steps - 2
+
+    @property
+    def max_answer(self) -> int:
+        return 3 * self.max_steps
+
+    def problem(self, key: jax.Array, steps: jax.Array | int, plain: jax.Array | float = 0.0) -> Problem:
+        """A random chain.
+
+        Two keys give different chains but for chance: there are 23 * 506**(steps - 1), so chains of 3 steps and more
+        (5.9 million) practically never recur, while of the 23 and 11,638 shorter ones all do.
+
+        Args:
+          key: consumed.
+          steps: int32[], 1 to N; not checked under jit.
+          plain: float32[], chance that a constant is replaced by the one that changes nothing (multiplier 1, addend
+            0): an easier distribution to start learning from.
+        """
+        start, multipliers, addends, easy = jax.random.split(key, 4)
+        shape = (self.max_steps,)
+        plain_multiplier, plain_addend = jax.random.bernoulli(easy, plain, (2, *shape))
+        return Problem(
+            jax.random.randint(start, (), 0, MODULUS),
+            jnp.where(plain_multiplier, 1, jax.random.randint(multipliers, shape, 1, MODULUS)),
+            jnp.where(plain_addend, 0, jax.random.randint(addends, shape, 0, MODULUS)),
+            jnp.asarray(steps, jnp.int32),
+        )
+
+    def work(self, problem: Problem) -> tuple[jax.Array, jax.Array]:
+        """Products and values int32[N] of all N steps; a product of step 0 is its value."""
+
+        def step(value: jax.Array, constants: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, tuple]:
+            product = value * constants[0] % MODULUS
+            value = (product + constants[1]) % MODULUS
+            return value, (product, value)
+
+        _, (products, values) = jax.lax.scan(step, problem.start, (problem.multipliers[1:], problem.addends[1:]))
+        start = problem.start[None]
+        return jnp.concatenate([start, products]), jnp.concatenate([start, values])
+
+    def prompt(self, problem: Problem) -> Text:
+        """Letter and start; for each further step its letter, `*`, multiplier, `+`, addend; then `?`."""
+        letters, same = self._letters(), jnp.ones(self.max_steps, jnp.int32)
+        parts = (letters, same * TIMES, problem.multipliers, same * PLUS, problem.addends)
+        later = jnp.stack(parts, axis=-1)[1:].reshape(-1)
+        tokens = jnp.concatenate([letters[:1], problem.start[None], later, same[:1]])
+        return _end(tokens, 5 * problem.steps - 3, ASK)
+
+    def answer(self, problem: Problem) -> Text:
+        """Letter and value of step 0; for each further step its letter, product and value; then the end."""
+        products, values = self.work(problem)
+        later = jnp.stack([self._letters(), products, values], axis=-1).reshape(-1)[3:]
+        tokens = jnp.concatenate([self._letters()[:1], problem.start[None], later, problem.start[None]])
+        return _end(tokens, 3 * problem.steps - 1, EOS)
+
+    def verify(self, problem: Problem, tokens: jax.Array) -> Verdict:
+        """Judges an answer int32[T].
+
+        A step is right if in its place stand its letter, any residue as its product, and its value. An answer that is
+        cut off keeps the steps that it has; without its end, or with more before it, it is not solved.
+        """
+        length = self.max_answer
+        tokens = jnp.concatenate([tokens, jnp.full(length, PAD, tokens.dtype)])[:length]
+        ended = jnp.cumsum(tokens == EOS) - (tokens == EOS) > 0
+        tokens = jnp.where(ended, PAD, tokens)
+        later = jnp.concatenate([tokens[:1], tokens[1:2], tokens[1:-1]]).reshape(self.max_steps, 3)
+        letters, products, values = later.T
+        right = (letters == self._letters()) & (products >= 0) & (products < MODULUS)
+        right &= values == self.work(problem)[1]
+        asked = jnp.arange(self.max_steps) < problem.steps
+        leading = jnp.sum(jnp.cumprod(right & asked))
+        count = jnp.sum(right & asked)
+        return Verdict(
+            leading.astype(jnp.int32),
+            count.astype(jnp.float32) / problem.steps.astype(jnp.float32),
+            (count == problem.steps) & (tokens[3 * problem.steps - 1] == EOS),
+        )
+
+    def render(self, tokens: ArrayLike) -> str:
+        """For instance "a=7;b=a*5+3?" and "a=7;b=12,15."; other tokens are written as they come.
+
+        Raises:
+          ValueError: if one is not in the vocabulary.
+        """
+        pieces, last = [], -1
+        for token in np.asarray(tokens).tolist():
+            if not 0 <= token < VOCAB_SIZE:
+                raise ValueError(f"token {token} is not in the vocabulary: give 0 to {VOCAB_SIZE - 1}")
+            if token < MODULUS:
+                pieces.append(f",{token}" if 0 <= last < MODULUS else str(token))
+            elif token < TIMES:
+                pieces.append(f"{';' if pieces else ''}{_LETTERS[token - LETTER]}=")
+            else:
+                reads = _LETTERS[last - LETTER - 1] if token == TIMES and LETTER < last < TIMES else ""
+                pieces.append(reads + _SYMBOLS[token])
+            last = token
+        return "".join(pieces)
+
+    def parse(self, text: str) -> np.ndarray:
+        """Tokens of a text; spaces are skipped, and so is the variable that a step reads.
+
+        Raises:
+          ValueError: if it holds something that the vocabulary has no token for.
+        """
+        text, at, tokens = re.sub(r"\s", "", text), 0, []
+        symbols = {symbol: token for token, symbol in _SYMBOLS.items()}
+        while at < len(text):
+            found = _LEXEME.match(text, at)
+            residue = int(found["residue"] or 0) if found else 0
+            if found is None or residue >= MODULUS:
+                raise ValueError(f"no token for {text[at : at + 8]!r}: write chains such as a=7;b=a*5+3?")
+            if found["letter"]:
+                tokens.append(LETTER + _LETTERS.index(found["letter"]))
+            elif found["residue"]:
+                tokens.append(residue)
+            elif found["symbol"]:
+                tokens.append(symbols[found["symbol"]])
+            at = found.end()
+        return np.asarray(tokens, np.int32)
+
+    def _letters(self) -> jax.Array:
+        return LETTER + jnp.arange(self.max_steps, dtype=jnp.int32)
+
+
+def _end(tokens: jax.Array, length: jax.Array, last: int) -> Text:
+    """Puts `last` in place `length`, and padding behind it."""
+    places = jnp.arange(tokens.shape[0])
+    ended = jnp.where(places < length, tokens, jnp.where(places == length, last, PAD))
+    return Text(ended.astype(jnp.int32), length + 1)

@@ -1,0 +1,114 @@
+"""What a token-level task is: problems, prompts, worked answers, and a verifier, as pure functions on arrays.
+
+All are for one problem; batching is `jax.vmap`. A problem is a NamedTuple of arrays whose shapes depend on the task
+alone, so that problems of different difficulty share a batch.
+
+Shapes: `T` tokens, `Q` the longest prompt, `A` the longest answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+Problem: TypeAlias = Any  # a NamedTuple of arrays, the task's own
+
+
+class Text(NamedTuple):
+    """Tokens of a length that depends on the problem, in an array that does not."""
+
+    tokens: jax.Array  # int32[Q] or int32[A], padded at the end
+    length: jax.Array  # int32[]
+
+
+class Example(NamedTuple):
+    """A prompt with its worked answer, to learn from."""
+
+    tokens: jax.Array  # int32[Q + A], padded at the end
+    mask: jax.Array  # bool[Q + A], the answer's tokens, its end included
+
+
+class Verdict(NamedTuple):
+    """What a verifier says about an answer. The first two are graded rewards, the last is hidden success."""
+
+    leading: jax.Array  # int32[], steps that are right before the first that is not
+    fraction: jax.Array  # float32[], share of all steps that are right
+    solved: jax.Array  # bool[], every step is right and the answer ends where it should
+
+
+@runtime_checkable
+class TokenTask(Protocol):
+    """A family of problems over one vocabulary."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def eos(self) -> int: ...  # ends an answer
+    @property
+    def pad(self) -> int: ...  # fills an array up; never in a prompt or an answer
+    @property
+    def max_prompt(self) -> int: ...  # Q
+    @property
+    def max_answer(self) -> int: ...  # A, the end included
+
+    def problem(self, key: jax.Array, steps: jax.Array | int) -> Problem:
+        """A random problem of `steps` int32[] steps."""
+        ...
+
+    def prompt(self, problem: Problem) -> Text:
+        """What the model is given."""
+        ...
+
+    def answer(self, problem: Problem) -> Text:
+        """A worked answer, the end of sequence included; the verifier says that it is right."""
+        ...
+
+    def verify(self, problem: Problem, tokens: jax.Array) -> Verdict:
+        """Judges what a model wrote, int32[T] of any T; whatever follows the end of sequence is ignored."""
+        ...
+
+    def render(self, tokens: ArrayLike) -> str:
+        """Any tokens as text, on the host; `parse` is its inverse."""
+        ...
+
+    def parse(self, text: str) -> np.ndarray:
+        """Tokens int32[T] of a text, on the host.
+
+        Raises:
+          ValueError: if it holds something that the vocabulary has no token for.
+        """
+        ...
+
+
+def example(task: TokenTask, problem: Problem) -> Example:
+    """The prompt and right after it the worked answer, in one row."""
+    prompt, answer = task.prompt(problem), task.answer(problem)
+    places = jnp.arange(task.max_prompt + task.max_answer)
+    after = places - prompt.length
+    tokens = jnp.where(
+        after < 0,
+        prompt.tokens[jnp.minimum(places, task.max_prompt - 1)],
+        answer.tokens[jnp.clip(after, 0, task.max_answer - 1)],
+    )
+    mask = (after >= 0) & (after < answer.length)
+    return Example(jnp.where(mask | (after < 0), tokens, task.pad).astype(jnp.int32), mask)
+
+
+def pad_rows(rows: Sequence[np.ndarray], length: int, pad: int) -> np.ndarray:
+    """Token rows of different lengths as one array int32[B, length], on the host; longer ones are refused.
+
+    Raises:
+      ValueError: if a row is longer than `length`.
+    """
+    longest = max((len(row) for row in rows), default=0)
+    if longest > length:
+        raise ValueError(f"a row has {longest} tokens and there is room for {length}: give a greater length")
+    table = np.full((len(rows), length), pad, np.int32)
+    for place, row in zip(table, rows, strict=True):
+        place[: len(row)] = row
+    return table
