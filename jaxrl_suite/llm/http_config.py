@@ -78,7 +78,7 @@ class HTTPConfig:
       limits: how requests are sent.
 
     Raises:
-      ValueError: if the address cannot be used, or `extra` sets a field that a request decides.
+      ValueError: if the address cannot be used, a choice is unknown, or `extra` sets a field that a request decides.
     """
 
     base_url: str
@@ -108,6 +108,14 @@ class HTTPConfig:
             raise UserError('base_url must look like "http://127.0.0.1:8080/v1", without ? and #')
         if not self.model:
             raise UserError("model is empty: write the name that the server gives it")
+        for name, value, known in (
+            ("api", self.api, ("chat", "completions")),
+            ("max_tokens_field", self.max_tokens_field, ("max_tokens", "max_completion_tokens")),
+        ):
+            if value not in known:
+                raise UserError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if not isinstance(self.extra, tuple) or not all(isinstance(x, tuple) and len(x) == 2 for x in self.extra):
+            raise UserError('extra must be a tuple of (name, value), for instance (("min_p", 0.0),)')
         own = sorted(OWN_FIELDS & {name for name, _ in self.extra})
         if own:
             raise UserError(f"extra may not set {', '.join(own)}: requests and the fields of the config decide it")

@@ -25,6 +25,7 @@ from jaxrl_suite.llm.http_config import HTTPConfig
 RETRY = frozenset({429, 500, 502, 503, 504})
 SAME_FOR_ALL = frozenset({401, 403, 404})  # key, permission or address: other requests would fail the same way
 MAX_ERROR_BYTES = 2**16
+PACKINGS = ("identity", "gzip", "deflate")  # once only: what is packed twice grows a million times
 MAX_MESSAGE = 200  # characters of a server's own words
 LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks")
 HIDDEN = "[key]"
@@ -107,18 +108,21 @@ class Transport:
             self._url = httpx.URL(config.url)
         except httpx.InvalidURL as error:
             raise UserError(f"base_url is no address ({error}): correct it") from None
+        limits = config.limits
+        try:
+            self._client = httpx.Client(
+                timeout=httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout, pool=None),
+                limits=httpx.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
+                follow_redirects=False,
+                trust_env=not config.is_local,  # proxies are for other machines
+                verify=not (config.is_local and config.is_plain),  # certificates load slowly, and have no use there
+            )
+        except (ImportError, ValueError, httpx.InvalidURL) as error:  # httpx hides the password of a proxy
+            raise UserError(f"cannot use the proxy that the environment names ({error}): correct HTTPS_PROXY") from None
         self._filter = _Hide(self._key) if len(self._key) >= MIN_SECRET else None
         if self._filter is not None:
             for name in LOGGERS:
                 logging.getLogger(name).addFilter(self._filter)
-        limits = config.limits
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(limits.read_timeout, connect=limits.connect_timeout, pool=None),
-            limits=httpx.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
-            follow_redirects=False,
-            trust_env=not config.is_local,  # proxies are for other machines
-            verify=not (config.is_local and config.is_plain),  # certificates take long to load, and have no use there
-        )
 
     def __repr__(self) -> str:
         return f"Transport({self._config.url!r})"
@@ -166,6 +170,9 @@ class Transport:
     def _read(self, response: httpx.Response, deadline: float) -> bytes:
         """The body, within the limits on size and time."""
         limits = self._config.limits
+        packing = response.headers.get("content-encoding", "identity").lower()
+        if packing not in PACKINGS:
+            raise ExchangeError(f"the reply is packed as {self._line(packing)}: turn compression off at the server")
         most = limits.max_reply_bytes if response.is_success else MAX_ERROR_BYTES
         parts, size = [], 0
         for part in response.iter_bytes():
@@ -186,7 +193,7 @@ class Transport:
 
     def _object(self, response: httpx.Response, raw: bytes) -> dict[str, Any]:
         try:
-            data = json.loads(raw)
+            data = self._scrub(json.loads(raw))
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
@@ -194,7 +201,7 @@ class Transport:
             raise ExchangeError(
                 f"the server sent {kind} that is no JSON object, or half of one: is base_url right?", retry=True
             )
-        return self._scrub(data)
+        return data
 
     def _failure(self, response: httpx.Response, raw: bytes) -> ExchangeError:
         """What a status other than 2xx means."""
@@ -229,7 +236,7 @@ class Transport:
         except ValueError:
             try:
                 seconds = email.utils.parsedate_to_datetime(header).timestamp() - self._clock.wall()
-            except ValueError:
+            except (ValueError, OverflowError):
                 return 0.0
         return min(seconds, self._config.limits.max_wait) if seconds > 0 else 0.0  # nan is not
 

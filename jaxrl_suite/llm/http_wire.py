@@ -18,6 +18,8 @@ from jaxrl_suite.llm.http_config import HTTPConfig
 from jaxrl_suite.llm.protocol import Completion, Finish, Message, Request, Usage
 
 MAX_STOPS = 4  # more are refused by OpenAI
+MAX_FLOAT = float(np.finfo(np.float32).max)
+MAX_COUNT = 2**53  # tokens; more is nonsense
 BYTES_PER_TOKEN = 3  # an estimate where a server does not count
 
 _FINISH: dict[str, Finish] = {
@@ -110,7 +112,9 @@ def read_reply(config: HTTPConfig, request: Request, data: dict[str, Any]) -> Ex
     raw = data.get("choices")
     choices = [c for c in raw if _text(config, c) is not None] if isinstance(raw, list) else []
     texts = [_text(config, choice) or "" for choice in choices]
-    logprobs = [_logprobs(choice) if config.logprobs else None for choice in choices]
+    logprobs = [
+        _logprobs(choice, text) if config.logprobs else None for choice, text in zip(choices, texts, strict=True)
+    ]
     counted = data.get("usage") if isinstance(data.get("usage"), dict) else {}
     assert isinstance(counted, dict)
     output, prompt = _count(counted.get("completion_tokens")), _count(counted.get("prompt_tokens"))
@@ -163,9 +167,11 @@ def _text(config: HTTPConfig, choice: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _logprobs(choice: dict[str, Any]) -> np.ndarray | None:
-    """float32[T], or None if the reply lacks a part of them."""
+def _logprobs(choice: dict[str, Any], text: str) -> np.ndarray | None:
+    """float32[T], or None if the reply lacks a part of them; an empty text has none to lack."""
     found = choice.get("logprobs")
+    if not text and (not found or found in ({"content": []}, {"token_logprobs": []})):
+        return np.zeros(0, np.float32)
     if not isinstance(found, dict):
         return None
     if isinstance(found.get("content"), list):
@@ -205,8 +211,9 @@ def _messages(request: Request) -> list[Message]:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT else None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that float32 can hold."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_FLOAT

@@ -42,6 +42,7 @@ PASSES = [  # faults after which a second attempt may succeed
     "odd_choices",
     "list_reply",
     "html",
+    "deep",
 ]
 STAYS = {  # faults after which it cannot, with the remedy
     "400": "change the request",
@@ -51,6 +52,7 @@ STAYS = {  # faults after which it cannot, with the remedy
     "422": "change the request",
     "redirect": "set base_url to the new address",
     "huge": "raise max_reply_bytes",
+    "packed_twice": "turn compression off",
     "no_credit": "out of credit",
     "echo_key": "set OPENAI_API_KEY to a valid key",
 }
@@ -247,6 +249,7 @@ def test_the_pause_is_what_the_server_asks_for(server):
         ("busy_date", 90, 0.2, 1),  # it has passed
         ("busy_forever", 0, 30, 30),
         ("busy_nonsense", 0, 0.2, 1),
+        ("busy_absurd", 0, 0.2, 1),
         ("429", 0, 0.2, 1),
     ]:
         clock = FakeClock(wall=wall)
@@ -322,6 +325,34 @@ def test_missing_log_probabilities_are_an_error_that_keeps_what_was_paid(tmp_pat
         assert len(server.requests) == 1
         with make(server) as sampler:  # who does not need them has no error
             assert sampler.sample([request()])[0].error is None
+
+
+def test_an_empty_sample_has_no_log_probabilities_to_lack(server, monkeypatch):
+    """The end of sequence came first: the server is asked on."""
+    whole = server.reply
+
+    def reply(number, received):
+        data = whole(number, received)
+        if number == 0:
+            data["choices"][0] |= {"message": {"content": ""}, "logprobs": {"content": []}}
+        return data
+
+    monkeypatch.setattr(server, "reply", reply)
+    with make(server, logprobs=True) as sampler:
+        replies = sampler.sample([request(i) for i in range(3)])
+    assert [reply.error for reply in replies] == [None] * 3
+    assert [len(reply.completions[0].logprobs) for reply in replies] == [0, 4, 4]
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), 1e300, True, "1", None, [1]], ids=lambda x: str(x)[:8])
+def test_numbers_that_are_none_are_not_believed(server, monkeypatch, number):
+    choice = {"message": {"content": "abcdef"}, "logprobs": {"content": [{"logprob": number}]}}
+    usage = {"prompt_tokens": number, "completion_tokens": number, "prompt_tokens_details": {"cached_tokens": number}}
+    monkeypatch.setattr(server, "reply", lambda i, got: {"choices": [choice], "usage": usage})
+    with make(server, logprobs=True) as sampler:
+        reply = sampler.sample([request()])[0]
+    assert reply.error == http_sampler.NO_LOGPROBS
+    assert reply.usage == Usage(1, 1, 3, 0, 2)  # estimated
 
 
 def test_log_probabilities_of_another_distribution_are_refused(server):
@@ -644,12 +675,24 @@ def test_a_local_server_needs_no_key(server, monkeypatch):
         ({"base_url": "http://host:port/v1"}, "is no address"),
         ({"model": ""}, "model is empty"),
         ({"extra": (("temperature", 1.0),)}, "extra may not set temperature"),
+        ({"extra": {"min_p": 0.0}}, "extra must be a tuple of"),
+        ({"api": "chats"}, "api must be one of chat, completions, got 'chats'"),
+        ({"max_tokens_field": "tokens"}, "max_tokens_field must be one of"),
     ],
 )
 def test_configs_that_cannot_work_are_refused(options, match):
     with pytest.raises(ValueError, match=match) as caught:
         HTTPConfig(**{"base_url": "http://127.0.0.1/v1", "model": "m", **options})
     assert "sk-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["ftp://user:sk-1@host:1", "http://user:sk-1@host:port"])
+def test_a_proxy_that_cannot_be_used_is_said_without_its_password(monkeypatch, proxy):
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(ValueError, match="cannot use the proxy that the environment names") as caught:
+        HTTPSampler(HTTPConfig("https://api.example.com/v1", "m"))
+    assert "sk-1" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_limits_out_of_range_are_refused():
