@@ -252,7 +252,7 @@ def _end(limits: Limits, process: dict, printed: bytes) -> tuple[Verdict | None,
     code = process["code"]
     if code == 0:
         return None, ""
-    if code in (-signal.SIGXCPU, -signal.SIGKILL) and process["cpu"] >= limits.cpu_bound - 0.1:
+    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and process["cpu"] >= limits.cpu_bound):
         return Verdict.TIMEOUT, f"more than {limits.cpu_bound} s of CPU time"
     signs = (b"bad_alloc", b"MemoryError", b"RESOURCE_EXHAUSTED", b"out of memory")
     full = code == -signal.SIGKILL and process["memory"] > limits.memory_bytes // 2

@@ -45,11 +45,11 @@ class Worker:
         """
         self.close()
         begin = time.monotonic()
-        self._folder = tempfile.mkdtemp(prefix="jaxrl_suite-")
-        scratch = os.path.join(self._folder, "scratch")
-        os.mkdir(scratch)
+        if self.level == "none":  # elsewhere it works in a folder that only it sees
+            self._folder = tempfile.mkdtemp(prefix="jaxrl_suite-")
+        scratch = self._folder or ""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, open(os.path.join(self._folder, "errors"), "w+b") as errors:
+        with theirs, tempfile.TemporaryFile() as errors:
             try:
                 self._process = subprocess.Popen(
                     sandbox_levels.command(self.level, self.tools, theirs.fileno(), scratch),
