@@ -21,6 +21,10 @@ from typing import TYPE_CHECKING
 from jaxrl_suite.envs.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from jaxrl_suite.llm.export import EXPORT as EXPORT
+    from jaxrl_suite.llm.export import ExportRequest as ExportRequest
+    from jaxrl_suite.llm.export import export_functions as export_functions
+    from jaxrl_suite.llm.exported import ExportedFunction as ExportedFunction
     from jaxrl_suite.llm.http_config import HTTPConfig as HTTPConfig
     from jaxrl_suite.llm.http_config import HTTPLimits as HTTPLimits
     from jaxrl_suite.llm.http_sampler import HTTPSampler as HTTPSampler
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
     from jaxrl_suite.llm.lm_config import LMConfig as LMConfig
     from jaxrl_suite.llm.lm_config import preset as preset
     from jaxrl_suite.llm.lockstep import run_lockstep as run_lockstep
+    from jaxrl_suite.llm.programs import Case as Case
+    from jaxrl_suite.llm.programs import Check as Check
+    from jaxrl_suite.llm.programs import Program as Program
+    from jaxrl_suite.llm.programs import run_programs as run_programs
     from jaxrl_suite.llm.protocol import Capabilities as Capabilities
     from jaxrl_suite.llm.protocol import Completion as Completion
     from jaxrl_suite.llm.protocol import Decoding as Decoding
@@ -47,6 +55,9 @@ if TYPE_CHECKING:
     from jaxrl_suite.llm.recorder import Recorder as Recorder
     from jaxrl_suite.llm.recorder import Replay as Replay
     from jaxrl_suite.llm.recording import Recording as Recording
+    from jaxrl_suite.llm.sandbox import Limits as Limits
+    from jaxrl_suite.llm.sandbox import Sandbox as Sandbox
+    from jaxrl_suite.llm.sandbox import Verdict as Verdict
     from jaxrl_suite.llm.tabular import TabularSampler as TabularSampler
     from jaxrl_suite.llm.tokenizer import Tokenizer as Tokenizer
     from jaxrl_suite.llm.transformer_sampler import SamplerConfig as SamplerConfig
@@ -58,16 +69,23 @@ _HOME = {
     "Budget": "ledger",
     "BudgetExhaustedError": "ledger",
     "Capabilities": "protocol",
+    "Case": "programs",
+    "Check": "programs",
     "Completion": "protocol",
     "Decoding": "protocol",
+    "EXPORT": "export",
+    "ExportRequest": "export",
+    "ExportedFunction": "exported",
     "HTTPConfig": "http_config",
     "HTTPLimits": "http_config",
     "HTTPSampler": "http_sampler",
     "Job": "jobs",
     "LMConfig": "lm_config",
     "Ledger": "ledger",
+    "Limits": "sandbox",
     "Message": "protocol",
     "Outcome": "jobs",
+    "Program": "programs",
     "Recorder": "recorder",
     "Recording": "recording",
     "Replay": "recorder",
@@ -76,33 +94,44 @@ _HOME = {
     "Sample": "questions",
     "Sampler": "protocol",
     "SamplerConfig": "transformer_sampler",
+    "Sandbox": "sandbox",
     "TabularSampler": "tabular",
     "Tokenizer": "tokenizer",
     "TransformerSampler": "transformer_sampler",
     "Usage": "protocol",
+    "Verdict": "sandbox",
     "Verdicts": "questions",
     "Verify": "questions",
+    "export_functions": "export",
     "load": "weights",
     "preset": "lm_config",
     "require": "protocol",
     "run_lockstep": "lockstep",
+    "run_programs": "programs",
     "save_safetensors": "weights",
 }
 
 __all__ = [
+    "EXPORT",
     "Budget",
     "BudgetExhaustedError",
     "Capabilities",
+    "Case",
+    "Check",
     "Completion",
     "Decoding",
+    "ExportRequest",
+    "ExportedFunction",
     "HTTPConfig",
     "HTTPLimits",
     "HTTPSampler",
     "Job",
     "LMConfig",
     "Ledger",
+    "Limits",
     "Message",
     "Outcome",
+    "Program",
     "Recorder",
     "Recording",
     "Replay",
@@ -111,16 +140,20 @@ __all__ = [
     "Sample",
     "Sampler",
     "SamplerConfig",
+    "Sandbox",
     "TabularSampler",
     "Tokenizer",
     "TransformerSampler",
     "Usage",
+    "Verdict",
     "Verdicts",
     "Verify",
+    "export_functions",
     "load",
     "preset",
     "require",
     "run_lockstep",
+    "run_programs",
     "save_safetensors",
 ]
 
