@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from jaxrl_suite.core.config import UserError, suggest
@@ -212,6 +214,23 @@ def to_hf(config: LMConfig) -> dict[str, Any]:
         "hidden_act": "silu",
         "torch_dtype": config.dtype,
     }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """One of the JSON files that describe a model.
+
+    Raises:
+      ValueError: if it cannot be read, or holds no JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; the model is not whole") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): download it again") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold a JSON object: download it again")
+    return data
 
 
 def _rope_scaling(rope: Mapping[str, Any]) -> RopeScaling | None:

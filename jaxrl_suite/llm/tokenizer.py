@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxrl_suite.core.config import UserError
+from jaxrl_suite.llm.lm_config import read_json
 from jaxrl_suite.llm.protocol import Message, Prefix
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Tokenizer:
 
     Args:
       backend: of the `tokenizers` library.
-      eos: ids that end a reply.
+      eos: ids that end a reply; the first is the `eos_token` of the template.
       bos: id put before every text, if the model wants one.
       chat_template: Jinja source that writes a chat as one text, if the model knows chats.
     """
@@ -34,6 +34,12 @@ class Tokenizer:
         chat_template: str | None = None,
     ):
         self.backend, self.eos, self.bos, self._chat_template = backend, tuple(eos), bos, chat_template
+
+    @property
+    def special(self) -> frozenset[str]:
+        """Names of the tokens that no decoded text shows."""
+        added = self.backend.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special)
 
     @property
     def vocab_size(self) -> int:
@@ -76,17 +82,16 @@ class Tokenizer:
         asked = chat[:-1] if chat[-1].role == "assistant" else chat
         world = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         world.globals["raise_exception"] = raise_exception
-        special = {"bos_token": "" if self.bos is None else self.backend.id_to_token(self.bos)}
+        bos = "" if self.bos is None else self.backend.id_to_token(self.bos) or ""
+        eos = self.backend.id_to_token(self.eos[0]) or "" if self.eos else ""
         try:
             messages = [message._asdict() for message in asked]
             text = world.from_string(self._chat_template).render(
-                messages=messages, add_generation_prompt=True, **special
+                messages=messages, add_generation_prompt=True, bos_token=bos, eos_token=eos
             )
         except TemplateError as error:
             raise UserError(f"the model's chat template refuses this chat: {error}") from None
-        if self.bos is not None:  # `encode` puts it there
-            text = text.removeprefix(special["bos_token"])
-        return text + opened
+        return text.removeprefix(bos) + opened  # `encode` puts it there
 
 
 def byte_level_bpe(
@@ -137,17 +142,22 @@ def from_folder(folder: Path) -> Tokenizer:
     settings: dict[str, Any] = {}
     for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
         if (folder / name).exists():
-            settings |= json.loads((folder / name).read_text(encoding="utf-8"))
-    eos = settings.get("eos_token_id")
-    if eos is None and settings.get("eos_token"):
-        eos = backend.token_to_id(_content(settings["eos_token"]))
-    if eos is None:
+            settings |= read_json(folder / name)
+    named = backend.token_to_id(_content(settings["eos_token"])) if settings.get("eos_token") else None
+    ids = settings.get("eos_token_id")
+    eos: list[int] = [i for i in (ids if isinstance(ids, list) else [named if ids is None else ids]) if i is not None]
+    if not eos:
         raise UserError(f"nothing in {folder} says which token ends a reply: add eos_token_id to config.json")
-    bos = backend.token_to_id(_content(settings["bos_token"])) if settings.get("add_bos_token") else None
+    eos.sort(key=lambda index: index != named)  # the template's own comes first
+    if settings.get("add_bos_token") and settings.get("bos_token"):
+        bos = backend.token_to_id(_content(settings["bos_token"]))
+    else:  # a tokenizer may put it there by itself
+        own = backend.encode("").ids if "add_bos_token" not in settings else []
+        bos = own[0] if own and own[0] not in eos else None
     template = settings.get("chat_template")
     if template is None and (folder / "chat_template.jinja").exists():
         template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    return Tokenizer(backend, eos if isinstance(eos, list) else [eos], bos, template)
+    return Tokenizer(backend, eos, bos, template)
 
 
 def _content(token: Any) -> str:

@@ -67,10 +67,10 @@ def load_safetensors(folder: Path, dtype: str = "float32") -> Model:
     from safetensors import SafetensorError, safe_open
 
     folder = Path(folder)
-    data = _read_json(folder / CONFIG)
+    data = lm_config.read_json(folder / CONFIG)
     files = [folder / WEIGHTS]
     if not files[0].exists() and (folder / INDEX).exists():
-        files = sorted({folder / name for name in _read_json(folder / INDEX).get("weight_map", {}).values()})
+        files = sorted({folder / name for name in lm_config.read_json(folder / INDEX).get("weight_map", {}).values()})
     opened, home = [], {}
     try:
         for file in files:
@@ -193,15 +193,3 @@ def _tokenizer_beside(folder: Path) -> Tokenizer | None:
     from jaxrl_suite.llm import tokenizer
 
     return tokenizer.from_folder(folder)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a JSON object")
-    return data

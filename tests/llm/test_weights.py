@@ -230,6 +230,34 @@ def test_chats_go_through_the_template():
         evil.render(asked)
 
 
+def test_templates_know_the_tokens_that_begin_and_end():
+    from jaxrl_suite.llm.protocol import Message
+
+    source = "{{ bos_token }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
+    asked = (Message("user", "the"),)
+    assert small_tokenizer(chat_template=source).render(asked) == "the<eos>"
+    t = small_tokenizer(chat_template=source, bos=1)
+    assert t.prefix_ids(asked) == (1, *t.encode("the")[1:], 0)
+
+
+def test_a_tokenizer_that_begins_every_text_by_itself(tmp_path):
+    """Llama 3 says so in tokenizer.json, Qwen2 says no in its settings, Llama 2 says yes there."""
+    from tokenizers.processors import TemplateProcessing
+
+    backend = small_tokenizer().backend
+    backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "config.json").write_text('{"eos_token_id": [2, 0]}')
+    cases = [({}, 1), ({"add_bos_token": False}, None), ({"add_bos_token": True, "bos_token": "<eos>"}, 0)]
+    for settings, bos in cases:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eos>", **settings}))
+        loaded = tokenizer.from_folder(tmp_path)
+        assert (loaded.bos, loaded.eos) == (bos, (0, 2))
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json is not JSON .*: download it again"):
+        tokenizer.from_folder(tmp_path)
+
+
 def test_tokenizer_beside_the_weights(tmp_path):
     config = lm_config.preset("0.1M", vocab_size=64)
     weights.save_safetensors(tmp_path, config, model.init(config, KEY))
