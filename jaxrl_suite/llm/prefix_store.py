@@ -1,7 +1,8 @@
 """Prompts that were computed, kept on the device: a fork of a prefix is a row of its cache, taken as often as needed.
 
 A store has a pool of slots for each size of prompt, and a map on the host from token ids to slots; the prefix that was
-not used for the longest time gives way. A prompt that begins with a stored one is computed from there on.
+not used for the longest time gives way. A prompt that begins with a stored one is computed from there on, unless
+numbers must be the same bits in every batch.
 
 Shapes: `B` rows of a batch, `P` prompt slots, `D` width.
 """
@@ -58,7 +59,8 @@ class PrefixStore:
       params: its weights.
       max_bytes: of one pool; it has at least one slot whatever that takes.
       max_rows: prompts computed in one batch.
-      fixed_rows: always compute batches of `max_rows`, so that a prompt's numbers do not depend on the others'.
+      fixed_rows: always compute batches of `max_rows`, and every prompt from its first token, so that its numbers do
+        not depend on the others, nor on what is stored.
     """
 
     def __init__(self, config: LMConfig, params: Params, max_bytes: int, max_rows: int, fixed_rows: bool):
@@ -120,6 +122,8 @@ class PrefixStore:
 
     def _longest_start(self, prefix: Tokens) -> tuple[int, int, int]:
         """(pool, slot, length) of the longest stored prompt that `prefix` goes on from; zeros if there is none."""
+        if self._fixed_rows:
+            return 0, 0, 0
         lengths = sorted({len(p) for pool in self._pools.values() for p in pool.slot_of}, reverse=True)
         for length in lengths:
             pool = self._pools.get(bucket(length))

@@ -30,8 +30,9 @@ class SamplerConfig:
     Args:
       seed: of all draws.
       max_rows: draws decoded in one batch; more are decoded one batch after the other.
-      fixed_rows: decode in batches of exactly `max_rows`, padded. A draw's numbers are then the same bits alone and
-        among others; otherwise they may differ in their last digits, as sums run in another order.
+      fixed_rows: decode in batches of exactly `max_rows`, padded, and go on from no stored prompt but the same. A
+        draw's numbers are then the same bits alone and among others; otherwise they may differ in their last digits, as
+        sums run in another order.
       chunk: tokens between two looks at stop strings and finished rows.
       cache_bytes: memory for the prompts of one size.
 
@@ -106,8 +107,8 @@ class TransformerSampler:
         began = time.perf_counter()
         prefixes = [self._ids(request.prefix, request.decoding.max_tokens) for request in requests]
         for request in requests:
-            if request.decoding.stop and self.tokenizer is None:
-                raise UserError("stop strings need a tokenizer: this model works on token ids, use stop_tokens")
+            self._check_ids(request.decoding.stop_tokens)
+            self._check_stop(request.decoding.stop)
         draws = [
             _Draw(i, request.path, request.first_draw + d, prefix, request.decoding)
             for i, (request, prefix) in enumerate(zip(requests, prefixes, strict=True))
@@ -170,6 +171,14 @@ class TransformerSampler:
     def _check_ids(self, ids: Sequence[int]) -> None:
         if any(not 0 <= token < self.config.vocab_size for token in ids):
             raise UserError(f"token ids must be 0 to {self.config.vocab_size - 1}, as the model's vocabulary")
+
+    def _check_stop(self, words: Sequence[str]) -> None:
+        if words and self.tokenizer is None:
+            raise UserError("stop strings need a tokenizer: this model works on token ids, use stop_tokens")
+        hidden = self.tokenizer.special if words and self.tokenizer is not None else ()
+        odd = next((name for name in sorted(hidden) if any(name in word for word in words)), None)
+        if odd is not None:
+            raise UserError(f"{odd!r} is a token that no text shows: give its id in stop_tokens instead of stop")
 
     def _batches(self, draws: list[_Draw]) -> list[list[_Draw]]:
         """Draws of one size of prompt and answer, at most `max_rows` and as many prompts as their pool holds."""

@@ -177,6 +177,16 @@ def test_forks_are_fresh_prompts():
     assert [reply.usage.cached_tokens for reply in again] == [len(request.prefix) for request in requests]
 
 
+def test_with_fixed_rows_what_is_stored_changes_no_bit():
+    """A prompt that goes on from a stored one would be summed in another order."""
+    stem, decoding = prompt(20), Decoding(max_tokens=3)
+    sampler = make(max_rows=2, fixed_rows=True)
+    first, longer, again = (
+        sampler.sample([Request(ids, decoding=decoding)])[0].usage.cached_tokens for ids in (stem, (*stem, 1), stem)
+    )
+    assert (first, longer, again) == (0, 0, 20)
+
+
 def test_a_small_store_forgets_and_still_answers():
     """Room for two prompts of a size, eight prompts asked for in every order."""
     slot = 2 * CONFIG.num_layers * CONFIG.num_kv_heads * CONFIG.head_dim * 16 * 4
@@ -248,6 +258,11 @@ def test_stop_strings_are_cut_off():
     assert cut.usage.output_tokens == sum(c.num_tokens for c in cut.completions)
 
 
+def test_a_stop_string_that_no_text_can_hold_is_refused():
+    with pytest.raises(ValueError, match="'<eos>' is a token that no text shows: give its id in stop_tokens"):
+        with_text().sample([Request("abc", decoding=Decoding(9, stop=("a", "b<eos>")))])
+
+
 def test_usage_counts_a_shared_prompt_once():
     sampler = make()
     first, second = sampler.sample(
@@ -268,6 +283,7 @@ def test_usage_counts_a_shared_prompt_once():
         (Request((-1,)), "token ids"),
         (Request(prompt(60), decoding=Decoding(max_tokens=5)), "exceed the model's context of 64"),
         (Request((1,), decoding=Decoding(stop=("a",), max_tokens=3)), "stop_tokens"),
+        (Request((1,), decoding=Decoding(stop_tokens=(VOCAB,), max_tokens=3)), "token ids must be 0 to 19"),
     ],
 )
 def test_refuses_what_it_cannot_answer(sampler, request_, word):
