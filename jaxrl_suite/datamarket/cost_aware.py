@@ -44,10 +44,17 @@ class CostAware(NamedTuple):
 
 def expected_revenue(market: Market, prices: np.ndarray) -> np.ndarray:
     """float[...]: the exact expected payment at curves float[..., Q], from buyers who stop optimally."""
-    found = _outcomes(
-        stopping.chain_of(market), jnp.asarray(market.valuations, jnp.float32), jnp.asarray(prices, jnp.float32)
-    )
-    return np.asarray(found.payment) @ market.prior
+    return np.asarray(_outcomes(*_on_device(market, prices)).payment) @ market.prior
+
+
+def expected_items(market: Market, prices: np.ndarray) -> np.ndarray:
+    """float[..., H, I]: how likely each type is to leave and to buy each model, at curves float[..., Q]."""
+    return np.asarray(_outcomes(*_on_device(market, prices)).items)
+
+
+def _on_device(market: Market, prices: np.ndarray):
+    values = jnp.asarray(market.valuations, jnp.float32)
+    return stopping.chain_of(market), values, jnp.asarray(prices, jnp.float32)
 
 
 @jax.jit

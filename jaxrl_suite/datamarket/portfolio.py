@@ -17,7 +17,7 @@ import numpy as np
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import baselines, line_search
 from jaxrl_suite.datamarket.annealing import anneal
-from jaxrl_suite.datamarket.instance import Instance, ceiling, revenue
+from jaxrl_suite.datamarket.instance import Instance, ceiling, choose, revenue
 from jaxrl_suite.datamarket.patterns import polish
 from jaxrl_suite.datamarket.programs import lottery_bound, solve_program
 from jaxrl_suite.datamarket.single_crossing import is_single_crossing, solve_single_crossing
@@ -26,7 +26,7 @@ from jaxrl_suite.datamarket.single_crossing import is_single_crossing, solve_sin
 class Priced(NamedTuple):
     """A posted price curve and what is known about it."""
 
-    prices: np.ndarray  # float[Q]; inf where a model is not for sale
+    prices: np.ndarray  # float[Q]; inf where nobody would buy, so a model need not be for sale
     revenue: float  # expected, a buyer
     bound: float  # no price curve earns more
     method: str  # which part of the portfolio found it
@@ -109,6 +109,8 @@ def price_curve(
         if proof.prices is not None:
             offer("integer program", polish(instance, proof.prices[None]))
             exact = proof.closed and value >= proof.revenue - 1e-7 * instance.scale
+    if not instance.forced:
+        best = np.where(np.isin(np.arange(1, best.size + 1), choose(instance, best).item), best, np.inf)
     return Priced(best, value, max(limit, value), method, exact or limit <= value * (1 + 1e-9), found)
 
 
