@@ -85,6 +85,8 @@ def _config(data: dict[str, Any], tensors: dict[str, Any], dtype: str, path: Pat
     scaling = data.get(f"{kind}.rope.scaling.type", "none")
     if scaling != "none" or "rope_freqs.weight" in tensors:
         raise UserError(f"{path.name} has scaled rotary positions, which are read from safetensors only: load those")
+    if kind == "llama" and "blk.0.attn_q.bias" in tensors:
+        raise UserError(f"{path.name} is a Llama model with biases, which cannot be loaded: choose one without")
     try:
         width, heads = data[f"{kind}.embedding_length"], data[f"{kind}.attention.head_count"]
         return LMConfig(

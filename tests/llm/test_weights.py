@@ -187,6 +187,14 @@ def test_damaged_gguf_is_refused(tmp_path):
         weights.load(tmp_path / "r.gguf")
 
 
+def test_a_llama_gguf_with_biases_is_refused(tmp_path, monkeypatch):
+    config = lm_config.preset("0.1M", vocab_size=64, qkv_bias=True)
+    monkeypatch.setitem(globals(), "interleave", lambda rows, heads: rows)
+    write_gguf(tmp_path / "m.gguf", config, model.init(config, KEY))
+    with pytest.raises(ValueError, match="a Llama model with biases"):
+        weights.load(tmp_path / "m.gguf")
+
+
 def test_unpermute_is_the_inverse_of_interleaving():
     rows = np.arange(24 * 3).reshape(24, 3)
     np.testing.assert_array_equal(gguf_file.unpermute(interleave(rows, 2), 2), rows)
