@@ -248,6 +248,8 @@ def test_stop_strings_are_cut_off():
         assert b.text == (a.text if at < 0 else a.text[:at])
         if at >= 0:
             stopped += 1
+            assert a.tokens is not None
+            assert a.logprobs is not None
             assert b.finish == "stop"
             assert b.tokens.tolist() == a.tokens[: at + 2].tolist()
             np.testing.assert_allclose(b.logprobs, a.logprobs[: at + 2], atol=1e-5)
