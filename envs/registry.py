@@ -111,3 +111,8 @@ register(
     "jaxrl_suite.envs.market:Market",
     "A data market: a platform posts prices, a buyer of a hidden type pays for discovery, then buys or leaves",
 )
+register(
+    "data-selection",
+    "jaxrl_suite.envs.data_selection:DataSelection",
+    "Sequential data selection: one point a step joins a training set, the reward is how good the set is then",
+)
