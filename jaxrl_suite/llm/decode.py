@@ -25,7 +25,7 @@ from jaxrl_suite.llm.sampling import draw_tokens, filtered_logprobs, token_key
 class Rows(NamedTuple):
     """How each row is drawn."""
 
-    keys: jax.Array  # [B], of the draws
+    keys: jax.Array | None  # [B], of the draws; None if all rows are greedy, which spares the drawing
     length: jax.Array  # int32[B], prompt tokens
     limit: jax.Array  # int32[B], most tokens to generate
     stop: jax.Array  # int32[B, E], tokens that end the row; -1 is none
@@ -144,8 +144,12 @@ def take_rows(state: Decoded, rows: Rows, keep: jax.Array) -> tuple[Decoded, Row
 
 def _draw(state: Decoded, logits: jax.Array, rows: Rows) -> Decoded:
     """Adds token number `state.step` to every row that is not done."""
-    logprobs = filtered_logprobs(logits, rows.temperature, rows.top_k, rows.top_p)
-    token, logprob = draw_tokens(jax.vmap(token_key, (0, None))(rows.keys, state.step), logprobs)
+    if rows.keys is None:
+        token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        logprob = jnp.zeros(token.shape, jnp.float32)
+    else:
+        logprobs = filtered_logprobs(logits, rows.temperature, rows.top_k, rows.top_p)
+        token, logprob = draw_tokens(jax.vmap(token_key, (0, None))(rows.keys, state.step), logprobs)
     token, logprob = jnp.where(state.done, 0, token), jnp.where(state.done, 0.0, logprob)
     count = state.count + ~state.done
     ended = jnp.any(token[:, None] == rows.stop, axis=1) | (count >= rows.limit)

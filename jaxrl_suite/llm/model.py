@@ -187,9 +187,17 @@ def _project(
 def _attend(config: LMConfig, q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array) -> jax.Array:
     """[B, S, H d]; a token that may attend to nothing (padding) gets the mean of all values."""
     B, S = q.shape[:2]
-    K = config.num_kv_heads
-    q = q.reshape(B, S, K, config.num_heads // K, config.head_dim)
+    K, G = config.num_kv_heads, config.num_heads // config.num_kv_heads
+    if S == 1:  # sums of products: on a CPU a fused loop is twice as fast as many tiny matrix products
+        q = q.reshape(B, K, G, 1, config.head_dim).astype(jnp.float32)
+        scores = jnp.sum(q * k[:, :, None], axis=-1)
+        weights = _attention_weights(config, scores, mask[:, None])
+        return jnp.sum(weights[..., None] * v[:, :, None], axis=3).astype(v.dtype).reshape(B, 1, -1)
+    q = q.reshape(B, S, K, G, config.head_dim)
     scores = jnp.einsum("bskgd,bktd->bkgst", q, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None], scores / math.sqrt(config.head_dim), -1e30)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+    weights = _attention_weights(config, scores, mask[:, None, None]).astype(v.dtype)
     return jnp.einsum("bkgst,bktd->bskgd", weights, v).reshape(B, S, -1)
+
+
+def _attention_weights(config: LMConfig, scores: jax.Array, mask: jax.Array) -> jax.Array:
+    return jax.nn.softmax(jnp.where(mask, scores / math.sqrt(config.head_dim), -1e30), axis=-1)

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_BLOCK = 256  # tokens
+
 
 def draw_keys(seed: int, draws: Iterable[tuple[tuple[int, ...], int]]) -> jax.Array:
     """The keys [B] of draws, each from the seed, its path and its number alone.
@@ -66,6 +68,9 @@ def filtered_logprobs(
 def draw_tokens(keys: jax.Array, logprobs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """A token for each row, with its log-probability.
 
+    The distribution function is inverted at one uniform number a row, first among blocks of tokens and then in the
+    block: a random number for each token would cost more than all else in a small model's step.
+
     Args:
       keys: [B], consumed.
       logprobs: float32[B, V], from `filtered_logprobs`.
@@ -73,8 +78,27 @@ def draw_tokens(keys: jax.Array, logprobs: jax.Array) -> tuple[jax.Array, jax.Ar
     Returns:
       int32[B] and float32[B].
     """
-    tokens = jax.vmap(jax.random.categorical)(keys, logprobs).astype(jnp.int32)
+    batch, size = logprobs.shape
+    blocks = jnp.pad(jnp.exp(logprobs), ((0, 0), (0, -size % _BLOCK))).reshape(batch, -1, _BLOCK)
+    sums = jnp.sum(blocks, axis=-1)
+    upto = jnp.cumsum(sums, axis=-1)
+    # uniform() is below 1, so that every token has its share; rounding may still put a draw past the last one.
+    draw = jax.vmap(jax.random.uniform)(keys) * upto[:, -1]
+    block = _first_above(upto, sums, draw)
+    before = jnp.take_along_axis(upto - sums, block[:, None], axis=-1)[:, 0]
+    inside = jnp.take_along_axis(blocks, block[:, None, None], axis=1)[:, 0]
+    tokens = block * _BLOCK + _first_above(jnp.cumsum(inside, axis=-1), inside, draw - before)
     return tokens, jnp.take_along_axis(logprobs, tokens[:, None], axis=-1)[:, 0]
+
+
+def _first_above(upto: jax.Array, parts: jax.Array, draw: jax.Array) -> jax.Array:
+    """int32[B], the first of float32[B, n] `parts` above 0 whose cumulative sum `upto` exceeds float32[B] `draw`.
+
+    A cumulative sum may round up where nothing is added, hence "above 0"; if none is left, the last part above 0.
+    """
+    above = (upto > draw[:, None]) & (parts > 0)
+    last = parts.shape[-1] - 1 - jnp.argmax(parts[:, ::-1] > 0, axis=-1)
+    return jnp.where(jnp.any(above, axis=-1), jnp.argmax(above, axis=-1), last).astype(jnp.int32)
 
 
 def _kept(scaled: jax.Array, top_k: jax.Array | None, top_p: jax.Array | None) -> jax.Array:

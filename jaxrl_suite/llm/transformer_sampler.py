@@ -241,9 +241,9 @@ class TransformerSampler:
         stop = np.full((batch, max(1, *map(len, stops))), -1, np.int32)
         for row, ids in enumerate(stops):
             stop[row, : len(ids)] = ids
-        padding = [((), 0)] * (batch - len(draws))
+        names = [*((draw.path, draw.number) for draw in draws), *[((), 0)] * (batch - len(draws))]
         return decode.Rows(
-            keys=sampling.draw_keys(self.options.seed, [*((draw.path, draw.number) for draw in draws), *padding]),
+            keys=sampling.draw_keys(self.options.seed, names) if any(d.temperature for d in how) else None,
             length=column([len(draw.prefix) for draw in draws], 1, np.int32),
             limit=column([d.max_tokens for d in how], 0, np.int32),
             stop=jnp.asarray(stop),

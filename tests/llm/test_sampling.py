@@ -11,6 +11,7 @@ from scipy import stats
 from jaxrl_suite.llm import sampling
 
 FILTER = jax.jit(sampling.filtered_logprobs)
+DRAW = jax.jit(sampling.draw_tokens)
 
 
 def filtered_in_python(logits, temperature, top_k, top_p):
@@ -85,3 +86,31 @@ def test_extreme_settings_are_the_limits_of_moderate_ones(temperature, top_p):
     got = np.exp(FILTER(logits, *(a[None] for a in args)))[0]
     greedy = temperature < 1 or top_p < 1
     np.testing.assert_allclose(got, [0, 0, 0, 1, 0] if greedy else [0.25, 0.25, 0.25, 0.25, 0], atol=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from([-np.inf, -30.0, -1.0, 0.0, 4.0]), min_size=2, max_size=2), st.integers(0, 2**31))
+def test_what_has_no_probability_is_never_drawn(ends, seed):
+    """In a vocabulary of several blocks, most of it dropped; the boundary cases of both levels."""
+    logits = np.full(700, -np.inf, np.float32)
+    logits[[3, 255, 256, 511, 600]] = [0.0, -2.0, 1.0, -30.0, 0.5]
+    logits[[0, 699]] = ends
+    logprobs = jnp.tile(sampling.filtered_logprobs(jnp.asarray(logits), jnp.float32(1.0))[None], (64, 1))
+    tokens, logprob = DRAW(sampling.draw_keys(seed, [((), d) for d in range(64)]), logprobs)
+    assert np.isfinite(logprob).all()
+    np.testing.assert_array_equal(logprob, logprobs[0][tokens])
+
+
+def test_frequencies_over_many_blocks():
+    logits = jax.random.normal(jax.random.key(2), (1000,)) * 2
+    draws = 60_000
+    exact = np.asarray(jax.nn.softmax(logits), np.float64)
+    logprobs = jnp.broadcast_to(jax.nn.log_softmax(logits)[None], (draws // 20, 1000))
+    counts = np.zeros(1000)
+    for part in range(20):
+        keys = sampling.draw_keys(0, [((part,), d) for d in range(draws // 20)])
+        counts += np.bincount(DRAW(keys, logprobs)[0], minlength=1000)
+    often = exact * draws > 5
+    expected = np.append(exact[often], exact[~often].sum())
+    seen = np.append(counts[often], counts[~often].sum())
+    assert stats.chisquare(seen, expected / expected.sum() * draws).pvalue > 1e-3
