@@ -144,6 +144,29 @@ def sets_of_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarra
     return sets
 
 
+def hedged(instance: Instance, samples: int) -> Instance:
+    """An instance fitted to few sampled sets, with every metric alone mixed in at a total weight of 1 / (samples + 1).
+
+    Prices that are optimal for few sets exploit which metrics happened to be together, and leave those that none holds
+    priced at random; a metric alone is what independent prices are optimal for. The weight vanishes with the samples.
+
+    Args:
+      instance: made of `samples` sampled sets.
+      samples: how many there were before equal ones were merged.
+
+    Raises:
+      ValueError: if `samples` is below 1.
+    """
+    if samples < 1:
+        raise UserError(f"samples must be at least 1, got {samples}: how many sets were drawn?")
+    share, alone = 1 / (samples + 1), np.eye(instance.num_metrics, dtype=bool)
+    weights = np.concatenate([instance.weights * (1 - share), np.full(len(alone), share / len(alone))])
+    sets = np.concatenate([instance.sets, alone])
+    return instance_of_sets(
+        instance.valuations, sets, instance.prior, weights, forced=instance.forced, cap=instance.cap
+    )
+
+
 def exact_sets(market: Market, most: int = 1 << 16) -> tuple[np.ndarray, np.ndarray]:
     """Every set that discovery may reveal, with its probability.
 
