@@ -10,7 +10,7 @@ Shapes: `B` rows of a batch, `P` prompt slots, `D` width.
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,25 @@ Tokens = tuple[int, ...]
 def bucket(size: int, smallest: int = SMALLEST) -> int:
     """The least power of two times `smallest` that holds `size`."""
     return smallest * (1 << max(0, (size - 1) // smallest).bit_length())
+
+
+def slot_bytes(config: LMConfig) -> int:
+    """Memory of one token's keys and values."""
+    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * jnp.dtype(config.dtype).itemsize
+
+
+def most_rows(config: LMConfig, prompt: int, new: int, max_rows: int, max_bytes: int) -> int:
+    """Rows of a batch: at most `max_rows`, a power of two, and at least one whatever it takes.
+
+    Args:
+      config: of the model.
+      prompt: P.
+      new: slots for new tokens.
+      max_rows: a power of two.
+      max_bytes: of keys, values and the attention of prompts.
+    """
+    each = slot_bytes(config) * (prompt + new) + 4 * config.num_heads * prompt**2
+    return min(max_rows, 1 << (max(1, max_bytes // each).bit_length() - 1))
 
 
 class Pool:
@@ -58,12 +77,14 @@ class PrefixStore:
       config: of the model.
       params: its weights.
       max_bytes: of one pool; it has at least one slot whatever that takes.
-      max_rows: prompts computed in one batch.
-      fixed_rows: always compute batches of `max_rows`, and every prompt from its first token, so that its numbers do
+      max_rows: prompts of one size computed in one batch, from that size.
+      fixed_rows: always compute batches of so many rows, and every prompt from its first token, so that its numbers do
         not depend on the others, nor on what is stored.
     """
 
-    def __init__(self, config: LMConfig, params: Params, max_bytes: int, max_rows: int, fixed_rows: bool):
+    def __init__(
+        self, config: LMConfig, params: Params, max_bytes: int, max_rows: Callable[[int], int], fixed_rows: bool
+    ):
         self._config, self._params = config, params
         self._max_bytes, self._max_rows, self._fixed_rows = max_bytes, max_rows, fixed_rows
         self._pools: dict[int, Pool] = {}
@@ -71,9 +92,8 @@ class PrefixStore:
     def pool(self, size: int) -> Pool:
         """The pool for prompts of up to `size` tokens, a bucket."""
         if size not in self._pools:
-            heads, width = self._config.num_kv_heads, self._config.head_dim
-            each = 2 * self._config.num_layers * heads * width * size * jnp.dtype(self._config.dtype).itemsize
-            self._pools[size] = Pool(self._config, size, max(1, min(256, self._max_bytes // each)))
+            slots = self._max_bytes // (size * slot_bytes(self._config))
+            self._pools[size] = Pool(self._config, size, max(1, min(256, slots)))
         return self._pools[size]
 
     def ensure(self, size: int, prefixes: Sequence[Tokens]) -> tuple[np.ndarray, list[int]]:
@@ -103,10 +123,11 @@ class PrefixStore:
             spared[i] = start
             rest = bucket(len(prefix) - start) if start else size
             groups.setdefault((home, rest), []).append((prefix, slot, start))
+        most = self._max_rows(size)
         chunks = [
-            (home, rest, jobs[at : at + self._max_rows])
+            (home, rest, jobs[at : at + most])
             for (home, rest), jobs in sorted(groups.items())
-            for at in range(0, len(jobs), self._max_rows)
+            for at in range(0, len(jobs), most)
         ]
         # All starts are read before any slot, which may hold one of them, is given away to a new prefix.
         computed = [self._compute(pool, home, rest, jobs) for home, rest, jobs in chunks]
@@ -135,7 +156,7 @@ class PrefixStore:
         self, pool: Pool, home: int, rest: int, jobs: list[tuple[Tokens, int, int]]
     ) -> tuple[Cache, jax.Array]:
         """Cache and last hidden states of prompts (tokens, slot of the start in pool `home`, its length)."""
-        rows = self._max_rows if self._fixed_rows else bucket(len(jobs), 1)
+        rows = self._max_rows(pool.size) if self._fixed_rows else bucket(len(jobs), 1)
         tokens, start = np.zeros((rows, rest), np.int32), np.zeros(rows, np.int32)
         length, base = np.ones(rows, np.int32), np.zeros(rows, np.int32)
         for row, (prefix, slot, begin) in enumerate(jobs):

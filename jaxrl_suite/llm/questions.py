@@ -142,6 +142,9 @@ class SampleSlot(Slot):
         if missing or reply.error:
             self.error = reply.error or f"the sampler gave {missing} samples too few"
             self.exhausted = reply.exhausted
+        short = self.granted.decoding.max_tokens < self.request.decoding.max_tokens
+        if short and not self.error and any(completion.finish == "length" for completion in reply.completions):
+            self.error, self.exhausted = "the budget ended within the last sample", True
         self.is_done = bool(self.error) or len(self._completions) == self.request.num_samples
 
     def fail(self, error: Exception) -> None:

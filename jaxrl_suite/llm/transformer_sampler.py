@@ -18,7 +18,7 @@ from jaxrl_suite.core.config import UserError
 from jaxrl_suite.llm import decode, model, sampling
 from jaxrl_suite.llm.lm_config import LMConfig
 from jaxrl_suite.llm.model import Params
-from jaxrl_suite.llm.prefix_store import PrefixStore, bucket
+from jaxrl_suite.llm.prefix_store import PrefixStore, bucket, most_rows
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Prefix, Reply, Request, Usage
 from jaxrl_suite.llm.tokenizer import Tokenizer
 
@@ -35,6 +35,7 @@ class SamplerConfig:
         sums run in another order.
       chunk: tokens between two looks at stop strings and finished rows.
       cache_bytes: memory for the prompts of one size.
+      batch_bytes: memory for keys, values and attention of one batch; long ones have fewer rows than `max_rows`.
 
     Raises:
       ValueError: if a number is out of range.
@@ -45,12 +46,13 @@ class SamplerConfig:
     fixed_rows: bool = False
     chunk: int = 32
     cache_bytes: int = 256 * 10**6
+    batch_bytes: int = 2 * 10**9
 
     def __post_init__(self):
         if self.max_rows < 1 or self.max_rows & (self.max_rows - 1):
             raise UserError(f"max_rows must be a power of two, got {self.max_rows}")
-        if self.chunk < 1 or self.cache_bytes < 0 or self.seed < 0:
-            raise UserError("chunk must be at least 1, cache_bytes and seed at least 0")
+        if self.chunk < 1 or min(self.cache_bytes, self.batch_bytes, self.seed) < 0:
+            raise UserError("chunk must be at least 1; cache_bytes, batch_bytes and seed at least 0")
 
 
 @dataclasses.dataclass
@@ -92,7 +94,9 @@ class TransformerSampler:
         self.config, self.params, self.tokenizer, self.options = config, params, tokenizer, options
         self.eos = tuple(eos) if eos is not None else tokenizer.eos if tokenizer is not None else ()
         self.name = f"{name}#{options.seed}"
-        self._store = PrefixStore(config, params, options.cache_bytes, options.max_rows, options.fixed_rows)
+        self._store = PrefixStore(
+            config, params, options.cache_bytes, lambda size: self._most_rows(size, 0), options.fixed_rows
+        )
 
     @property
     def capabilities(self) -> Capabilities:
@@ -180,18 +184,21 @@ class TransformerSampler:
         if odd is not None:
             raise UserError(f"{odd!r} is a token that no text shows: give its id in stop_tokens instead of stop")
 
+    def _most_rows(self, size: int, slots: int) -> int:
+        return most_rows(self.config, size, slots, self.options.max_rows, self.options.batch_bytes)
+
     def _batches(self, draws: list[_Draw]) -> list[list[_Draw]]:
-        """Draws of one size of prompt and answer, at most `max_rows` and as many prompts as their pool holds."""
+        """Draws of one size of prompt and answer, as many as fit, and as many prompts as their pool holds."""
         groups: dict[tuple[int, int], list[_Draw]] = {}
         for draw in draws:
             groups.setdefault((bucket(len(draw.prefix)), bucket(draw.decoding.max_tokens)), []).append(draw)
         batches = []
-        for (size, _), members in sorted(groups.items()):
-            room = self._store.pool(size).slots
+        for (size, slots), members in sorted(groups.items()):
+            room, most = self._store.pool(size).slots, self._most_rows(size, slots)
             batch: list[_Draw] = []
             prompts: set[tuple[int, ...]] = set()
             for draw in members:
-                if len(batch) == self.options.max_rows or (len(prompts) == room and draw.prefix not in prompts):
+                if len(batch) == most or (len(prompts) == room and draw.prefix not in prompts):
                     batches.append(batch)
                     batch, prompts = [], set()
                 batch.append(draw)
@@ -205,7 +212,7 @@ class TransformerSampler:
         places, kept = self._store.ensure(size, [draw.prefix for draw in draws])
         for draw, tokens in zip(draws, kept, strict=True):
             spared[draw.request] = min(spared[draw.request], tokens)
-        batch = self.options.max_rows if self.options.fixed_rows else bucket(len(draws), 1)
+        batch = self._most_rows(size, slots) if self.options.fixed_rows else bucket(len(draws), 1)
         rows = self._rows(draws, batch)
         take = np.zeros(batch, np.int32)
         take[: len(draws)] = places

@@ -350,3 +350,15 @@ def test_the_first_stop_string_that_is_whole_ends_a_sample():
     tokens = np.asarray(tokenizer.encode("dabcd"))
     for end in range(3, 6):
         assert transformer_sampler._cut(tokenizer, tokens[:end], ("abc", "b")) == (3, "da", True)
+
+
+def test_memory_bounds_the_rows_and_changes_no_draw():
+    requests = [Request(prompt(20, i), 3, Decoding(max_tokens=20), (i,)) for i in range(6)]
+    each = prefix_store.slot_bytes(CONFIG) * 64 + 4 * CONFIG.num_heads * 32**2
+    assert prefix_store.most_rows(CONFIG, 32, 32, 256, 7 * each) == 4
+    assert prefix_store.most_rows(CONFIG, 32, 32, 256, 0) == 1
+    assert prefix_store.most_rows(CONFIG, 32, 32, 8, 10**12) == 8
+    small, large = make(batch_bytes=7 * each), make()
+    draws = [transformer_sampler._Draw(0, (), d, prompt(20), Decoding(max_tokens=20)) for d in range(9)]
+    assert [len(batch) for batch in small._batches(draws)] == [4, 4, 1]
+    assert rows(small.sample(requests)) == rows(large.sample(requests))
