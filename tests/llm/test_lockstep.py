@@ -412,3 +412,19 @@ def test_a_run_over_a_recording_takes_the_same_way_and_pays_nothing(tmp_path):
     for outcome, later in zip(first, again, strict=True):
         assert outcome.fresh.samples == outcome.ledger.total.samples > 0
         assert later.fresh == Usage()
+
+
+def test_a_sample_that_the_budget_cut_short_says_so():
+    """Its finish is "length", as if the algorithm had asked for so few tokens: the reply tells the difference."""
+    endless = TabularSampler(np.array([[-np.inf, 0.0, 0.0]]), np.zeros((1, 3), int), eos=0, seed=5)
+
+    def ask(ledger):
+        return (yield Sample(Request((1,), 3, LENGTHS)))
+
+    jobs = [Job("cut", ask, Budget(output_tokens=20)), Job("whole", ask, Budget(output_tokens=24))]
+    cut, whole = (outcome.value for outcome in run_lockstep(jobs, endless))
+    assert [len(c.tokens) for c in cut.completions] == [8, 8, 4]
+    assert cut.exhausted
+    assert "budget" in cut.error
+    assert [len(c.tokens) for c in whole.completions] == [8, 8, 8]
+    assert (whole.exhausted, whole.error) == (False, None)
