@@ -9,7 +9,6 @@ Shapes: `Q` metrics, `B` price curves.
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -112,21 +111,6 @@ def price_curve(
     if not instance.forced:
         best = np.where(np.isin(np.arange(1, best.size + 1), choose(instance, best).item), best, np.inf)
     return Priced(best, value, max(limit, value), method, exact or limit <= value * (1 + 1e-9), found)
-
-
-def price_for(instance: Instance, seconds: float, *, seed: int = 0) -> Priced:
-    """The portfolio with kicks until `seconds` of wall time have passed, for comparison at equal time."""
-    start = time.monotonic()
-    result = price_curve(instance, seed=seed, kicks=0, bound=False)
-    rng = np.random.default_rng(seed + 1)
-    lines, best, value = result.prices[None], result.prices, result.revenue
-    while time.monotonic() - start < seconds and not result.optimal:
-        kicked = line_search.kick(instance, np.repeat(lines, 32 // len(lines), 0), rng, rng.choice([0.05, 0.2, 0.4]))
-        climbed = polish(instance, line_search.ascend(instance, kicked, rng))
-        lines = _elite(instance, np.concatenate([lines, climbed]), 8)
-        if (earned := float(revenue(instance, lines[0]))) > value:
-            best, value = lines[0], earned
-    return result._replace(prices=best, revenue=value, bound=max(result.bound, value))
 
 
 def _elite(instance: Instance, curves: np.ndarray, count: int) -> np.ndarray:

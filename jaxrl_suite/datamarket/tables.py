@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.tabular_data import Table
+from jaxrl_suite.core.tabular_data import Table, check_table
 
 
 class SideTable(NamedTuple):
@@ -89,8 +89,15 @@ def join(lake: Lake) -> Joined:
     """Left joins of every side table on the buyer's key.
 
     Raises:
-      ValueError: if there is no side table, or one matches no row at all.
+      ValueError: if the task cannot be used as it is (see `check_table`), its keys do not fit it, there is no side
+        table, or one matches no row at all.
     """
+    check_table(lake.task.x, lake.task.y, columns=lake.task.columns, classes=lake.task.classes, name=lake.task.name)
+    if lake.key.dtype.kind not in "iu" or lake.key.shape != lake.task.y.shape:
+        raise UserError(
+            f"the buyer's keys must be whole numbers, one for each of {len(lake.task.y)} rows, got "
+            f"{lake.key.dtype}{list(lake.key.shape)}"
+        )
     if not lake.tables:
         raise UserError("the lake holds no table: add one, or sweep models alone (automl.sweep)")
     parts, owner, missing = [lake.task.x], [-1] * lake.task.x.shape[1], []

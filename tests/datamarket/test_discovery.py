@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core.classifiers import Logistic, Neighbours, Ridge
-from jaxrl_suite.core.tabular_data import load_table
+from jaxrl_suite.core.tabular_data import check_table, load_table
 from jaxrl_suite.datamarket import automl, discovery, tables
 
 MODELS = {"ridge": Ridge(1.0), "logistic": Logistic(1.0), "neighbours": Neighbours(5)}
@@ -23,7 +23,7 @@ def trainer(lake):
 
 
 def test_a_join_finds_the_row_of_each_key_and_fills_the_rest_with_the_mean():
-    task = load_table("iris")._replace(x=np.arange(3.0)[:, None], y=np.array([0, 1, 0], np.int32))
+    task = check_table(np.arange(3.0)[:, None], [0, 1, 0])
     side = tables.check_side_table("side", [7, 5, 6], [[70.0, 1], [50, 2], [60, 6]])
     joined = tables.join(tables.Lake(task, np.array([5, 6, 99]), (side,), (True,)))
     np.testing.assert_array_equal(joined.x, [[0, 50, 2], [1, 60, 6], [2, 55, 4]])
@@ -55,6 +55,17 @@ def test_a_lake_that_cannot_help_is_refused():
     foreign = tables.check_side_table("foreign", [1000, 1001], [[1.0], [2]])
     with pytest.raises(ValueError, match="'foreign' shares no key"):
         tables.join(tables.Lake(task, np.arange(150), (foreign,), (True,)))
+    good = tables.check_side_table("side", np.arange(150), np.arange(150.0)[:, None])
+    for change, message in (
+        (dict(y=np.where(task.y == 1, "a", "b")), "labels must be whole numbers"),
+        (dict(x=np.hstack([task.x[:, :3], np.ones((150, 1))])), "is 1 in every row"),
+        (dict(x=np.where(np.arange(600).reshape(150, 4) == 9, np.nan, task.x)), "row 2, column"),
+        (dict(y=np.zeros(150, np.int32)), "all rows have one label"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tables.join(tables.Lake(task._replace(**change), np.arange(150), (good,), (True,)))
+    with pytest.raises(ValueError, match="one for each of 150 rows"):
+        tables.join(tables.Lake(task, np.arange(149), (good,), (True,)))
     with pytest.raises(ValueError, match="keep fewer"):
         tables.make_lake(task, own=4)
 
