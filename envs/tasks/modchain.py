@@ -3,13 +3,14 @@
     a=7;b=a*5+3;c=b*2+11?        the prompt
     a=7;b=12,15;c=7,18.          the answer: of each step the product and the value; of the first the value alone
 
-Every multiplier 1 to 22 and every addend 0 to 22 is equally likely, so a step is one of 506 maps, none of which loses
-information (multipliers are never 0 and 23 is prime): the value of every step is uniform, and a wrong one stays wrong
-unless a later error happens to repair it. To solve a chain a model must know the whole tables of multiplication (23 x
-22) and addition (23 x 23), and find the constants of each step in the prompt by the step's letter.
+Multipliers are 1 to `largest` and addends 0 to `largest`, all equally likely. None is a multiple of the prime 23, so a
+step loses no information: the value of every step is uniform, and a wrong one stays wrong unless a later error happens
+to repair it. To solve a chain a model must know the tables of multiplication and addition (23 x `largest` entries and
+23 more, each) and find the constants of each step in the prompt by the step's letter. With one-digit constants the
+smallest models learn that in seconds of training, with all of them (22) in many minutes.
 
-A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these (`=`, `;`, `,`, and
-the variable that a step reads, which is always the one before) follows from the tokens and is not in them.
+A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these (`=`, `;`, `,`, the
+variable that a step reads, which is always the one before) follows from the tokens and is not in them.
 
 Shapes: `N` most steps of a chain, `T` tokens, `Q` = 5 N - 2 longest prompt, `A` = 3 N longest answer.
 """
@@ -41,8 +42,8 @@ class Problem(NamedTuple):
     """A chain. Step 0 sets `start`; step i > 0 computes `multipliers[i] * value + addends[i]`."""
 
     start: jax.Array  # int32[], 0 to 22
-    multipliers: jax.Array  # int32[N], 1 to 22; entry 0 and those from `steps` on are not used
-    addends: jax.Array  # int32[N], 0 to 22
+    multipliers: jax.Array  # int32[N], 1 to `largest`; entry 0 and those from `steps` on are not used
+    addends: jax.Array  # int32[N], 0 to `largest`
     steps: jax.Array  # int32[], 1 to N
 
 
@@ -52,14 +53,18 @@ class ModChain:
 
     Args:
       max_steps: N, 1 to 10.
+      largest: constant in a step, 1 to 22.
 
     Raises:
-      ValueError: if it is out of range.
+      ValueError: if one is out of range.
     """
 
     max_steps: int = 6
+    largest: int = 9
 
     def __post_init__(self):
+        if not 1 <= self.largest < MODULUS:
+            raise ValueError(f"largest must be 1 to {MODULUS - 1}, got {self.largest}")
         if not 1 <= self.max_steps <= MAX_STEPS:
             raise ValueError(f"max_steps must be 1 to {MAX_STEPS}, got {self.max_steps}")
 
@@ -86,8 +91,8 @@ class ModChain:
     def problem(self, key: jax.Array, steps: jax.Array | int, plain: jax.Array | float = 0.0) -> Problem:
         """A random chain.
 
-        Two keys give different chains but for chance: there are 23 * 506**(steps - 1), so chains of 3 steps and more
-        (5.9 million) practically never recur, while of the 23 and 11,638 shorter ones all do.
+        Two keys give different chains but for chance: there are 23 * (`largest` * (`largest` + 1))**(steps - 1), so
+        with one-digit constants chains of 4 steps and more (16.8 million) practically never recur, and shorter ones do.
 
         Args:
           key: consumed.
@@ -100,8 +105,8 @@ class ModChain:
         plain_multiplier, plain_addend = jax.random.bernoulli(easy, plain, (2, *shape))
         return Problem(
             jax.random.randint(start, (), 0, MODULUS),
-            jnp.where(plain_multiplier, 1, jax.random.randint(multipliers, shape, 1, MODULUS)),
-            jnp.where(plain_addend, 0, jax.random.randint(addends, shape, 0, MODULUS)),
+            jnp.where(plain_multiplier, 1, jax.random.randint(multipliers, shape, 1, self.largest + 1)),
+            jnp.where(plain_addend, 0, jax.random.randint(addends, shape, 0, self.largest + 1)),
             jnp.asarray(steps, jnp.int32),
         )
 
