@@ -9,8 +9,8 @@ to repair it. To solve a chain a model must know the tables of multiplication an
 23 more, each) and find the constants of each step in the prompt by the step's letter. With one-digit constants the
 smallest models learn that in seconds of training, with all of them (22) in many minutes.
 
-A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these (`=`, `;`, `,`, the
-variable that a step reads, which is always the one before) follows from the tokens and is not in them.
+A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these (`=`, `;`, `,`, and
+the variable that a step reads, which is always the one before) follows from the tokens and is not in them.
 
 Shapes: `N` most steps of a chain, `T` tokens, `Q` = 5 N - 2 longest prompt, `A` = 3 N longest answer.
 """
