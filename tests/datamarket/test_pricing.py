@@ -21,6 +21,9 @@ def ordered_instance(seed, types=6, metrics=5):
     return instance.full_information(np.cumsum(gains, 1), rng.dirichlet(np.ones(types)))
 
 
+ORDER = ("independent", "shift", "jiggle")
+
+
 def quick(problem, **options):
     return portfolio.price_curve(problem, starts=32, steps=200, kicks=8, **options)
 
@@ -67,6 +70,15 @@ def test_bounds_and_baselines_are_in_order(seed):
     assert proof.revenue <= lottery + 1e-7
     assert lottery <= instance.welfare(problem) + 1e-7
     assert mine.bound == pytest.approx(min(lottery, instance.welfare(problem)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_baselines_are_in_order_where_purchase_is_forced_too(seed):
+    problem = random_instance(seed + 80, 4, 4, 3, forced=True, cap=1.0)
+    earned = [float(instance.revenue(problem, baselines.BASELINES[name](problem))) for name in ORDER]
+    assert earned == sorted(earned)
+    assert earned[-1] <= quick(problem).revenue + 1e-12
+    assert quick(problem).revenue == pytest.approx(programs.solve_program(problem).revenue, abs=1e-5)
 
 
 def test_lotteries_can_earn_more_than_prices():
