@@ -32,7 +32,7 @@ MODELS: Mapping[str, Classifier] = {
     "15 neighbours": Neighbours(15),
     "perceptron": Perceptron((16,), steps=60),
 }
-BATCH = 8  # choices fitted at a time; fewer are padded, so that a model compiles once
+BATCH = 8  # choices in a call on a CPU, where they are fitted one after the other; an accelerator takes more at once
 
 
 class Scores(NamedTuple):
@@ -56,6 +56,7 @@ class Trainer:
         *,
         sizes: tuple[int, int, int] | None = None,
         seed: int = 0,
+        batch: int | None = None,
     ):
         """Joins the lake and splits its rows.
 
@@ -64,12 +65,19 @@ class Trainer:
           models: name to classifier.
           sizes: rows for training, validation and test; 50, 25 and 25 % by default.
           seed: of the split.
+          batch: choices in a call, vmapped; fewer are padded, so that a model compiles once. By default 64 on an
+            accelerator; a CPU is as fast one by one.
 
         Raises:
-          ValueError: if there is no model, or what `join` and `split_table` refuse.
+          ValueError: if there is no model, `batch` is below 1, or what `join` and `split_table` refuse.
         """
         if not models:
             raise UserError("there is no model to train: give at least one")
+        if batch is not None and batch < 1:
+            raise UserError(f"batch must be at least 1, got {batch}")
+        on_cpu = jax.default_backend() == "cpu"
+        self._batch = batch or (BATCH if on_cpu else 64)
+        self._vmapped = batch is not None or not on_cpu
         self.names, self.models = tuple(models), tuple(models.values())
         self.joined: Joined = join(lake)
         rows = len(lake.task.y)
@@ -102,9 +110,9 @@ class Trainer:
                 for key, (_, choice) in zip(keys, requests, strict=True)
                 if key[0] == model and key not in self._known
             }
-            for part in range(0, len(fresh), BATCH):
-                batch = list(fresh.items())[part : part + BATCH]
-                masks = np.ones((BATCH, len(self.joined.owner)), np.float32)
+            for part in range(0, len(fresh), self._batch):
+                batch = list(fresh.items())[part : part + self._batch]
+                masks = np.ones((self._batch, len(self.joined.owner)), np.float32)
                 for row, (_, choice) in enumerate(batch):
                     masks[row] = np.append(np.asarray(choice, bool), True)[self.joined.owner]  # -1 is the buyer's own
                 found = np.stack([np.asarray(x) for x in self._fit(model, masks)], 1)
@@ -116,7 +124,8 @@ class Trainer:
     def _fit(self, model: int, masks: np.ndarray):
         split = self.split
         data = (split.x, split.y, split.valid_x, split.valid_y, split.test_x, split.test_y)
-        return _accuracies(self.models[model], split.num_classes, tuple(map(jnp.asarray, data)), jnp.asarray(masks))
+        arrays = tuple(map(jnp.asarray, data))
+        return _accuracies(self.models[model], split.num_classes, self._vmapped, arrays, jnp.asarray(masks))
 
 
 def sweep(trainer: Trainer, choices: np.ndarray) -> Scores:
@@ -126,8 +135,8 @@ def sweep(trainer: Trainer, choices: np.ndarray) -> Scores:
     return Scores(found[..., 0], found[..., 1])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _accuracies(model: Classifier, classes: int, data, masks: jax.Array):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _accuracies(model: Classifier, classes: int, vmapped: bool, data, masks: jax.Array):
     """Two float32[B]: accuracy on validation and test rows under each mask float32[B, D]."""
     x, y, valid_x, valid_y, test_x, test_y = data
     queries, labels = jnp.concatenate([valid_x, test_x]), jnp.concatenate([valid_y, test_y])
@@ -138,4 +147,4 @@ def _accuracies(model: Classifier, classes: int, data, masks: jax.Array):
         right = jnp.argmax(scores, -1) == labels
         return jnp.mean(right[: valid_x.shape[0]]), jnp.mean(right[valid_x.shape[0] :])
 
-    return jax.lax.map(one, masks)
+    return jax.vmap(one)(masks) if vmapped else jax.lax.map(one, masks)

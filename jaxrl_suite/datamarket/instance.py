@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket.market import Market, as_numbers, check_laws, check_valuations
 
+_BUDGET = 1 << 22  # net utilities held at once
 TIE = 1e-9  # utilities closer than this share of the largest valuation are equal
 
 
@@ -221,7 +222,16 @@ def choose(instance: Instance, prices: ArrayLike) -> Choices:
 
 def revenue(instance: Instance, prices: ArrayLike) -> np.ndarray:
     """float[...]: expected payment at price curves float[..., Q]."""
-    return np.sum(instance.mass * choose(instance, prices).payment, (-2, -1))
+    posted = np.asarray(prices, np.float64)
+    curves = posted.reshape(-1, posted.shape[-1])
+    parts = [np.sum(instance.mass * choose(instance, part).payment, (-2, -1)) for part in in_parts(instance, curves)]
+    return np.concatenate(parts).reshape(posted.shape[:-1])
+
+
+def in_parts(instance: Instance, curves: np.ndarray) -> list[np.ndarray]:
+    """Curves float[B, Q] in parts whose choices fit in memory."""
+    at_once = max(1, _BUDGET // (instance.valuations.size * len(instance.sets)))
+    return np.split(curves, range(at_once, len(curves), at_once))
 
 
 def welfare(instance: Instance) -> float:

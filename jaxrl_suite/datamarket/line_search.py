@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxrl_suite.datamarket.instance import Instance, choose, revenue
+from jaxrl_suite.datamarket.instance import Instance, choose, in_parts, revenue
 
 
 def best_price(instance: Instance, prices: np.ndarray, metric: int) -> np.ndarray:
@@ -55,6 +55,9 @@ def ascend(instance: Instance, starts: np.ndarray, rng: np.random.Generator, rou
     Returns:
       float[B, Q], nowhere worse than its start.
     """
+    parts = in_parts(instance, np.asarray(starts, np.float64))
+    if len(parts) > 1:
+        return np.concatenate([ascend(instance, part, rng, rounds) for part in parts])
     prices = np.minimum(np.array(starts, np.float64), instance.highest if instance.forced else np.inf)
     value = revenue(instance, prices)
     active = np.arange(len(prices))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.datamarket.instance import Instance, choose, revenue
+from jaxrl_suite.datamarket.instance import Instance, choose, in_parts, revenue
 
 
 class Oracle(NamedTuple):
@@ -72,6 +72,9 @@ def polish(instance: Instance, prices: np.ndarray, rounds: int = 5) -> np.ndarra
     Returns:
       float[B, Q], nowhere worse.
     """
+    parts = in_parts(instance, np.asarray(prices, np.float64))
+    if len(parts) > 1:
+        return np.concatenate([polish(instance, part, rounds) for part in parts])
     prices = np.array(prices, np.float64)
     value = revenue(instance, prices)
     for _ in range(rounds):

@@ -109,6 +109,10 @@ def test_a_sweep_is_its_fits_one_by_one_and_none_is_made_twice(lake):
             np.testing.assert_allclose(alone, (swept.valid[model, row], swept.test[model, row]), atol=1e-6)
     automl.sweep(trainer, choices)
     assert trainer.trained == made
+    vmapped = automl.Trainer(
+        lake, dict(zip(trainer.names, trainer.models, strict=True)), sizes=(150, 150, 200), batch=4
+    )
+    np.testing.assert_allclose(automl.sweep(vmapped, choices).valid, swept.valid, atol=0.01)
 
 
 def test_exp3_comes_to_play_the_best_arm_and_never_stops_exploring():

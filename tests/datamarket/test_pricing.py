@@ -173,6 +173,18 @@ def test_methods_never_fall_below_their_start():
     assert (instance.revenue(problem, patterns.polish(problem, starts)) >= before - 1e-12).all()
 
 
+def test_large_instances_are_worked_on_in_parts(monkeypatch):
+    problem = random_instance(13, 4, 4, 4)
+    starts = line_search.random_prices(problem, np.random.default_rng(0), 16)
+    whole = instance.revenue(problem, starts.reshape(4, 4, 4)), patterns.polish(problem, starts)
+    monkeypatch.setattr(instance, "_BUDGET", 3 * problem.valuations.size * len(problem.sets))
+    assert [len(part) for part in instance.in_parts(problem, starts)] == [3, 3, 3, 3, 3, 1]
+    np.testing.assert_allclose(instance.revenue(problem, starts.reshape(4, 4, 4)), whole[0], rtol=1e-12)
+    np.testing.assert_allclose(patterns.polish(problem, starts), whole[1], rtol=1e-12)
+    climbed = line_search.ascend(problem, starts, np.random.default_rng(0))
+    assert (instance.revenue(problem, climbed) >= instance.revenue(problem, starts) - 1e-12).all()
+
+
 def test_revenue_scales_with_money():
     problem = random_instance(9, 4, 4, 4)
     scaled = problem.replace(valuations=problem.valuations * 1000)
