@@ -3,14 +3,13 @@
     a=7;b=a*5+3;c=b*2+11?        the prompt
     a=7;b=12,15;c=7,18.          the answer: of each step the product and the value; of the first the value alone
 
-Multipliers are 1 to `largest` and addends 0 to `largest`, all equally likely. None is a multiple of the prime 23, so a
-step loses no information: the value of every step is uniform, and a wrong one stays wrong unless a later error happens
-to repair it. To solve a chain a model must know the tables of multiplication and addition (23 x `largest` entries and
-23 more, each) and find the constants of each step in the prompt by the step's letter. With one-digit constants the
-smallest models learn that in seconds of training, with all of them (22) in many minutes.
+Multipliers are 1 to `largest` and addends 0 to `largest`, all equally likely; by default that is all of them. No
+multiplier is 0 and 23 is prime, so a step loses no information: the value of every step is uniform, and a wrong one
+stays wrong unless a later error happens to repair it. To solve chains a model must know the tables of multiplication
+(23 x 22 entries) and addition (23 x 23), and find the constants of each step in the prompt by the step's letter.
 
-A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these (`=`, `;`, `,`, and
-the variable that a step reads, which is always the one before) follows from the tokens and is not in them.
+A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these follows from them:
+`=`, `;`, `,`, and the variable that a step reads, which is always the one before.
 
 Shapes: `N` most steps of a chain, `T` tokens, `Q` = 5 N - 2 longest prompt, `A` = 3 N longest answer.
 """
@@ -53,14 +52,14 @@ class ModChain:
 
     Args:
       max_steps: N, 1 to 10.
-      largest: constant in a step, 1 to 22.
+      largest: greatest multiplier and addend, 1 to 22.
 
     Raises:
       ValueError: if one is out of range.
     """
 
     max_steps: int = 6
-    largest: int = 9
+    largest: int = MODULUS - 1
 
     def __post_init__(self):
         if not 1 <= self.largest < MODULUS:
@@ -88,27 +87,39 @@ class ModChain:
     def max_answer(self) -> int:
         return 3 * self.max_steps
 
-    def problem(self, key: jax.Array, steps: jax.Array | int, plain: jax.Array | float = 0.0) -> Problem:
+    def problem(self, key: jax.Array, steps: jax.Array | int, easy: jax.Array | float = 0.0) -> Problem:
         """A random chain.
 
-        Two keys give different chains but for chance: there are 23 * (`largest` * (`largest` + 1))**(steps - 1), so
-        with one-digit constants chains of 4 steps and more (16.8 million) practically never recur, and shorter ones do.
+        Two keys give different chains but for chance: of a step there are `largest * (largest + 1)`, 506 of all, so
+        chains of 4 steps (3 billion) practically never recur, while of the 23 and 11,638 shortest ones all do.
 
         Args:
           key: consumed.
           steps: int32[], 1 to N; not checked under jit.
-          plain: float32[], chance that a constant is replaced by the one that changes nothing (multiplier 1, addend
-            0): an easier distribution to start learning from.
+          easy: float32[], chance for each step that its addend, or the start, is chosen so that its value is 0 or 1,
+            if there is such an addend. The next product is then 0 or the multiplier, and 0 plus an addend is the
+            addend: a model can learn to find the constants before it knows the tables, which are hard to learn without
+            finding them.
         """
-        start, multipliers, addends, easy = jax.random.split(key, 4)
+        keys = jax.random.split(key, 5)
         shape = (self.max_steps,)
-        plain_multiplier, plain_addend = jax.random.bernoulli(easy, plain, (2, *shape))
-        return Problem(
-            jax.random.randint(start, (), 0, MODULUS),
-            jnp.where(plain_multiplier, 1, jax.random.randint(multipliers, shape, 1, self.largest + 1)),
-            jnp.where(plain_addend, 0, jax.random.randint(addends, shape, 0, self.largest + 1)),
-            jnp.asarray(steps, jnp.int32),
-        )
+        start = jax.random.randint(keys[0], (), 0, MODULUS)
+        multipliers = jax.random.randint(keys[1], shape, 1, self.largest + 1)
+        addends = jax.random.randint(keys[2], shape, 0, self.largest + 1)
+        chosen = jax.random.bernoulli(keys[3], easy, shape)
+        bits = jax.random.bernoulli(keys[4], 0.5, shape).astype(jnp.int32)
+        start = jnp.where(chosen[0], bits[0], start)
+
+        def step(value: jax.Array, parts: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+            multiplier, addend, choose, bit = parts
+            product = value * multiplier % MODULUS
+            wanted = (bit - product) % MODULUS
+            addend = jnp.where(choose & (wanted <= self.largest), wanted, addend)
+            return (product + addend) % MODULUS, addend
+
+        _, later = jax.lax.scan(step, start, (multipliers[1:], addends[1:], chosen[1:], bits[1:]))
+        addends = jnp.concatenate([addends[:1], later])
+        return Problem(start, multipliers, addends, jnp.asarray(steps, jnp.int32))
 
     def work(self, problem: Problem) -> tuple[jax.Array, jax.Array]:
         """Products and values int32[N] of all N steps; a product of step 0 is its value."""
