@@ -31,12 +31,17 @@ def lm_decode() -> list[Row]:
         model = weights.load("smollm2")
     except UserError as error:
         return [{"what": f"tokens, {NEW} new ones a row", "by": "jaxrl_suite", "per second": str(error)}]
-    generate = _transformers(model)
+    return compare_speed(model)
+
+
+def compare_speed(model: weights.Model) -> list[Row]:
+    """The rows of `lm_decode`, for any model in float32."""
+    generate = _generate(model)
     size, flops = 4 * model.config.num_params, model.config.flops_per_token
     read, multiply = _speeds()
     rows = []
     for batch in (1, 8, 32):
-        prompts = np.random.default_rng(batch).integers(20, 40_000, (batch, PROMPT)).tolist()
+        prompts = np.random.default_rng(batch).integers(20, model.config.vocab_size, (batch, PROMPT)).tolist()
         best, first, compiled = _ours(model, prompts)
         theirs = generate(prompts) if generate else None
         limit = batch / max(size / read, batch * flops / multiply)
@@ -85,17 +90,36 @@ def _ours(model: weights.Model, prompts: list[list[int]]) -> tuple[float, float,
     return best, run(1, 3), cold - best
 
 
-def _transformers(model: weights.Model) -> Callable[[list[list[int]]], tuple[float, float]] | None:
+def in_transformers(model: weights.Model) -> Any:
+    """The same weights as a model of `transformers`; None if that is not installed."""
     try:
         import torch  # pyright: ignore[reportMissingImports]
-        from transformers import LlamaConfig, LlamaForCausalLM  # pyright: ignore[reportMissingImports]
+        from transformers import (  # pyright: ignore[reportMissingImports]
+            LlamaConfig,
+            LlamaForCausalLM,
+            Qwen2Config,
+            Qwen2ForCausalLM,
+        )
     except ImportError:
         return None
     torch.set_num_threads(devices.cpu_count())
-    theirs = LlamaForCausalLM(LlamaConfig(**lm_config.to_hf(model.config))).eval()
+    settings = lm_config.to_hf(model.config)
+    if model.config.qkv_bias:
+        theirs = Qwen2ForCausalLM(Qwen2Config(**settings)).eval()
+    else:
+        theirs = LlamaForCausalLM(LlamaConfig(**settings)).eval()
     tensors = {name: torch.from_numpy(np.array(x)) for name, x in weights.to_tensors(model.config, model.params)}
     theirs.load_state_dict(tensors, strict=False)
     theirs.tie_weights()
+    return theirs
+
+
+def _generate(model: weights.Model) -> Callable[[list[list[int]]], tuple[float, float]] | None:
+    """Seconds that `transformers` takes for all tokens of a batch, and for the first one."""
+    theirs = in_transformers(model)
+    if theirs is None:
+        return None
+    import torch  # pyright: ignore[reportMissingImports]
 
     def run(prompts: list[list[int]], new: int) -> float:
         ids = torch.tensor(prompts)

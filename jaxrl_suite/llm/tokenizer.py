@@ -45,6 +45,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return self.backend.get_vocab_size()
 
+    @property
+    def has_chat(self) -> bool:
+        """Whether the model knows chats."""
+        return self._chat_template is not None
+
     def encode(self, text: str) -> tuple[int, ...]:
         """The ids of a text; the names of special tokens in it become those tokens."""
         ids = self.backend.encode(text, add_special_tokens=False).ids
