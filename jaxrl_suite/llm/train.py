@@ -256,8 +256,9 @@ def make_trainer(
     def update(state: TrainState, batches: Batch | None = None, frozen: Any = None) -> tuple[TrainState, Metrics]:
         return jax.lax.scan(lambda state, batch: step(state, batch, frozen), state, batches, length=chunk)
 
-    shardings = {} if mesh is None else {"out_shardings": NamedSharding(mesh, P())}
-    return Trainer(init, jax.jit(update, donate_argnums=0, **shardings))
+    # The state leaves as it came in, so that the next call finds its program.
+    whole = None if mesh is None else NamedSharding(mesh, P())
+    return Trainer(init, jax.jit(update, donate_argnums=0, out_shardings=whole))
 
 
 def _splitter(mesh: Mesh) -> Callable[[Batch], Batch]:
