@@ -68,7 +68,7 @@ class Instance:
     @property
     def scale(self) -> float:
         """The unit of money that tolerances are measured in."""
-        return float(max(self.valuations.max(), self.cap or 0.0, 1e-12))
+        return float(max(self.valuations.max(), (self.cap or 0.0) if self.forced else 0.0, 1e-12))
 
     def replace(self, **changes: Any) -> Instance:
         return dataclasses.replace(self, **changes)

@@ -7,6 +7,7 @@ For every type and set, `z` picks an item and `y` is what is paid; the surplus i
 
 The bounds are as tight as they can be without branching, and equal sets are merged before (see `instance`). As
 published, `sum z = 1` and the surplus may be negative: everybody buys, and the optimum is whatever the cap allows.
+Both are solved in units of the highest valuation, since the solver's tolerances are absolute.
 
 Shapes: `Q` metrics, `H` types, `S` sets.
 
@@ -73,9 +74,11 @@ def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float 
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    rows, gain, upper = _Rows(), [], list(instance.highest)
+    unit = _unit(instance)
+    highest = instance.highest / unit
+    rows, gain, upper = _Rows(), [], list(highest)
     size, whole = instance.num_metrics, [0] * instance.num_metrics
-    for h, values in enumerate(instance.valuations):
+    for h, values in enumerate(instance.valuations / unit):
         for s, found in enumerate(instance.sets):
             offered = np.flatnonzero(found)
             first = len(upper)
@@ -85,7 +88,7 @@ def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float 
             if not instance.forced:
                 rows.add(surplus, low=0.0)
             for q, z in chosen.items():
-                cap = instance.highest[q]
+                cap = highest[q]
                 most = cap if instance.forced else min(cap, values[q])
                 rows.add([*surplus, (q, 1.0)], low=values[q])
                 rows.add([(z + 1, 1.0), (z, -most)], high=0.0)
@@ -98,7 +101,7 @@ def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float 
     for column, mass in gain:
         objective[column] = -mass
     if at_least is not None:
-        rows.add([(column, mass) for column, mass in gain], low=at_least)
+        rows.add([(column, mass) for column, mass in gain], low=at_least / unit)
     result = milp(
         objective,
         integrality=np.array(whole),
@@ -109,12 +112,12 @@ def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float 
     if result.status == 2 and at_least is not None:
         return Certificate(None, -np.inf, at_least, True)
     if result.status not in (0, 1):
-        raise UserError(f"the integer program failed: {result.message}; scale the valuations to about 1")
+        raise UserError(f"the integer program failed: {result.message}; give it a smaller instance")
     bound = result.get("mip_dual_bound")
-    bound = ceiling(instance) if bound is None or not np.isfinite(bound) else -float(bound)
+    bound = ceiling(instance) if bound is None or not np.isfinite(bound) else -float(bound) * unit
     if result.x is None:
         return Certificate(None, -np.inf, bound, False)
-    prices = result.x[:size]
+    prices = np.maximum(result.x[:size], 0.0) * unit
     earned = max(float(revenue(instance, prices)), float(_snapped(instance, prices)))
     return Certificate(prices, earned, max(bound, earned), result.status == 0)
 
@@ -122,6 +125,11 @@ def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float 
 def _snapped(instance: Instance, prices: np.ndarray) -> float:
     """Revenue when prices are lowered by the solver's own tolerance, which may lie across a tie."""
     return float(revenue(instance, prices * (1 - 1e-6)))
+
+
+def _unit(instance: Instance) -> float:
+    """The highest valuation, or 1 if all are 0."""
+    return float(instance.valuations.max()) or 1.0
 
 
 def lottery_bound(instance: Instance) -> float:
@@ -137,9 +145,9 @@ def lottery_bound(instance: Instance) -> float:
 
     if instance.forced:
         raise UserError("lotteries bound the revenue from buyers who may leave: use an instance without forced=")
-    total = 0.0
+    total, unit = 0.0, _unit(instance)
     for found, weight in zip(instance.sets, instance.weights, strict=True):
-        values = instance.valuations[:, found]
+        values = instance.valuations[:, found] / unit
         types, size = values.shape
         pays = types * size  # z[h, q] first, then what h pays
         rows = _Rows()
@@ -161,6 +169,6 @@ def lottery_bound(instance: Instance) -> float:
                 method="highs",
             )
         if result.status != 0:
-            raise UserError(f"the lottery program failed: {result.message}; scale the valuations to about 1")
+            raise UserError(f"the lottery program failed: {result.message}; give it a smaller instance")
         total -= weight * result.fun
-    return total
+    return total * unit

@@ -193,6 +193,26 @@ def test_revenue_scales_with_money():
     assert quick(scaled).revenue == pytest.approx(1000 * quick(problem).revenue, rel=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e9])
+def test_certificates_do_not_depend_on_the_unit_of_money(unit):
+    problem = random_instance(9)
+    scaled = problem.replace(valuations=problem.valuations * unit)
+    proof, exact = programs.solve_program(scaled), programs.solve_program(problem)
+    assert proof.revenue / unit == pytest.approx(exact.revenue, abs=1e-6)
+    assert proof.bound / unit == pytest.approx(exact.bound, abs=1e-6)
+    assert programs.lottery_bound(scaled) / unit == pytest.approx(programs.lottery_bound(problem), abs=1e-6)
+    known = programs.solve_program(scaled, at_least=(exact.revenue + 1e-3) * unit)
+    assert known.closed
+    assert known.prices is None
+
+
+def test_a_cap_that_binds_nobody_changes_nothing():
+    problem = random_instance(9, 4, 4, 4)
+    prices = np.random.default_rng(0).uniform(0, 0.8, 4)
+    for cap in (1.0, 1e10):
+        assert instance.revenue(problem.replace(cap=cap), prices) == instance.revenue(problem, prices)
+
+
 def test_splitting_a_type_or_a_set_changes_nothing():
     problem = random_instance(10, 3, 4, 3)
     prices = quick(problem).prices
