@@ -22,7 +22,7 @@ import optax
 
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import stopping
-from jaxrl_suite.datamarket.market import Market
+from jaxrl_suite.datamarket.market import Market, check_prices
 from jaxrl_suite.datamarket.stopping import Chain
 
 
@@ -54,7 +54,7 @@ def expected_items(market: Market, prices: np.ndarray) -> np.ndarray:
 
 def _on_device(market: Market, prices: np.ndarray):
     values = jnp.asarray(market.valuations, jnp.float32)
-    return stopping.chain_of(market), values, jnp.asarray(prices, jnp.float32)
+    return stopping.chain_of(market), values, jnp.asarray(check_prices(prices, market.num_metrics), jnp.float32)
 
 
 @jax.jit

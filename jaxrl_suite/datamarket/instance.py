@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.datamarket.market import Market, as_numbers, check_laws, check_valuations
+from jaxrl_suite.datamarket.market import (
+    Market,
+    as_numbers,
+    check_laws,
+    check_prices,
+    check_trajectories,
+    check_valuations,
+)
 
 _BUDGET = 1 << 22  # net utilities held at once
 TIE = 1e-9  # utilities closer than this share of the largest valuation are equal
@@ -138,8 +145,12 @@ def full_information(valuations: ArrayLike, prior: ArrayLike | None = None, **op
 
 
 def sets_of_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarray:
-    """bool[N, Q]: the metrics that each trajectory, a row of int[N, T], revealed."""
-    found = np.asarray(trajectories)
+    """bool[N, Q]: the metrics that each trajectory, a row of int[N, T], revealed.
+
+    Raises:
+      ValueError: if there are none or an index is out of range.
+    """
+    found = check_trajectories(trajectories, num_metrics)
     sets = np.zeros((len(found), num_metrics), bool)
     sets[np.arange(len(found))[:, None], found] = True
     return sets
@@ -206,8 +217,11 @@ def choose(instance: Instance, prices: ArrayLike) -> Choices:
     Args:
       instance: the pricing problem.
       prices: float[..., Q]; inf where a model is not for sale.
+
+    Raises:
+      ValueError: for what are no prices.
     """
-    posted = np.asarray(prices, np.float64)
+    posted = check_prices(prices, instance.num_metrics)
     shown = np.where(np.isfinite(posted), posted, 4 * instance.scale + 1)
     net = instance.valuations - shown[..., None, :]  # [..., H, Q]
     outside = -np.inf if instance.forced else 0.0
@@ -221,8 +235,12 @@ def choose(instance: Instance, prices: ArrayLike) -> Choices:
 
 
 def revenue(instance: Instance, prices: ArrayLike) -> np.ndarray:
-    """float[...]: expected payment at price curves float[..., Q]."""
-    posted = np.asarray(prices, np.float64)
+    """float[...]: expected payment at price curves float[..., Q], inf where a model is not for sale.
+
+    Raises:
+      ValueError: for what are no prices.
+    """
+    posted = check_prices(prices, instance.num_metrics)
     curves = posted.reshape(-1, posted.shape[-1])
     parts = [np.sum(instance.mass * choose(instance, part).payment, (-2, -1)) for part in in_parts(instance, curves)]
     return np.concatenate(parts).reshape(posted.shape[:-1])
@@ -253,4 +271,4 @@ def shaved(prices: ArrayLike, by: float) -> np.ndarray:
     """
     posted = np.asarray(prices, np.float64)
     top = np.max(posted[np.isfinite(posted)], initial=0.0)
-    return posted if top <= 0 else np.where(np.isfinite(posted), posted * (1 - by / top), posted)
+    return posted if top <= 0 else np.where(np.isfinite(posted), posted * max(0.0, 1 - by / top), posted)

@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.datamarket import stopping
-from jaxrl_suite.datamarket.market import Market, check_laws
+from jaxrl_suite.datamarket.market import Market, check_laws, check_prices
 
 Schedule = Literal["half", "harmonic", "sqrt", "em"]
 SCHEDULES = ("half", "harmonic", "sqrt", "em")  # step 1/2, 1/(t+1), 1/sqrt t; and EM on all that was seen
@@ -52,7 +52,7 @@ def likelihoods(market: Market, prices: np.ndarray, *, items: bool = False) -> j
       prices: float[X, Q], or float[Q] for one curve.
       items: tell apart pairs of a period and what was bought in it; else only the period, as published.
     """
-    curves = jnp.atleast_2d(jnp.asarray(prices, jnp.float32))
+    curves = jnp.atleast_2d(jnp.asarray(check_prices(prices, market.num_metrics), jnp.float32))
     found = _laws(stopping.chain_of(market), jnp.asarray(market.valuations, jnp.float32), curves)
     law = found.joint.reshape(*found.stop_law.shape[:2], -1) if items else found.stop_law  # [X, H, Y]
     return jnp.swapaxes(law, 1, 2)

@@ -67,13 +67,13 @@ class Market:
         check_laws(arrays["transitions"], "transitions")
         check_valuations(arrays["valuations"])
         check_laws(arrays["prior"], "prior")
-        cost = float(as_numbers(self.cost, "cost"))
-        if cost < 0:
-            raise UserError(f"cost must be at least 0, got {cost}: discovery cannot pay the buyer")
+        cost = as_numbers(self.cost, "cost")
+        if cost.ndim or cost < 0:
+            raise UserError(f"cost must be at least 0, and one number, got {cost}: discovery cannot pay the buyer")
         for name, array in arrays.items():
             array.setflags(write=False)
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "cost", cost)
+        object.__setattr__(self, "cost", float(cost))
 
     @property
     def num_metrics(self) -> int:
@@ -142,6 +142,41 @@ def check_valuations(valuations: np.ndarray) -> None:
         )
 
 
+def check_prices(prices: ArrayLike, num_metrics: int) -> np.ndarray:
+    """Price curves as float64[..., Q], inf where a model is not for sale.
+
+    Raises:
+      ValueError: if there is not one price for each metric, or one is negative or nan; the message names the first.
+    """
+    try:
+        posted = np.asarray(prices, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError("prices must hold numbers only, in rows of one length; inf is not for sale") from None
+    if posted.shape[-1:] != (num_metrics,):
+        raise UserError(f"prices must have shape [..., {num_metrics}], one for each metric, got {list(posted.shape)}")
+    if not (posted >= 0).all():
+        place = tuple(int(i) for i in np.argwhere(~(posted >= 0))[0])
+        raise UserError(
+            f"prices{list(place)} is {posted[place]}: give at least 0, or inf where a model is not for sale"
+        )
+    return posted
+
+
+def check_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarray:
+    """Trajectories int[N, T] of indices of metrics.
+
+    Raises:
+      ValueError: if there are none or an index is out of range.
+    """
+    found = np.asarray(trajectories)
+    if found.ndim != 2 or not found.size or found.dtype.kind not in "iu":
+        raise UserError(f"trajectories must be int[N, T], at least 1 by 1, got {found.dtype}{list(found.shape)}")
+    if found.min() < 0 or found.max() >= num_metrics:
+        row = int(np.flatnonzero(((found < 0) | (found >= num_metrics)).any(1))[0])
+        raise UserError(f"trajectory {row} leaves 0 to {num_metrics - 1}: round its metrics to the grid first")
+    return found
+
+
 def smoothed_chain(trajectories: ArrayLike, num_metrics: int, smoothing: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Estimates a chain from trajectories by counts.
 
@@ -159,13 +194,8 @@ def smoothed_chain(trajectories: ArrayLike, num_metrics: int, smoothing: float =
     Raises:
       ValueError: if there are no trajectories or an index is out of range.
     """
-    found = np.asarray(trajectories)
-    if found.ndim != 2 or not found.size or found.dtype.kind not in "iu":
-        raise UserError(f"trajectories must be int[N, T], at least 1 by 1, got {found.dtype}{list(found.shape)}")
-    if found.min() < 0 or found.max() >= num_metrics:
-        row = int(np.flatnonzero(((found < 0) | (found >= num_metrics)).any(1))[0])
-        raise UserError(f"trajectory {row} leaves 0 to {num_metrics - 1}: round its metrics to the grid first")
-    if smoothing <= 0:
+    found = check_trajectories(trajectories, num_metrics)
+    if not 0 < smoothing < np.inf:
         raise UserError(f"smoothing must be above 0, got {smoothing}: rows that were never seen need a law")
     initial = np.bincount(found[:, 0], minlength=num_metrics) / found.shape[0]
     counts = np.zeros((found.shape[1] - 1, num_metrics, num_metrics))

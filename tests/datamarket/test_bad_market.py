@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.datamarket import baselines, cost_aware, instance, market, menu, portfolio, scenarios
+from jaxrl_suite.datamarket import baselines, cost_aware, instance, learning, market, menu, portfolio, scenarios
 
 GOOD = scenarios.climbing_market(2, 3, 3)
 
@@ -30,6 +30,7 @@ def broken(name, place, value):
         (dict(valuations=[["a", "b", "c"]]), "valuations must hold numbers only"),
         (dict(prior=[1.0]), "prior must have shape"),
         (dict(cost=-1), "cost must be at least 0"),
+        (dict(cost=[0.1, 0.2]), "cost must be at least 0, and one number"),
     ],
 )
 def test_what_is_no_market_is_refused(change, message):
@@ -64,11 +65,41 @@ def test_what_is_no_instance_is_refused(arguments, options, message):
         (np.zeros((0, 3), int), "at least 1 by 1"),
         (np.zeros((2, 3)), "must be int"),
         (np.array([[0, 1], [0, 3]]), "trajectory 1 leaves 0 to 2"),
+        (np.array([[0, -1], [0, 2]]), "trajectory 0 leaves 0 to 2"),
     ],
 )
 def test_what_are_no_trajectories_is_refused(found, message):
-    with pytest.raises(UserError, match=message):
-        market.smoothed_chain(found, 3)
+    for use in (market.smoothed_chain, instance.sets_of_trajectories):
+        with pytest.raises(UserError, match=message):
+            use(found, 3)
+
+
+@pytest.mark.parametrize(
+    ("prices", "message"),
+    [
+        ([0.1, np.nan, 0.1], r"prices\[1\] is nan: give at least 0, or inf"),
+        ([[0.1, 0.1, 0.1], [0.1, 0.1, -0.2]], r"prices\[1, 2\] is -0.2"),
+        ([0.1, 0.2], r"prices must have shape \[..., 3\], one for each metric, got \[2\]"),
+        (0.1, "one for each metric"),
+        (["a", "b", "c"], "prices must hold numbers only"),
+    ],
+)
+def test_what_are_no_prices_is_refused(prices, message):
+    problem = instance.full_information(GOOD.valuations)
+    for use in (
+        lambda: instance.revenue(problem, prices),
+        lambda: instance.choose(problem, prices),
+        lambda: cost_aware.expected_revenue(GOOD, prices),
+        lambda: learning.likelihoods(GOOD, prices),
+    ):
+        with pytest.raises(UserError, match=message):
+            use()
+
+
+@pytest.mark.parametrize("smoothing", [0, np.nan, np.inf])
+def test_smoothing_must_be_a_positive_number(smoothing):
+    with pytest.raises(UserError, match="smoothing must be above 0"):
+        market.smoothed_chain(np.array([[0, 1]]), 2, smoothing)
 
 
 def test_a_chain_is_recovered_from_many_trajectories():
