@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,7 @@ class Logistic:
     l2: float = 1.0
     steps: int = 7
     inner: int = 6
+    uses_lapack: ClassVar[bool] = True
 
     def __post_init__(self):
         _check(self, "l2", 1e-6)
@@ -79,6 +80,7 @@ class Ridge:
     """
 
     alpha: float = 1.0
+    uses_lapack: ClassVar[bool] = True
 
     def __post_init__(self):
         _check(self, "alpha", 1e-6)
@@ -100,6 +102,7 @@ class KernelRidge:
 
     alpha: float = 1.0
     gamma: float | None = None
+    uses_lapack: ClassVar[bool] = True
 
     def __post_init__(self):
         _check(self, "alpha", 1e-6)

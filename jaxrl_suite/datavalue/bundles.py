@@ -24,6 +24,10 @@ class BundledUtility:
     utility: Utility
     bundles: jax.Array  # int32[N], the bundle of each point
 
+    @property
+    def uses_lapack(self) -> bool:
+        return getattr(self.utility, "uses_lapack", False)
+
     def __call__(self, masks: jax.Array) -> jax.Array:
         return self.utility(masks[:, self.bundles])
 

@@ -43,6 +43,11 @@ class ModelUtility:
     num_classes: int = dataclasses.field(metadata={"static": True})
     empty: float = dataclasses.field(default=0.0, metadata={"static": True})
 
+    @property
+    def uses_lapack(self) -> bool:
+        """Such a utility is not split over CPU devices: LAPACK uses all cores from one."""
+        return getattr(self.model, "uses_lapack", False)
+
     def __call__(self, masks: jax.Array) -> jax.Array:
         right = self.correct(masks.astype(jnp.float32), self.valid_x, self.valid_y)
         return jnp.where(jnp.any(masks, axis=1), jnp.mean(right.astype(jnp.float32), axis=1), self.empty)
@@ -112,7 +117,7 @@ def evaluate(utility: Utility, masks: ArrayLike, *, batch: int = 256, mesh: Mesh
       utility: a pytree of arrays that can be called, any jax function of masks, or a `HostUtility`.
       masks: bool[M, N].
       batch: masks a call of the compiled program, on all devices together; the last is filled up.
-      mesh: devices to split each batch over.
+      mesh: devices to split each batch over; what uses LAPACK stays on one CPU device and uses all cores from there.
 
     Raises:
       ValueError: if a utility is not finite.
@@ -122,6 +127,7 @@ def evaluate(utility: Utility, masks: ArrayLike, *, batch: int = 256, mesh: Mesh
         raise UserError(f"masks must be bool[masks, points], got shape {masks.shape}")
     if isinstance(utility, HostUtility):
         return _finite(np.asarray(utility(masks), np.float64))
+    mesh = _usable(utility, mesh)
     batch = _fit_batch(batch, mesh)
     chunks = [masks[start : start + batch] for start in range(0, len(masks), batch)]
     program, args = _program(utility, mesh, None)
@@ -145,6 +151,7 @@ def utility_table(utility: Utility, num_points: int, *, batch: int = 2048, mesh:
     if isinstance(utility, HostUtility):
         codes = np.arange(size)[:, None]
         return evaluate(utility, codes >> np.arange(num_points) & 1)
+    mesh = _usable(utility, mesh)
     batch = _fit_batch(batch, mesh)
     program, args = _program(utility, mesh, num_points)
     starts = range(0, size, batch)
@@ -177,6 +184,13 @@ def _compiled(fixed: Utility | None, mesh: Mesh | None, points: int | None) -> C
     else:
         call, replicated = lambda rows: fixed(masks_of(rows)), ()
     return jax.jit(call) if mesh is None else devices.map_batch(call, mesh, replicated=replicated)
+
+
+def _usable(utility: Utility, mesh: Mesh | None) -> Mesh | None:
+    """The mesh, or none for LAPACK on CPU devices: it spreads over all cores itself, and two devices that do wait for
+    each other forever (jaxlib 0.10)."""
+    lapack = mesh is not None and mesh.devices.flat[0].platform == "cpu" and getattr(utility, "uses_lapack", False)
+    return None if lapack else mesh
 
 
 def _finite(values: np.ndarray) -> np.ndarray:

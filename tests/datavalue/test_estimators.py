@@ -145,7 +145,7 @@ def noisy():
 
 def test_estimates_do_not_depend_on_the_devices():
     split, _ = noisy()
-    utility, mesh = dv.model_utility(split, classifiers.Ridge()), devices.mesh(2)
+    utility, mesh = dv.neighbour_utility(split), devices.mesh(2)
     for make in (
         lambda mesh: dv.Permutations(samples=2, batch=64, mesh=mesh),
         lambda mesh: dv.BanzhafReuse(samples=32, mesh=mesh),

@@ -22,7 +22,7 @@ MASKS = np.random.default_rng(0).uniform(size=(37, 10)) < 0.5
 
 
 def test_batches_and_devices_do_not_change_a_utility():
-    utility = dv.model_utility(split())
+    utility = dv.model_utility(split(), classifiers.Neighbours(2))
     plain = np.asarray(utility(jnp.asarray(MASKS)))
     for batch, mesh in ((64, None), (5, None), (8, devices.mesh(2)), (7, devices.mesh(2))):
         np.testing.assert_allclose(dv.evaluate(utility, MASKS, batch=batch, mesh=mesh), plain, atol=1e-6)
@@ -31,6 +31,16 @@ def test_batches_and_devices_do_not_change_a_utility():
     np.testing.assert_allclose(jax.jit(lambda u, m: u(m))(utility, jnp.asarray(MASKS)), plain, atol=1e-6)
     closure = dv.evaluate(lambda masks: jnp.mean(masks, axis=1), MASKS)  # any jax function of masks will do
     np.testing.assert_allclose(closure, MASKS.mean(1), atol=1e-6)
+
+
+def test_large_sharded_batches_end():
+    """On CPU devices, models that solve systems stay on one; nearest neighbours are split."""
+    data = split("breast_cancer", 40)
+    masks = np.random.default_rng(2).uniform(size=(2048, 40)) < 0.5
+    for model in (classifiers.Ridge(), classifiers.Neighbours(3)):
+        utility = dv.model_utility(data, model)
+        found = dv.evaluate(utility, masks, batch=2048, mesh=devices.mesh(2))
+        np.testing.assert_allclose(found[:16], dv.evaluate(utility, masks[:16]), atol=1e-6)
 
 
 def test_the_table_of_all_subsets_is_in_the_order_of_bits():
