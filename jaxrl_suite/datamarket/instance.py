@@ -35,7 +35,7 @@ TIE = 1e-9  # utilities closer than this share of the largest valuation are equa
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Instance:
-    """A checked pricing problem; make it with `instance_of_sets`, which merges equal sets, or the functions below.
+    """A checked pricing problem; `instance_of_sets` and the functions below also merge equal sets.
 
     Args:
       valuations: float[H, Q].
@@ -44,6 +44,9 @@ class Instance:
       weights: float[S], how likely each set is.
       forced: whether everybody must buy.
       cap: the highest price; the highest valuation by default, and needed where purchase is forced.
+
+    Raises:
+      ValueError: for bad input; the message names the row and the remedy.
     """
 
     valuations: np.ndarray
@@ -52,6 +55,35 @@ class Instance:
     weights: np.ndarray
     forced: bool = False
     cap: float | None = None
+
+    def __post_init__(self):
+        values, found = as_numbers(self.valuations, "valuations"), np.asarray(self.sets)
+        if values.ndim != 2 or not values.size:
+            raise UserError(
+                f"valuations must be [types, metrics], at least 1 by 1, got {list(values.shape)}: reshape it"
+            )
+        check_valuations(values)
+        if found.dtype != bool or found.ndim != 2 or found.shape[1] != values.shape[1] or not len(found):
+            raise UserError(
+                f"sets must be bool[S, {values.shape[1]}] with at least one set, got {found.dtype}{list(found.shape)}: "
+                "mark the metrics that each trajectory found"
+            )
+        if (~found.any(1)).any():
+            row = int(np.flatnonzero(~found.any(1))[0])
+            raise UserError(f"set {row} is empty: drop trajectories that found nothing, nobody can buy there")
+        laws = {"prior": len(values), "weights": len(found)}
+        for name, size in laws.items():
+            law = as_numbers(getattr(self, name), name)
+            if law.shape != (size,):
+                raise UserError(f"{name} must have {size} entries here, got {list(law.shape)}")
+            check_laws(law, name)
+            object.__setattr__(self, name, law)
+        if self.forced and self.cap is None:
+            raise UserError("a forced purchase has no optimal price: give cap=, and see that the optimum follows it")
+        if self.cap is not None and not 0 < self.cap < np.inf:
+            raise UserError(f"cap must be a positive number, got {self.cap}")
+        object.__setattr__(self, "valuations", values)
+        object.__setattr__(self, "sets", found)
 
     @property
     def num_metrics(self) -> int:
@@ -78,6 +110,7 @@ class Instance:
         return float(max(self.valuations.max(), (self.cap or 0.0) if self.forced else 0.0, 1e-12))
 
     def replace(self, **changes: Any) -> Instance:
+        """A checked copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
 
@@ -112,36 +145,23 @@ def instance_of_sets(
       ValueError: for bad input; the message names the row and the remedy.
     """
     values, found = as_numbers(valuations, "valuations"), np.asarray(sets)
-    if values.ndim != 2 or not values.size:
-        raise UserError(f"valuations must be [types, metrics], at least 1 by 1, got {list(values.shape)}: reshape it")
-    check_valuations(values)
-    if found.dtype != bool or found.ndim != 2 or found.shape[1] != values.shape[1] or not len(found):
-        raise UserError(
-            f"sets must be bool[S, {values.shape[1]}] with at least one set, got {found.dtype}{list(found.shape)}: "
-            "mark the metrics that each trajectory found"
-        )
-    if (~found.any(1)).any():
-        row = int(np.flatnonzero(~found.any(1))[0])
-        raise UserError(f"set {row} is empty: drop trajectories that found nothing, nobody can buy there")
-    laws = []
-    for given, name, size in ((prior, "prior", len(values)), (weights, "weights", len(found))):
-        law = np.full(size, 1 / size) if given is None else as_numbers(given, name)
-        if law.shape != (size,):
-            raise UserError(f"{name} must have {size} entries here, got {list(law.shape)}")
-        check_laws(law, name)
-        laws.append(law)
-    if forced and cap is None:
-        raise UserError("a forced purchase has no optimal price: give cap=, and see that the optimum follows it")
-    if cap is not None and not 0 < cap < np.inf:
-        raise UserError(f"cap must be a positive number, got {cap}")
-    merged, where = np.unique(found, axis=0, return_inverse=True)
-    weight = np.bincount(where.reshape(-1), laws[1], len(merged))
-    return Instance(values, laws[0], merged[weight > 0], weight[weight > 0], forced, cap)
+    laws = [_uniform(rows) if law is None else np.asarray(law) for law, rows in ((prior, values), (weights, found))]
+    given = Instance(values, laws[0], found, laws[1], forced, cap)
+    merged, where = np.unique(given.sets, axis=0, return_inverse=True)
+    weight = np.bincount(where.reshape(-1), given.weights, len(merged))
+    return given.replace(sets=merged[weight > 0], weights=weight[weight > 0])
+
+
+def _uniform(rows: np.ndarray) -> np.ndarray:
+    """float[N], a law over the rows of an array."""
+    size = rows.shape[0] if rows.ndim else 0
+    return np.full(size, 1 / max(size, 1))
 
 
 def full_information(valuations: ArrayLike, prior: ArrayLike | None = None, **options: Any) -> Instance:
     """The instance in which every metric is on offer: the paper's in-sample setting."""
-    return instance_of_sets(valuations, np.ones((1, np.shape(valuations)[-1]), bool), prior, **options)
+    values = as_numbers(valuations, "valuations")
+    return instance_of_sets(values, np.ones((1, *values.shape[1:]), bool), prior, **options)
 
 
 def sets_of_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarray:

@@ -60,6 +60,32 @@ def test_what_is_no_instance_is_refused(arguments, options, message):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(valuations=[[0.5, np.nan]]), r"valuations\[0, 1\] is nan"),
+        (dict(prior=[0.7]), "prior sums to 0.7"),
+        (dict(sets=np.array([[True, False], [False, False]]), weights=[0.5, 0.5]), "set 1 is empty"),
+        (dict(weights=[0.5, 0.5]), "weights must have 1 entries"),
+        (dict(forced=True), "give cap="),
+        (dict(cap=np.nan), "cap must be a positive number"),
+    ],
+)
+def test_an_instance_is_checked_however_it_is_made(change, message):
+    problem = instance.full_information([[0.5, 0.2]])
+    with pytest.raises(UserError, match=message):
+        problem.replace(**change)
+    fields = {name: getattr(problem, name) for name in ("valuations", "prior", "sets", "weights")}
+    with pytest.raises(UserError, match=message):
+        instance.Instance(**(fields | change))
+
+
+@pytest.mark.parametrize("valuations", [0.5, [0.5, 0.2], [[0.5, 0.2], [0.3]], []])
+def test_full_information_needs_a_table_of_valuations(valuations):
+    with pytest.raises(UserError, match="valuations must"):
+        instance.full_information(valuations)
+
+
+@pytest.mark.parametrize(
     ("found", "message"),
     [
         (np.zeros((0, 3), int), "at least 1 by 1"),
