@@ -3,10 +3,10 @@
     a=7;b=a*5+3;c=b*2+11?        the prompt
     a=7;b=12,15;c=7,18.          the answer: of each step the product and the value; of the first the value alone
 
-Multipliers are 1 to `largest` and addends 0 to `largest`, all equally likely; by default that is all of them. No
-multiplier is 0 and 23 is prime, so a step loses no information: the value of every step is uniform, and a wrong one
-stays wrong unless a later error happens to repair it. To solve chains a model must know the tables of multiplication
-(23 x 22 entries) and addition (23 x 23), and find the constants of each step in the prompt by the step's letter.
+Multipliers are 1 to `largest` and addends 0 to `largest`, all equally likely; the default is one digit, the most is 22.
+No multiplier is 0 and 23 is prime, so a step loses no information: the value of every step is uniform, and a wrong one
+stays wrong unless a later error happens to repair it. To solve chains a model must know the tables of products (23 x
+`largest` entries) and of sums (23 more), and find the constants of each step in the prompt by the step's letter.
 
 A token is a residue, a letter, `*`, `+`, `?`, the end `.` or padding `_`. What text has beside these follows from them:
 `=`, `;`, `,`, and the variable that a step reads, which is always the one before.
@@ -59,7 +59,7 @@ class ModChain:
     """
 
     max_steps: int = 6
-    largest: int = MODULUS - 1
+    largest: int = 9
 
     def __post_init__(self):
         if not 1 <= self.largest < MODULUS:
@@ -90,16 +90,15 @@ class ModChain:
     def problem(self, key: jax.Array, steps: jax.Array | int, easy: jax.Array | float = 0.0) -> Problem:
         """A random chain.
 
-        Two keys give different chains but for chance: of a step there are `largest * (largest + 1)`, 506 of all, so
-        chains of 4 steps (3 billion) practically never recur, while of the 23 and 11,638 shortest ones all do.
+        Two keys give different chains but for chance: there are 23 * (largest * (largest + 1))**(steps - 1), so chains
+        of 4 steps (16.8 million with one digit) hardly recur, while of the 23 and 2,070 shortest ones all do.
 
         Args:
           key: consumed.
           steps: int32[], 1 to N; not checked under jit.
           easy: float32[], chance for each step that its addend, or the start, is chosen so that its value is 0 or 1,
             if there is such an addend. The next product is then 0 or the multiplier, and 0 plus an addend is the
-            addend: a model can learn to find the constants before it knows the tables, which are hard to learn without
-            finding them.
+            addend: to find the constants can be learned before the tables. Early in training this saves steps.
         """
         keys = jax.random.split(key, 5)
         shape = (self.max_steps,)
