@@ -79,13 +79,15 @@ def price_with_cost(
       starts: float[B, Q], such as the portfolio's curve at cost 0 and the baselines'; the result is never worse.
       steps: of the softened gradient search; 0 leaves it out.
       rounds: of the exact search over single prices, at most.
-      candidates: prices tried for one metric at a time.
+      candidates: prices tried for one metric at a time: half from 0 to the highest, half close to the present one.
       keep: how many of the best curves the exact search continues.
       seed: of the order of metrics.
 
     Raises:
-      ValueError: if the markets differ in shape or there is none.
+      ValueError: if the markets differ in shape or there is none, or what `check_prices` refuses.
     """
+    if steps < 0 or rounds < 0 or candidates < 2 or keep < 1:
+        raise UserError("steps and rounds must be at least 0, candidates at least 2, and keep at least 1")
     group = [markets] if isinstance(markets, Market) else list(markets)
     if not group:
         raise UserError("there is no market to price: give at least one")
@@ -94,6 +96,9 @@ def price_with_cost(
         raise UserError(f"scenarios differ in (metrics, types, periods): {sorted(shapes)}; price them one by one")
     scale = max(float(m.valuations.max()) for m in group) or 1.0
     worlds = _stack(group, scale)
+    starts = np.atleast_2d(check_prices(starts, group[0].num_metrics))
+    if starts.ndim != 2 or not len(starts):
+        raise UserError(f"starts must be [B, {group[0].num_metrics}] with at least one curve, got {list(starts.shape)}")
     curves = jnp.asarray(np.where(np.isfinite(starts), starts / scale, 2.0), jnp.float32)
     if steps:
         curves = jnp.concatenate([curves, _soft_search(worlds, curves, steps)])
@@ -101,12 +106,13 @@ def price_with_cost(
     order = np.argsort(-value, kind="stable")[:keep]
     best, values = np.asarray(curves)[order], value[order]
     rng = np.random.default_rng(seed)
+    spread = candidates - candidates // 2
     for _ in range(rounds):
         before = values.max()
         for metric in rng.permutation(best.shape[1]):
             tried = np.repeat(best[:, None], candidates + 1, 1)
-            tried[:, :candidates, metric] = np.linspace(0.0, 1.0, candidates)
-            tried[:, 1 : candidates // 2, metric] = best[:, None, metric] * rng.uniform(0.9, 1.1, candidates // 2 - 1)
+            tried[:, :spread, metric] = np.linspace(0.0, 1.0, spread)
+            tried[:, spread:candidates, metric] = best[:, None, metric] * rng.uniform(0.9, 1.1, candidates // 2)
             tried[:, -1, metric] = 2.0  # not for sale
             found = np.asarray(_worst(worlds, jnp.asarray(tried)))
             top = found.argmax(1)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrl_suite.datamarket import cost_aware, instance, portfolio, scenarios
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.datamarket import Market, cost_aware, instance, portfolio, scenarios
 
 
 def tiny(cost=0.02, seed=0):
@@ -42,6 +43,29 @@ def test_the_worst_scenario_is_what_counts():
     alone = cost_aware.price_with_cost(cheap, starts, steps=100, rounds=4)
     assert robust.revenue == pytest.approx(robust.revenues.min())
     assert robust.revenue >= min(float(cost_aware.expected_revenue(m, alone.prices)) for m in (cheap, dear)) - 1e-3
+
+
+def test_a_low_price_is_found_from_a_high_one():
+    market = Market([1.0], [1.0], np.zeros((0, 1, 1)), [[0.25], [1.0]], [0.9, 0.1])
+    found = cost_aware.price_with_cost(market, np.array([[1.0]]), steps=0)
+    assert found.prices[0] == pytest.approx(0.25, abs=1e-5)
+    assert found.revenue == pytest.approx(0.25, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("starts", "options", "message"),
+    [
+        (np.full((1, 4), np.nan), {}, r"prices\[0, 0\] is nan"),
+        (np.full((2, 3), 0.5), {}, r"shape \[..., 4\]"),
+        (np.zeros((0, 4)), {}, "at least one curve"),
+        (np.zeros((1, 4)), dict(candidates=1), "candidates at least 2"),
+        (np.zeros((1, 4)), dict(keep=0), "keep at least 1"),
+        (np.zeros((1, 4)), dict(steps=-1), "steps and rounds"),
+    ],
+)
+def test_arguments_are_checked(starts, options, message):
+    with pytest.raises(UserError, match=message):
+        cost_aware.price_with_cost(tiny(), starts, **options)
 
 
 def test_scenarios_must_have_one_shape():
