@@ -71,8 +71,9 @@ def _order(instance: Instance) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     if instance.cap is not None and instance.cap < instance.valuations.max():
         return None
-    types = np.lexsort((instance.valuations.max(1), instance.valuations.sum(1)))
-    metrics = np.argsort(instance.valuations.sum(0), kind="stable")
+    types = np.argsort(instance.valuations.sum(1), kind="stable")
+    lowest, *_, highest = instance.valuations[[types[0], *types]]
+    metrics = np.lexsort((instance.valuations.sum(0), highest - lowest))  # what rises most with the type is last
     values = np.concatenate([np.zeros((len(types), 1)), instance.valuations[types][:, metrics]], 1)
     steps = np.diff(values, axis=1)  # gain of each item over the one below
     ordered = (np.diff(steps, axis=0) >= -1e-12 * instance.scale).all()

@@ -101,6 +101,13 @@ def test_dynamic_program_of_ordered_types_is_the_integer_program(seed):
     assert quick(problem).optimal
 
 
+def test_dynamic_program_orders_metrics_by_what_types_add_to_them():
+    problem = instance.full_information([[5.0, 1.0], [5.0, 3.0], [5.5, 4.5]], [0.5, 0.3, 0.2])
+    assert single_crossing.is_single_crossing(problem)  # though everybody values the first metric more
+    exact = patterns.brute_force(problem).revenue
+    assert single_crossing.solve_single_crossing(problem).revenue == pytest.approx(exact)
+
+
 def test_dynamic_program_refuses_types_in_no_order():
     problem = instance.full_information([[1.0, 0.2], [0.3, 0.9]])
     with pytest.raises(ValueError, match="do not cross once"):
