@@ -88,7 +88,7 @@ def update(
       em_steps: of "em": steps a batch, each over all that was seen.
 
     Returns:
-      The learner after it.
+      The learner after it; a batch that shows nothing, or nothing that is possible, leaves the estimate as it is.
     """
     if schedule not in SCHEDULES:
         raise UserError(f"unknown schedule {schedule!r}{suggest(schedule, SCHEDULES)}")
@@ -97,14 +97,14 @@ def update(
 
         def step(_, prior):
             mass = _posterior_mass(prior, likelihood, counts) + pseudo
-            return mass / jnp.sum(mass)
+            return _normalised(mass, prior)
 
         prior = jax.lax.fori_loop(0, em_steps, step, learner.prior)
     else:
         t = rounds.astype(jnp.float32)
         size = {"half": jnp.float32(0.5), "harmonic": 1 / (t + 1), "sqrt": 1 / jnp.sqrt(t)}[schedule]
         mass = _posterior_mass(learner.prior, likelihood, seen)
-        prior = (1 - size) * learner.prior + size * mass / jnp.sum(mass)
+        prior = (1 - size) * learner.prior + size * _normalised(mass, learner.prior)
     prior = jnp.maximum(prior, FLOOR)
     return Learner(prior / jnp.sum(prior), rounds, counts)
 
@@ -113,6 +113,11 @@ def posterior(prior: jax.Array, likelihood: jax.Array) -> jax.Array:
     """float[X, Y, H]: what each outcome says about the type of the buyer that showed it."""
     joint = likelihood * prior[None, None]
     return joint / jnp.maximum(jnp.sum(joint, -1, keepdims=True), 1e-30)
+
+
+def _normalised(mass: jax.Array, otherwise: jax.Array) -> jax.Array:
+    total = jnp.sum(mass)
+    return jnp.where(total > 0, mass / jnp.where(total > 0, total, 1.0), otherwise)
 
 
 def _posterior_mass(prior: jax.Array, likelihood: jax.Array, counts: jax.Array) -> jax.Array:
@@ -140,7 +145,14 @@ def learn(
 
     Returns:
       The learner, and float[rounds], its divergence from the truth after each round.
+
+    Raises:
+      ValueError: if there is no buyer or no round, or `truth` does not fit the types.
     """
+    if batch < 1 or rounds < 1:
+        raise UserError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
+    if truth.shape != likelihood.shape[-1:]:
+        raise UserError(f"truth must have shape {list(likelihood.shape[-1:])} here, got {list(truth.shape)}")
     law = likelihood[0] @ truth
 
     def one(learner, key):

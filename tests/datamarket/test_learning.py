@@ -114,6 +114,27 @@ def test_an_error_in_the_prior_costs_at_most_twice_the_price_times_the_error():
         assert -1e-9 <= loss <= 2 * problem.scale * np.abs(problem.prior - estimate).sum()
 
 
+@pytest.mark.parametrize("schedule", learning.SCHEDULES)
+def test_a_batch_that_shows_nothing_teaches_nothing(likelihood, schedule):
+    start = learning.init(5, 15)._replace(prior=jnp.asarray([0.1, 0.2, 0.3, 0.3, 0.1]))
+    after = learning.update(start, likelihood, jnp.zeros((1, 15)), schedule, pseudo=0.0)
+    np.testing.assert_allclose(after.prior, start.prior, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(batch=0), "batch and rounds"),
+        (dict(rounds=0), "batch and rounds"),
+        (dict(truth=jnp.ones(2)), "truth must"),
+    ],
+)
+def test_learning_needs_buyers_of_the_types(likelihood, options, message):
+    given = dict(truth=jnp.full(5, 0.2), batch=10, rounds=3, schedule="em") | options
+    with pytest.raises(ValueError, match=message):
+        learning.learn(jax.random.key(0), likelihood, **given)
+
+
 def test_unknown_names_get_a_remedy(market):
     with pytest.raises(ValueError, match="Did you mean sqrt"):
         learning.update(learning.init(2, 2), jnp.ones((1, 2, 2)) / 2, jnp.ones((1, 2)), "sqr")
