@@ -36,7 +36,7 @@ def best_price(instance: Instance, prices: np.ndarray, metric: int) -> np.ndarra
     order = np.argsort(-keen, axis=1, kind="stable")
     keen, mass, kept = (np.take_along_axis(array, order, 1) for array in (keen, mass, kept))
     total = kept.sum(1, keepdims=True)
-    gained = np.where(keen > 0, keen * np.cumsum(mass, 1) + total - np.cumsum(kept, 1), -np.inf)
+    gained = np.where(keen > 0, np.maximum(keen, 0.0) * np.cumsum(mass, 1) + total - np.cumsum(kept, 1), -np.inf)
     best = np.argmax(gained, 1)[:, None]
     value = np.take_along_axis(gained, best, 1)[:, 0]
     price = np.take_along_axis(keen, best, 1)[:, 0]

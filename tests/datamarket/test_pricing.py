@@ -171,6 +171,21 @@ def test_line_search_finds_the_best_price_of_a_fine_grid():
         assert (instance.revenue(problem, best) <= instance.revenue(problem, grid).max(1) + 4e-3).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_type_that_never_comes_and_a_metric_that_is_never_found_change_nothing():
+    problem = random_instance(7, 3, 3, 2)
+    more = instance.instance_of_sets(
+        np.vstack([np.full((1, 4), 5.0), np.hstack([problem.valuations, np.ones((3, 1))])]),
+        np.hstack([problem.sets, np.zeros((len(problem.sets), 1), bool)]),
+        [0.0, *problem.prior],
+        problem.weights,
+    )
+    exact = patterns.brute_force(problem).revenue
+    assert quick(more).revenue == pytest.approx(exact)
+    assert programs.solve_program(more).revenue == pytest.approx(exact, abs=1e-6)
+    assert np.isinf(quick(more).prices[3])
+
+
 def test_methods_never_fall_below_their_start():
     problem = random_instance(8, 5, 5, 5)
     rng = np.random.default_rng(0)
