@@ -102,7 +102,16 @@ class Trainer:
 
         Args:
           requests: pairs of a model's index and bool[P], which side tables it may use.
+
+        Raises:
+          ValueError: if a choice is not bool[P] or there is no such model.
         """
+        for place, (model, choice) in enumerate(requests):
+            if np.shape(choice) != (self.num_tables,) or not 0 <= model < len(self.models):
+                raise UserError(
+                    f"request {place} is for model {model} and a choice of shape {list(np.shape(choice))}: give a "
+                    f"model of 0 to {len(self.models) - 1} and a flag for each of {self.num_tables} tables"
+                )
         keys = [(model, np.packbits(np.asarray(choice, bool)).tobytes()) for model, choice in requests]
         for model in sorted({model for model, _ in keys}):
             fresh = {

@@ -207,12 +207,14 @@ def run(trainer: Trainer, search: str, seeds: Sequence[int], periods: int) -> li
       periods: T, trainings of each run.
 
     Raises:
-      ValueError: if there is no such search, or no period.
+      ValueError: if there is no such search, no seed, or no period.
     """
     if search not in SEARCHES or periods < 1:
         raise UserError(
             f"search must be one of {', '.join(SEARCHES)} and periods at least 1, got {search!r}, {periods}"
         )
+    if not len(seeds):
+        raise UserError("there is no seed to search from: give at least one")
     runs = [SEARCHES[search](trainer, np.random.default_rng(seed), periods) for seed in seeds]
     requests = [next(one) for one in runs]
     made, found = [[] for _ in runs], []

@@ -115,6 +115,12 @@ def test_a_sweep_is_its_fits_one_by_one_and_none_is_made_twice(lake):
     np.testing.assert_allclose(automl.sweep(vmapped, choices).valid, swept.valid, atol=0.01)
 
 
+@pytest.mark.parametrize("request_", [(0, np.ones(2, bool)), (0, np.ones(99, bool)), (9, np.ones(16, bool))])
+def test_a_choice_must_have_a_flag_for_each_table(trainer, request_):
+    with pytest.raises(ValueError, match=r"request 1 is for model .* a flag for each of 16 tables"):
+        trainer.scores([(0, np.ones(16, bool)), request_])
+
+
 def test_exp3_comes_to_play_the_best_arm_and_never_stops_exploring():
     rng, bandit = np.random.default_rng(0), discovery.Exp3(4)
     counts = np.zeros(4)
@@ -175,5 +181,7 @@ def test_augmentation_helps_and_distractors_are_left_out(lake, trainer):
 def test_an_unknown_search_gets_a_remedy(trainer):
     with pytest.raises(ValueError, match="search must be one of data bandit"):
         discovery.run(trainer, "bandit", [0], 3)
+    with pytest.raises(ValueError, match="no seed"):
+        discovery.run(trainer, "automl", [], 3)
     with pytest.raises(ValueError, match="no model"):
         automl.Trainer(tables.make_lake(load_table("iris"), own=1, width=1, noise=1, shuffled=0), {})
