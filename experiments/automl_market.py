@@ -136,10 +136,11 @@ def measure_learning(config: Config, run: Run) -> np.ndarray:
         curves = jax.jit(jax.vmap(jax.vmap(one), (None, 0)))(keys, truths)
         loop.carry[job] = np.asarray(curves)[..., shown]
         run.log(batch=batch, schedule=schedule, divergence=float(loop.carry[job][..., -1].mean()))
-    information = learning.identifiability(likelihood, market.prior)
+    told = learning.identifiability(likelihood, market.prior)
+    alike = "no two types have" if not told.alike else f"types {', '.join(map(str, told.alike))} have"
     run.text(
-        f"Buyers' stopping times tell the {market.num_types} types apart: an observation's Fisher information is at "
-        f"least {information.information:.2f} in every direction, and no two types have the same law.",
+        f"What buyers' stopping times tell of {market.num_types} types: an observation's Fisher information is at "
+        f"least {told.information:.2f} in every direction, and {alike} the same law.",
         "Identifiability",
     )
     return loop.carry.reshape(len(config.batches), len(learning.SCHEDULES), *shape[1:])

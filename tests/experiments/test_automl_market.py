@@ -3,10 +3,11 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments import automl_market
+from jaxrl_suite.experiments import _automl_market_pricing, automl_market
 
 SMALLEST = automl_market.Config(
     seeds=(0, 1),
@@ -91,6 +92,22 @@ def test_a_run_says_what_it_must(tmp_path):
     check_learning_and_discovery_report_every_method(folder)
     check_the_menu_and_the_cost_are_there(folder)
     check_forced_purchase_is_unbounded_and_small_scales_get_no_other_verdict(folder)
+
+
+@pytest.mark.parametrize(
+    ("jiggle", "spread", "seeds", "verdict"),
+    [
+        (0.70, 0.01, 6, "held"),
+        (0.79, 0.20, 6, "partly"),  # its mean is under 0.8, its interval is not
+        (0.85, 0.01, 6, "partly"),
+        (0.95, 0.01, 6, "not held"),
+        (0.70, 0.01, 4, "not comparable"),
+    ],
+)
+def test_the_verdict_in_sample_follows_from_intervals(jiggle, spread, seeds, verdict):
+    shares = np.tile([0.8, 0.5, 0.6, jiggle, 0.9], (seeds, 1))
+    shares[:, 3] += spread * np.linspace(-0.5, 0.5, seeds)
+    assert _automl_market_pricing.in_sample_verdict(shares) == verdict
 
 
 @pytest.mark.parametrize(
