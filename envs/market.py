@@ -83,7 +83,7 @@ class Market:
         for name, ndim in (("initial", 1), ("transitions", 3), ("valuations", 2), ("prior", 1), ("levels", 1)):
             try:
                 array = np.asarray(getattr(self, name), np.float64)
-            except ValueError:
+            except (TypeError, ValueError):
                 raise ValueError(f"{name} must have rows of one length and hold numbers only") from None
             if name == "transitions" and array.size == 0:
                 array = array.reshape(0, np.size(self.initial), np.size(self.initial))
@@ -105,8 +105,8 @@ class Market:
             raise ValueError(f"valuations row {row} has a negative entry: a model can be thrown away, so use 0")
         if np.min(self.levels) < 0 or (np.diff(self.levels) <= 0).any():
             raise ValueError(f"levels must be increasing prices of at least 0, got {self.levels}: sort them")
-        if not 0 <= self.cost < np.inf:
-            raise ValueError(f"cost must be at least 0 and finite, got {self.cost}")
+        if not (isinstance(self.cost, (int, float, np.number)) and 0 <= self.cost < np.inf):
+            raise ValueError(f"cost must be one number, at least 0 and finite, got {self.cost!r}")
 
     @property
     def num_players(self) -> int:

@@ -87,8 +87,10 @@ def post_menu(
       steps: of each gradient search.
 
     Raises:
-      ValueError: as `rounded_metrics` and `Market`.
+      ValueError: if there is no type of buyer, or as `rounded_metrics` and `Market`.
     """
+    if num_types < 1:
+        raise UserError(f"num_types must be at least 1, got {num_types}: somebody has to buy")
     metrics, found = rounded_metrics(accuracies, num_metrics)
     values = buyers(metrics, num_types, np.random.default_rng(seed))
     initial, transitions = smoothed_chain(found, len(metrics))

@@ -32,6 +32,8 @@ def climbing_market(
     """
     if not 1 <= num_types <= num_metrics:
         raise UserError(f"num_types must be 1 to num_metrics ({num_metrics}), got {num_types}")
+    if horizon < 1:
+        raise UserError(f"horizon must be at least 1, got {horizon}: a period has to reveal something")
     rng = np.random.default_rng(seed)
     size = num_metrics
     law = np.zeros((size, size))

@@ -170,6 +170,13 @@ def test_accuracies_must_be_a_table_of_numbers():
         menu.rounded_metrics(np.array([[0.5, 0.6]]), 1)
 
 
+def test_a_menu_needs_buyers_and_a_market_a_period():
+    with pytest.raises(UserError, match="num_types must be at least 1"):
+        menu.post_menu(np.array([[0.5, 0.6]]), num_types=0)
+    with pytest.raises(UserError, match="horizon must be at least 1"):
+        scenarios.climbing_market(2, 3, 0)
+
+
 def test_arguments_of_the_portfolio_are_checked():
     with pytest.raises(UserError, match="starts must be 8 or more"):
         portfolio.price_curve(scenarios.random_instance(2, 2, 1), starts=2)

@@ -138,7 +138,10 @@ def test_only_what_was_seen_can_be_bought_and_the_price_is_paid():
         (dict(valuations=((0.1,) * 3,) * 3), "valuations must have shape"),
         (dict(levels=(0.5, 0.1)), "sort them"),
         (dict(levels=()), "levels must be finite numbers"),
-        (dict(cost=-1.0), "cost must be at least 0"),
+        (dict(cost=-1.0), "cost must be one number, at least 0"),
+        (dict(cost="a"), "cost must be one number, at least 0 and finite, got 'a'"),
+        (dict(cost=None), "cost must be one number"),
+        (dict(initial={}), "initial must have rows of one length and hold numbers only"),
         (dict(transitions=(((1, 0), (0, 1)),)), "transitions must have shape"),
     ],
 )
