@@ -202,6 +202,20 @@ def test_reproduce_has_a_row_for_every_system(house, monkeypatch, capsys):
     assert Path("all/report.html").exists()
 
 
+def test_an_experiment_without_a_system_is_listed_and_reported_and_fills_no_row(house, monkeypatch, capsys):
+    layer = house / "layer.py"
+    source = Path(WALK).read_text().replace('SYSTEM = "Strategist"', 'SYSTEM = ""').replace('("strat-11",)', "()")
+    layer.write_text(source.replace('    run.result("strat-11"', '    0 and run.result("strat-11"'))
+    monkeypatch.setattr(catalog, "discover", lambda: {"layer": catalog.describe(layer, None)})
+    assert cli.main(["list"]) == 0
+    assert "layer" in capsys.readouterr().out
+    assert cli.main(["reproduce", "--out", "all"]) == 0
+    page = Path("all/report.html").read_text()
+    assert page.count("not built yet") == len(catalog.SYSTEMS)
+    assert '<h2 class="run" id="layer">layer</h2>' in page
+    assert "The walk went somewhere." in page
+
+
 def test_bench_prints_and_writes_rows(house, monkeypatch, capsys):
     from jaxrl_suite.cli import benches
 
@@ -251,7 +265,7 @@ def test_experiments_keep_the_contract():
     for experiment in catalog.discover().values():
         module = catalog.load(experiment)
         assert experiment.summary
-        assert module.SYSTEM in names
+        assert module.SYSTEM in names or (module.SYSTEM == "" and not module.CLAIMS)  # it serves a layer, and no paper
         assert set(module.CLAIMS) <= set(claims)
         assert "quick" in module.PRESETS
         for config in module.PRESETS.values():

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _list(*_: Any) -> int:
     experiments = catalog.discover()
     out = _stdout()
-    rows = [{"experiment": e.name, "system": e.system, "what it does": e.summary} for e in experiments.values()]
+    rows = [{"experiment": e.name, "system": e.system or "-", "what it does": e.summary} for e in experiments.values()]
     _print_table(out, rows or [{"experiment": "none yet", "system": "", "what it does": ""}])
     rows = [
         {

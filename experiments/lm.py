@@ -1,0 +1,357 @@
+"""Language models: a small one learns modular chains from scratch and is sampled; or a real one is shown (--weights).
+
+A chain such as `a=7;b=a*5+3;c=b*2+8?` asks for every product and value mod 23, and counts as solved when all values are
+right: a check of model, training, sampler and verifier together, with exact answers and no data set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxrl_suite.core import plot, stats
+from jaxrl_suite.core.config import check_distinct, check_ranges
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.envs.tasks import ModChain, example, pad_rows
+from jaxrl_suite.llm import lm_config, model
+from jaxrl_suite.llm.ledger import Ledger
+from jaxrl_suite.llm.lm_config import LMConfig
+from jaxrl_suite.llm.protocol import Decoding, Request, Sampler, Usage
+from jaxrl_suite.llm.train import Batch, TrainConfig, Trainer, make_trainer
+from jaxrl_suite.llm.transformer_sampler import SamplerConfig, TransformerSampler
+
+SYSTEM = ""  # it serves the language-model layer, and no paper
+CLAIMS = ()
+
+Size = Literal["0.1M", "0.35M", "0.8M", "1.1M"]
+CONTEXT = 128  # tokens; a chain of 10 steps and its answer have 78
+TARGET_STEPS = 4  # the length that the curves and the first sentence speak of
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that decides the result."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # a model each
+    size: Size = "0.1M"  # parameters
+    max_steps: int = 6  # longest chain that is trained on; all lengths up to it are equally likely
+    sampled_steps: int = 8  # longest chain that is sampled
+    largest: int = 9  # greatest constant in a chain, up to 22
+    train_steps: int = 600
+    batch: int = 128  # chains a training step
+    learning_rate: float = 6e-3
+    easy: float = 0.5  # share of easy steps at first; it falls to 0 over the first half of training
+    chunk: int = 50  # training steps between two measurements
+    temperatures: tuple[float, ...] = (0.0, 0.7, 1.0)
+    problems: int = 128  # sampled for each seed, length and temperature
+    weights: str = ""  # show this model instead: smollm2, a .gguf file, a folder of safetensors
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            seeds=(0, 2**32 - 1),
+            max_steps=(1, 10),
+            sampled_steps=(1, 10),
+            largest=(1, 22),
+            train_steps=(2, 10**8),
+            batch=(1, 10**6),
+            easy=(0.0, 1.0),
+            chunk=(1, self.train_steps),
+            temperatures=(0.0, 100.0),
+            problems=(1, 10**6),
+        )
+        check_distinct(self, "seeds", "temperatures")
+        if self.train_steps % self.chunk:
+            raise ValueError(f"chunk must divide the {self.train_steps} training steps, got {self.chunk}")
+
+
+PRESETS = {
+    "quick": Config(),
+    "full": Config(largest=22, max_steps=8, sampled_steps=10, train_steps=6000, batch=256, chunk=250, problems=512),
+    "accel": Config(
+        size="1.1M", largest=22, max_steps=10, sampled_steps=10, train_steps=10_000, batch=2048, learning_rate=2e-3,
+        chunk=500, problems=2048,
+    ),
+}  # fmt: skip
+
+
+class Sampled(NamedTuple):
+    """What one model wrote. Axes: temperatures, lengths from 1, problems."""
+
+    solved: np.ndarray  # bool
+    leading: np.ndarray  # int32, right steps before the first wrong one
+    prompts: list[str]  # of each length's problems, one after the other
+    answers: np.ndarray  # text
+
+
+def main(config: Config, run: Run) -> None:
+    if config.weights:
+        from jaxrl_suite.experiments import _lm_weights
+
+        return _lm_weights.show(config.weights, run)
+    shape, chunks = model_config(config), config.train_steps // config.chunk
+    trainer = trainer_of(config, run.mesh(batch=config.batch))
+    run.say(f"{shape.num_params:,} parameters, {shape.width} wide, {shape.num_layers} layers")
+    update: Any = None
+    models, curves, seconds, done = [], [], 0.0, 0
+    for seed in config.seeds:
+        carry = trainer.init(jax.random.key(seed)), np.zeros((chunks, 1 + config.max_steps), np.float32)
+        if update is None:
+            update = run.compile(trainer.update, carry[0], name=f"{config.chunk} training steps")
+        loop = run.chunks(chunks, carry, f"training, seed {seed}", name=f"seed-{seed}")
+        for chunk in loop:
+            state, curve = loop.carry
+            state, metrics = update(state)
+            curve[chunk] = float(jnp.mean(metrics.loss)), *exact(config, shape, state.params)
+            loop.carry = state, curve
+            run.log(seed=seed, train_step=int(state.step), loss=float(curve[chunk, 0]), exact=curve[chunk, 1:].tolist())
+            done += 1
+        seconds += loop.seconds
+        models.append(jax.device_put(loop.carry[0].params, jax.devices()[0]))
+        curves.append(np.asarray(loop.carry[1]))
+    run.throughput("training tokens, measurements included", done * config.chunk * tokens_a_step(config), seconds)
+
+    ledger = Ledger()
+    samples = [
+        sample(config, sampler_of(shape, params, seed), ledger)
+        for seed, params in zip(config.seeds, models, strict=True)
+    ]
+    if ledger.total.seconds:
+        total = ledger.total
+        run.throughput("sampled tokens, compilation included", total.output_tokens, total.seconds)
+    write_accuracy(config, run, shape, samples, seconds / done if done else 0.0)
+    write_training(config, run, np.stack(curves))
+    write_transcripts(config, run, samples[0])
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in ledger.rows()]
+    run.table("ledger", rows, caption="What was sampled, by temperature: counts of all seeds.")
+
+
+def model_config(config: Config) -> LMConfig:
+    """The shape of the model. With keys and values for each head of its own it learns in about half the steps."""
+    shape = lm_config.preset(config.size, vocab_size=task_of(config, config.max_steps).vocab_size, context=CONTEXT)
+    return dataclasses.replace(shape, num_kv_heads=shape.num_heads)
+
+
+def trainer_of(config: Config, mesh: Mesh | None = None) -> Trainer:
+    train = TrainConfig(
+        steps=config.train_steps,
+        batch=config.batch,
+        learning_rate=config.learning_rate,
+        warmup=min(50, config.train_steps // 2),
+    )
+    source = functools.partial(make_batch, config)
+    return make_trainer(model_config(config), train, source, chunk=config.chunk, mesh=mesh)
+
+
+def task_of(config: Config, steps: int) -> ModChain:
+    return ModChain(steps, config.largest)
+
+
+def tokens_a_step(config: Config) -> int:
+    """Tokens that a training step reads, padding included."""
+    task = task_of(config, config.max_steps)
+    return config.batch * (task.max_prompt + task.max_answer)
+
+
+def make_batch(config: Config, key: jax.Array, step: jax.Array) -> Batch:
+    """Chains of all lengths with their worked answers; training learns the answers alone."""
+    task = task_of(config, config.max_steps)
+    lengths, problems = jax.random.split(key)
+    easy = config.easy * jnp.clip(1 - 2 * step / config.train_steps, 0.0, 1.0)
+    steps = jax.random.randint(lengths, (config.batch,), 1, config.max_steps + 1)
+    keys = jax.random.split(problems, config.batch)
+    rows = jax.vmap(lambda key, steps: example(task, task.problem(key, steps, easy)))(keys, steps)
+    return Batch(rows.tokens, rows.mask)
+
+
+@functools.cache
+def _exact(config: Config, shape: LMConfig) -> Any:
+    task = task_of(config, config.max_steps)
+
+    @jax.jit
+    def measure(params: Any, key: jax.Array) -> jax.Array:
+        def one(steps: jax.Array, key: jax.Array) -> Any:
+            return example(task, task.problem(key, steps))
+
+        lengths = jnp.repeat(jnp.arange(1, config.max_steps + 1), config.problems)
+        rows = jax.vmap(one)(lengths, jax.random.split(key, len(lengths)))
+        likeliest = jnp.argmax(model.forward(shape, params, rows.tokens[:, :-1]), axis=-1)
+        right = jnp.all((likeliest == rows.tokens[:, 1:]) | ~rows.mask[:, 1:], axis=-1)
+        return jnp.mean(right.reshape(config.max_steps, config.problems), axis=1)
+
+    return measure
+
+
+def exact(config: Config, shape: LMConfig, params: Any) -> list[float]:
+    """For each length trained on, the share of other chains whose whole answer the model prefers token by token.
+
+    That is what decoding at temperature 0 writes, found in one forward pass.
+    """
+    return np.asarray(_exact(config, shape)(params, held_out(0))).tolist()
+
+
+def held_out(stream: int) -> jax.Array:
+    """A key that no training run uses, whatever its seed: those start from `key(seed)`, split."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(0), 2**31), stream)
+
+
+def sampler_of(shape: LMConfig, params: Any, seed: int) -> Sampler:
+    task = ModChain()
+    return TransformerSampler(f"modchain-{seed}", shape, params, eos=(task.eos,), options=SamplerConfig(seed=seed))
+
+
+def sample(config: Config, sampler: Sampler, ledger: Ledger) -> Sampled:
+    """Answers to the same problems at every temperature, one each, and the verdicts on them."""
+    task = task_of(config, config.sampled_steps)
+    lengths = np.repeat(np.arange(1, config.sampled_steps + 1), config.problems)
+    keys = jax.random.split(held_out(1), len(lengths))
+    problems = jax.jit(jax.vmap(task.problem))(keys, lengths)
+    prompts = jax.device_get(jax.jit(jax.vmap(task.prompt))(problems))
+    prefixes = [tuple(row[:size].tolist()) for row, size in zip(prompts.tokens, prompts.length, strict=True)]
+    room = task.max_answer + 2  # an answer that is too long is seen as such
+    judge = jax.jit(jax.vmap(task.verify))
+    shape = config.sampled_steps, config.problems
+    solved, leading, answers = [], [], []
+    for place, temperature in enumerate(config.temperatures):
+        decoding = Decoding(max_tokens=room, temperature=temperature)
+        requests = [
+            Request(prefix, decoding=decoding, path=(place, row), role=f"temperature {temperature:g}")
+            for row, prefix in enumerate(prefixes)
+        ]
+        written = []
+        for request, reply in zip(requests, sampler.sample(requests), strict=True):
+            ledger.charge(reply.usage, request.role)
+            written.append(reply.completions[0].tokens)
+        ledger.charge(Usage(verifier_calls=len(written)), requests[0].role)
+        verdicts = jax.device_get(judge(problems, jnp.asarray(pad_rows(written, room, task.pad))))
+        solved.append(verdicts.solved.reshape(shape))
+        leading.append(verdicts.leading.reshape(shape))
+        answers.append(np.asarray([task.render(tokens) for tokens in written]).reshape(shape))
+    return Sampled(np.stack(solved), np.stack(leading), [task.render(row) for row in prefixes], np.stack(answers))
+
+
+def share(solved: np.ndarray) -> stats.Interval:
+    """Share of solved problems bool[seeds, problems], with the wider of two intervals: over seeds and over problems."""
+    counted = stats.wilson(int(solved.sum()), solved.size)
+    over_seeds = stats.mean_or_value(solved.mean(axis=1))
+    wide = over_seeds if over_seeds.high - over_seeds.low > counted.high - counted.low else counted
+    rate = counted.estimate
+    return stats.Interval(rate, min(rate, max(0.0, wide.low)), max(rate, min(1.0, wide.high)))
+
+
+def write_accuracy(config: Config, run: Run, shape: LMConfig, samples: list[Sampled], seconds: float) -> None:
+    solved = np.stack([one.solved for one in samples])  # seeds, temperatures, lengths, problems
+    leading = np.stack([one.leading for one in samples])
+    lengths = np.arange(1, config.sampled_steps + 1)
+    rows, series = [], {}
+    for place, temperature in enumerate(config.temperatures):
+        cells = [share(solved[:, place, length - 1]) for length in lengths]
+        series[f"temperature {temperature:g}"] = (lengths, *np.array(cells).T)
+        for length, cell in zip(lengths.tolist(), cells, strict=True):
+            steps = leading[:, place, length - 1]
+            rows.append(
+                {
+                    "temperature": temperature,
+                    "steps": length,
+                    "trained_on": length <= config.max_steps,
+                    "solved": cell.estimate,
+                    "low": cell.low,
+                    "high": cell.high,
+                    "leading_steps": float(steps.mean() / length),
+                    "problems": steps.size,
+                }
+            )
+    figure = plot.lines(
+        series,
+        xlabel="steps of the chain",
+        ylabel="share of chains solved",
+        title=f"Modular chains, {shape.num_params:,} parameters",
+    )
+    caption = (
+        f"Trained on chains of up to {config.max_steps} steps; longer ones were never seen. Bands: 95 % intervals, the "
+        "wider of those over seeds and over problems."
+    )
+    run.figure("accuracy", figure, caption)
+    run.table("accuracy", rows, caption="leading_steps: share of a chain that is right before its first error.")
+    wanted = min(TARGET_STEPS, config.sampled_steps)
+    row = next(row for row in rows if row["steps"] == wanted)
+    took = f" ({seconds * config.train_steps / config.chunk:.0f} seconds a model, on this machine)" if seconds else ""
+    run.text(
+        f"After {config.train_steps} training steps{took} a model of {shape.num_params:,} parameters solves "
+        f"{row['solved']:.1%} of {wanted}-step chains ({row['low']:.1%} to {row['high']:.1%}) at temperature "
+        f"{row['temperature']:g}; constants are 0 to {config.largest}, values 0 to 22, {len(config.seeds)} seeds."
+    )
+
+
+def write_training(config: Config, run: Run, curves: np.ndarray) -> None:
+    """The loss and the share of exact answers, from curves [seeds, chunks, 1 + lengths]."""
+    steps = config.chunk * np.arange(1, curves.shape[1] + 1)
+    exact_lengths = sorted({min(2, config.max_steps), min(TARGET_STEPS, config.max_steps), config.max_steps})
+    series = {
+        f"{length} step{'s' if length > 1 else ''}": (
+            steps, curves[:, :, length].mean(0), curves[:, :, length].min(0), curves[:, :, length].max(0),
+        )
+        for length in exact_lengths
+    }  # fmt: skip
+    figure = plot.lines(
+        series,
+        xlabel="training steps",
+        ylabel="share of exact answers",
+        title="Held-out chains",
+        references={"95 %": 0.95},
+    )
+    caption = (
+        "Mean over seeds; bands from the worst seed to the best. Temperature 0. Chains of 1 to 3 steps are so few that "
+        "training meets all or many of them."
+    )
+    run.figure("training", figure, caption)
+    loss = curves[:, :, 0]
+    figure = plot.lines(
+        {"loss": (steps, loss.mean(0), loss.min(0), loss.max(0))},
+        xlabel="training steps",
+        ylabel="loss, nats a token of the answer",
+        title="Training loss",
+    )
+    run.figure("loss", figure, "Mean over the steps since the last point, and over seeds; bands from least to most.")
+    rows = [
+        {"step": int(step), "seed": seed, "loss": float(line[0])}
+        | {f"exact_{length}": float(line[length]) for length in range(1, config.max_steps + 1)}
+        for seed, curve in zip(config.seeds, curves, strict=True)
+        for step, line in zip(steps, curve, strict=True)
+    ]
+    run.table("training", rows, caption="exact_N: share of held-out N-step chains whose greedy answer is exact.")
+
+
+def write_transcripts(config: Config, run: Run, sampled: Sampled) -> None:
+    """Three answers at the highest temperature: a solved one, the longest solved one, and the first that is wrong."""
+    hot = int(np.argmax(config.temperatures))
+    solved, leading, answers = sampled.solved[hot], sampled.leading[hot], sampled.answers[hot]
+    right, wrong = np.argwhere(solved).tolist(), np.argwhere(~solved).tolist()
+    wanted = min(TARGET_STEPS, config.sampled_steps) - 1
+    picked = [
+        *[place for place in right if place[0] == wanted][:1],
+        *right[-1:],
+        *wrong[:1],
+        *right,
+        *wrong,
+    ]
+    rows = []
+    for length, problem in dict.fromkeys(map(tuple, picked)):
+        good = bool(solved[length, problem])
+        rows.append(
+            {
+                "problem": sampled.prompts[length * config.problems + problem],
+                "model": answers[length, problem],
+                "verdict": "right"
+                if good
+                else f"wrong: {leading[length, problem]} of {length + 1} leading steps right",
+            }
+        )
+    caption = f"Temperature {config.temperatures[hot]:g}; of each step but the first the product and the value, mod 23."
+    run.table("transcripts", rows[:3], caption=caption)
