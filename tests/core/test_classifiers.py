@@ -168,7 +168,9 @@ def test_a_penalty_for_each_fit():
     weights, strengths = jnp.ones((2, 60)), jnp.array([0.1, 10.0])
     both = linear_fits.binary_logistic(data.x, jnp.asarray(data.y), weights, strengths, 8)
     for row, strength in zip(both, (0.1, 10.0), strict=True):
-        expected = LogisticRegression(C=1 / strength, solver="newton-cholesky", tol=1e-8).fit(data.x.astype(float), data.y)
+        expected = LogisticRegression(C=1 / strength, solver="newton-cholesky", tol=1e-8).fit(
+            data.x.astype(float), data.y
+        )
         np.testing.assert_allclose(row[:-1], expected.coef_[0], atol=1e-2)
 
 

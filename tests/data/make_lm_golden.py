@@ -8,9 +8,14 @@ Each holds its weights under their names on the hub, `golden.tokens` and `golden
 import json
 from pathlib import Path
 
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (  # pyright: ignore[reportMissingImports]
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 SIZES = dict(
     vocab_size=61,
