@@ -47,18 +47,22 @@ class Logistic:
 
     Args:
       l2: weight of the penalty, the intercept not penalised.
-      steps: Newton steps.
-      inner: iterations of conjugate gradients in each step, with three classes or more.
+      steps: Newton steps for two classes.
+      outer: Newton steps for three classes or more; with 5 and 6 accuracies differ from those of the minimiser by less
+        than .001 on average, and more of both close the gap.
+      inner: iterations of conjugate gradients in each of them.
     """
 
     l2: float = 1.0
     steps: int = 7
+    outer: int = 5
     inner: int = 6
     uses_lapack: ClassVar[bool] = True
 
     def __post_init__(self):
         _check(self, "l2", 1e-6)
         _check(self, "steps", 1)
+        _check(self, "outer", 1)
         _check(self, "inner", 1)
 
     def scores(self, x: jax.Array, y: jax.Array, weights: jax.Array, queries: jax.Array, classes: int) -> jax.Array:
@@ -67,7 +71,7 @@ class Logistic:
             margin = linear_fits.affine(queries, linear_fits.binary_logistic(x, y, weights, self.l2, self.steps))
             return _mask_absent(jnp.stack([-margin, margin], axis=-1), y, weights)
         seen = present(y, weights, classes)
-        coefficients = linear_fits.multinomial_logistic(x, y, weights, seen, self.l2, self.steps, self.inner)
+        coefficients = linear_fits.multinomial_logistic(x, y, weights, seen, self.l2, self.outer, self.inner)
         return _mask_absent(linear_fits.affine(queries, coefficients), y, weights)
 
 
