@@ -229,7 +229,7 @@ def in_sample_verdict(inside: np.ndarray) -> Any:
 
 HOLD_UP = (
     "Expected revenue from the exact forward pass. Prices made as if discovery were free leave no surplus to buyers "
-    "who pay for it, so that these stop at once: they are no strong rival, and show only that the cost must be priced in."
+    "who pay for it, so that these stop at once: no strong rival, they show only that the cost must be priced in."
 )
 
 
