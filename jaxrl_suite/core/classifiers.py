@@ -6,6 +6,9 @@ of hyper-parameters with one method, `scores`; a query belongs to the class with
 equals. A class without a row of positive weight scores -inf, so a fit that sees one class predicts that class; one
 that sees none scores -inf everywhere and predicts class 0.
 
+Models that solve linear systems say so in `uses_lapack`: on a CPU, run them inside `blas.one_thread()` and not sharded.
+LAPACK calls spread over all cores by themselves, and two devices that make them wait for each other (jaxlib 0.10).
+
 Shapes: `B` fits, `N` rows, `D` columns, `M` queries, `K` classes.
 """
 

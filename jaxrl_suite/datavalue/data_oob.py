@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.core import blas
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue import streaming
 from jaxrl_suite.datavalue.utilities import ModelUtility
@@ -45,8 +46,9 @@ class DataOOB:
     def update(self, state: State, key: jax.Array, utility: ModelUtility) -> State:
         if not isinstance(utility, ModelUtility):
             raise UserError("Data-OOB asks a model about single points: give it a ModelUtility")
-        right, outside = _bag(utility, key, self.samples)
-        moments = streaming.add_samples(state.moments, np.asarray(right, np.float64), np.asarray(outside))
+        with blas.one_thread():
+            right, outside = (np.asarray(part) for part in _bag(utility, key, self.samples))
+        moments = streaming.add_samples(state.moments, right.astype(np.float64), outside)
         return State(moments, state.fits + self.samples)
 
     def estimate(self, state: State, level: float = 0.95) -> streaming.Estimate:

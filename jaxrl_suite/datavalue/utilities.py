@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core import classifiers, devices
+from jaxrl_suite.core import blas, classifiers, devices
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.tabular_data import Split
 
@@ -131,11 +131,12 @@ def evaluate(utility: Utility, masks: ArrayLike, *, batch: int = 256, mesh: Mesh
     batch = _fit_batch(batch, mesh)
     chunks = [masks[start : start + batch] for start in range(0, len(masks), batch)]
     program, args = _program(utility, mesh, None)
-    found = []
+    batches = []
     for chunk in chunks:
         filled = np.concatenate([chunk, np.zeros((batch - len(chunk), masks.shape[1]), bool)])
-        found.append(program(*args, filled))
-    values = [np.asarray(value, np.float64)[: len(chunk)] for value, chunk in zip(found, chunks, strict=True)]
+        batches.append(filled)
+    found = _run(utility, program, args, batches)
+    values = [value[: len(chunk)] for value, chunk in zip(found, chunks, strict=True)]
     return _finite(np.concatenate(values)) if values else np.zeros(0)
 
 
@@ -155,8 +156,8 @@ def utility_table(utility: Utility, num_points: int, *, batch: int = 2048, mesh:
     batch = _fit_batch(batch, mesh)
     program, args = _program(utility, mesh, num_points)
     starts = range(0, size, batch)
-    found = [program(*args, np.arange(start, start + batch, dtype=np.int32) % size) for start in starts]
-    return _finite(np.concatenate([np.asarray(values, np.float64) for values in found])[:size])
+    batches = [np.arange(start, start + batch, dtype=np.int32) % size for start in starts]
+    return _finite(np.concatenate(_run(utility, program, args, batches))[:size])
 
 
 def _fit_batch(batch: int, mesh: Mesh | None) -> int:
@@ -184,6 +185,14 @@ def _compiled(fixed: Utility | None, mesh: Mesh | None, points: int | None) -> C
     else:
         call, replicated = lambda rows: fixed(masks_of(rows)), ()
     return jax.jit(call) if mesh is None else devices.map_batch(call, mesh, replicated=replicated)
+
+
+def _run(utility: Utility, program: Callable[..., Any], args: tuple[Any, ...], batches: Any) -> list[np.ndarray]:
+    """float64[batch] of each batch; all are queued at once, but for LAPACK, which gets one at a time."""
+    if getattr(utility, "uses_lapack", False) and jax.default_backend() == "cpu":
+        with blas.one_thread():
+            return [np.asarray(program(*args, batch), np.float64) for batch in batches]
+    return [np.asarray(values, np.float64) for values in [program(*args, batch) for batch in batches]]
 
 
 def _usable(utility: Utility, mesh: Mesh | None) -> Mesh | None:

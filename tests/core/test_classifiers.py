@@ -6,17 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import threadpoolctl
 from sklearn.kernel_ridge import KernelRidge as ReferenceKernelRidge
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from jaxrl_suite.core import classifiers, linear_fits, tabular_data
+from jaxrl_suite.core import blas, classifiers, linear_fits, tabular_data
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_blas_thread():
-    with threadpoolctl.threadpool_limits(1):
+    with blas.one_thread():
         yield
 
 
