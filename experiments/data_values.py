@@ -457,12 +457,13 @@ def write_bound(config: Config, run: Run) -> None:
     """The (1 - c)^2 bound on random coverage games, where it is a theorem, at every size."""
     rng = np.random.default_rng(0)
     members = (np.arange(256)[:, None] >> np.arange(8) & 1) == 1
-    slack = []
+    slack, factors = [], []
     for _ in range(config.games):
-        edges = rng.uniform(size=(8, 12)) < 0.25
+        edges = rng.uniform(size=(8, 12)) < rng.uniform(0.0, 0.2)  # sparse ones overlap little: small curvature
         edges[np.arange(8), rng.integers(0, 12, 8)] = True
         table = (members.astype(int) @ edges.astype(int) > 0) @ rng.uniform(0.2, 1.0, 12)
         orders = [dv.rank_order(values) for values in (dv.shapley(table), dv.banzhaf(table))]
+        factors.append((1 - curvature.curvature(table)) ** 2)
         slack.append([dv.bound_slack(table, order).min() for order in orders])
     worst = float(np.min(slack))
     split = draw_split(config, config.tables[0], config.seeds[0], min(config.exact_points, 12))
@@ -472,6 +473,8 @@ def write_bound(config: Config, run: Run) -> None:
         verdict="held" if worst > -1e-9 else "not held",
         scale=f"{config.games} coverage games of 8 points, Shapley and Banzhaf, every size",
         note=(
+            f"(1 - c)^2 is above 0 in {np.mean(np.array(factors) > 1e-9):.0%} of the games and {np.mean(factors):.2f} on "
+            "average. "
             f"Accuracy is no such utility: on {config.tables[0]} adding a point lowers it in {real.decreasing:.0%} of "
             f"cases, and {real.supermodular:.0%} of pairs of points help each other; the theorem says nothing there."
         ),
