@@ -122,7 +122,7 @@ def test_the_curvature_bound_holds_on_300_coverage_games():
     draw = np.random.default_rng(8)
     slack, cover, factors = [], [], []
     for _ in range(300):
-        table = games.coverage(draw, 8, share=draw.uniform(0.0, 0.2))
+        table = games.coverage(draw, 8, share=draw.uniform(0.0, 0.2), own=draw.choice([0.0, 2.0, 10.0]))
         report = curvature.report(table)
         factors.append((1 - report.curvature) ** 2)
         assert report.normalised
