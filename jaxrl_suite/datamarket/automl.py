@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.core import blas
 from jaxrl_suite.core.classifiers import Classifier, Logistic, Neighbours, Perceptron, Ridge
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.tabular_data import Split, Table, split_table
@@ -124,7 +125,8 @@ class Trainer:
                 masks = np.ones((self._batch, len(self.joined.owner)), np.float32)
                 for row, (_, choice) in enumerate(batch):
                     masks[row] = np.append(np.asarray(choice, bool), True)[self.joined.owner]  # -1 is the buyer's own
-                found = np.stack([np.asarray(x) for x in self._fit(model, masks)], 1)
+                with blas.one_thread():
+                    found = np.stack([np.asarray(x) for x in self._fit(model, masks)], 1)
                 for row, (key, _) in enumerate(batch):
                     self._known[key] = (float(found[row, 0]), float(found[row, 1]))
             self.trained += len(fresh)
