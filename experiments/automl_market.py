@@ -67,33 +67,23 @@ class Config:
         check_distinct(self, "seeds", "sizes", "samples", "batches", "tables")
 
 
+FULL = Config(
+    seeds=tuple(range(10)),
+    sizes=("5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"),
+    program_seconds=60.0,
+    samples=(2, 4, 8, 16, 32, 64),
+    kicks=20,
+    rounds=10_000,
+    tables=("breast_cancer", "digits", "fried", "wine"),
+    periods=80,
+    trajectories=64,
+    discovery_periods=15,
+)
 PRESETS = {
     "quick": Config(),
-    "full": Config(
-        seeds=tuple(range(10)),
-        sizes=("5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"),
-        program_seconds=60.0,
-        samples=(2, 4, 8, 16, 32, 64),
-        kicks=20,
-        rounds=10_000,
-        tables=("breast_cancer", "digits", "fried", "wine"),
-        periods=80,
-        trajectories=64,
-        discovery_periods=15,
-    ),
-    "accel": Config(
-        seeds=tuple(range(20)),
-        sizes=("5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"),
-        program_seconds=20.0,
-        samples=(2, 4, 8, 16, 32, 64),
-        kicks=20,
-        rounds=10_000,
-        tables=("breast_cancer", "digits", "fried", "wine"),
-        noise=64,
-        shuffled=16,
-        periods=160,
-        trajectories=256,
-        discovery_periods=15,
+    "full": FULL,
+    "accel": dataclasses.replace(
+        FULL, seeds=tuple(range(20)), program_seconds=20.0, noise=64, shuffled=16, periods=160, trajectories=256
     ),
 }
 

@@ -2,13 +2,11 @@
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from fixtures.mortal_command import run_command
 
 from jaxrl_suite.experiments import gops_search
 
@@ -16,34 +14,10 @@ SMALLEST = (
     "run gops_search --resume --seeds 0,1 --num-cards 3 --small-cards 2 --rules regret_matching --simulations 4 "
     "--rival-simulations 4 --games 8 --searches 1"
 )
-# The command, line by line, with a checkpoint after every step; it dies in the step that DIES names, when the carry has
-# changed and the checkpoint has not.
-CODE = """
-import os, signal, sys
-from jaxrl_suite import cli
-from jaxrl_suite.core.run import Run
-
-chunks, log = Run.chunks, Run.log
-
-def log_or_die(run, **values):
-    log(run, **values)
-    if any(f"{loop.name}-{loop.step}" == os.environ.get("DIES") for loop in run._loops.values() if loop.active):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Run.chunks = lambda run, *args, **options: chunks(run, *args, **options, every=0)
-Run.log = log_or_die
-sys.exit(max(cli.main(line.split()) for line in sys.argv[1:]))
-"""
 
 
 def run(folder, *lines, dies=""):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, *(f"{SMALLEST} {line}" for line in lines)],
-        cwd=folder,
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": "8", "DIES": dies},
-        capture_output=True,
-        text=True,
-    )
+    return run_command(folder, *(f"{SMALLEST} {line}" for line in lines), dies=dies, JAX_NUM_CPU_DEVICES="8")
 
 
 @pytest.fixture(scope="module")

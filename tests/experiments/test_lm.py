@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core import devices
 from jaxrl_suite.experiments import lm
@@ -22,35 +22,11 @@ SMALLEST = (
     "run lm --resume --seeds 0,1 --max-steps 2 --sampled-steps 3 --train-steps 20 --batch 16 --chunk 5 "
     "--temperatures 0,1 --problems 6"
 )
-# The command, line by line, with a checkpoint after every step; it dies in the step that DIES names, when the carry has
-# changed and the checkpoint has not.
-CODE = """
-import os, signal, sys
-from jaxrl_suite import cli
-from jaxrl_suite.core.run import Run
-
-chunks, log = Run.chunks, Run.log
-
-def log_or_die(run, **values):
-    log(run, **values)
-    if any(f"{loop.name}-{loop.step}" == os.environ.get("DIES") for loop in run._loops.values() if loop.active):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Run.chunks = lambda run, *args, **options: chunks(run, *args, **options, every=0)
-Run.log = log_or_die
-sys.exit(max(cli.main(line.split()) for line in sys.argv[1:]))
-"""
 TABLES = {"accuracy", "training", "transcripts", "ledger"}
 
 
 def run(folder, *lines, dies=""):
-    return subprocess.run(
-        [sys.executable, "-c", CODE, *(f"{SMALLEST} {line}" for line in lines)],
-        cwd=folder,
-        env={**os.environ, "DIES": dies},
-        capture_output=True,
-        text=True,
-    )
+    return run_command(folder, *(f"{SMALLEST} {line}" for line in lines), dies=dies)
 
 
 @pytest.fixture(scope="module")
