@@ -15,7 +15,7 @@ def test_equals_the_integer_program_or_beats_its_incumbent(size, seed):
     if proof.closed:
         assert mine.revenue == pytest.approx(proof.revenue, rel=1e-5)
     assert mine.revenue >= 0.99 * proof.revenue
-    if size == (10, 8, 16):
+    if size == (10, 8, 16) and not proof.closed:  # an incumbent left open by the minute is no optimum
         assert mine.revenue > proof.revenue
     assert mine.revenue <= proof.bound + 1e-6
     lottery = programs.lottery_bound(problem)
