@@ -9,11 +9,13 @@ from jaxrl_suite.envs.lazy import lazy_names
 if TYPE_CHECKING:
     from jaxrl_suite.envs.avalon import Avalon as Avalon
     from jaxrl_suite.envs.avalon_turns import AvalonTurns as AvalonTurns
+    from jaxrl_suite.envs.base import ContinuousEnv as ContinuousEnv
     from jaxrl_suite.envs.base import Env as Env
     from jaxrl_suite.envs.base import EnvState as EnvState
     from jaxrl_suite.envs.base import Game as Game
     from jaxrl_suite.envs.check import check_env as check_env
     from jaxrl_suite.envs.gops import Gops as Gops
+    from jaxrl_suite.envs.pendulum import Pendulum as Pendulum
     from jaxrl_suite.envs.registry import describe_envs as describe_envs
     from jaxrl_suite.envs.registry import list_envs as list_envs
     from jaxrl_suite.envs.registry import make as make
@@ -24,10 +26,12 @@ _HOME = {
     "AutoReset": "reset",
     "Avalon": "avalon",
     "AvalonTurns": "avalon_turns",
+    "ContinuousEnv": "base",
     "Env": "base",
     "EnvState": "base",
     "Game": "base",
     "Gops": "gops",
+    "Pendulum": "pendulum",
     "check_env": "check",
     "describe_envs": "registry",
     "list_envs": "registry",
@@ -39,10 +43,12 @@ __all__ = [
     "AutoReset",
     "Avalon",
     "AvalonTurns",
+    "ContinuousEnv",
     "Env",
     "EnvState",
     "Game",
     "Gops",
+    "Pendulum",
     "check_env",
     "describe_envs",
     "list_envs",

@@ -1,6 +1,9 @@
 """What an environment and a game are: pure functions on a fixed-shape state.
 
 Shapes: `P` players, `A` actions, `C` chance outcomes. Batching is `jax.vmap`; nothing here knows about it.
+
+Actions are numbers below `num_actions` in an `Env`, and vectors of `action_size` floats in a `ContinuousEnv`; all else
+is the same in both.
 """
 
 from __future__ import annotations
@@ -49,6 +52,35 @@ class Env(Protocol):
     def observe(self, state: State, player: jax.Array | int) -> Observation:
         """What `player` may know, and nothing else."""
         ...
+
+
+@runtime_checkable
+class ContinuousEnv(Protocol):
+    """An environment with continuous actions; what `Env` says of keys and of states that absorb holds here as well.
+
+    Actions are scaled: -1 to 1 is the range of each actuator, and a value beyond it saturates. Each environment says
+    what 1 stands for.
+    """
+
+    @property
+    def num_players(self) -> int: ...
+    @property
+    def action_size(self) -> int: ...
+
+    def init(self, key: jax.Array) -> State:
+        """The first state that asks for an action."""
+        ...
+
+    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+        """The state after `action` float32[P, action_size]."""
+        ...
+
+    def observe(self, state: State, player: jax.Array | int) -> Observation:
+        """What `player` may know, and nothing else."""
+        ...
+
+
+AnyEnv: TypeAlias = Env | ContinuousEnv
 
 
 @runtime_checkable

@@ -1,25 +1,27 @@
 """`check_env`: does an environment keep the contract of `envs.base`? For this package's environments and for yours.
 
 The checks run one random episode: static shapes, `jit` = no `jit`, `vmap` = loop, masks, explicit chance that agrees
-with `step`, terminal states that absorb, no key in the state, and observations without hidden information.
+with `step`, terminal states that absorb, no key in the state, and observations without hidden information. The state
+may be a NamedTuple or a dataclass that is a pytree; actions may be discrete or continuous.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.base import Env, Game
+from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, Game
 
 
 class EnvError(ValueError):
     """The environment breaks its contract; the message says where and how."""
 
 
-def check_env(env: Env, *, seed: int = 0, max_steps: int = 1000) -> None:
+def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps: int = 1000) -> None:
     """Plays random episodes of `env` and checks all that the contract promises.
 
     For an environment with hidden information, define `scramble(state, player, key) -> state`, which redraws whatever
@@ -29,12 +31,16 @@ def check_env(env: Env, *, seed: int = 0, max_steps: int = 1000) -> None:
       env: the environment; if it is a `Game`, legal masks and chance are checked too.
       seed: of the episode.
       max_steps: an episode that lasts longer is an error, as it would never be checked at its end.
+      plain_steps: steps that run without `jit` as well, to be compared with those under it; fewer make the check of an
+        environment with long episodes or an expensive step faster. A `Game` always runs both.
 
     Raises:
       EnvError: at the first broken promise.
     """
     key = jax.random.key(seed)
-    for name in ("num_players", "num_actions"):
+    if hasattr(env, "num_actions") == hasattr(env, "action_size"):
+        raise EnvError("an environment has num_actions if its actions are discrete, else action_size, and never both")
+    for name in ("num_players", "num_actions" if hasattr(env, "num_actions") else "action_size"):
         value = getattr(env, name, None)
         _require(isinstance(value, int) and value >= 1, f"{name} must be an int of at least 1, got {value!r}")
     state = env.init(key)
@@ -47,24 +53,26 @@ def check_env(env: Env, *, seed: int = 0, max_steps: int = 1000) -> None:
     states = [state]
     for turn in range(max_steps):
         key, action_key, step_key = jax.random.split(key, 3)
-        _check_observations(env, observe, scramble, state, turn, jax.random.fold_in(key, 1))
+        plain = game is not None or turn < plain_steps
+        _check_observations(env, observe, scramble, state, turn, jax.random.fold_in(key, 1), plain)
         if game is not None:
             _check_masks(game, state)
         if state.terminated | state.truncated:
             break
         action = _random_action(env, game, state, action_key)
-        after = env.step(state, action, step_key)
+        after = env.step(state, action, step_key) if plain else step(state, action, step_key)
         _check_shapes(state, after, "step changes the shape or dtype of the state")
-        _same(step(state, action, step_key), after, f"step under jit differs from step (turn {turn})")
+        if plain:
+            _same(step(state, action, step_key), after, f"step under jit differs from step (turn {turn})")
         if game is not None:
             _check_chance(game, state, action, after)
         state = after
         states.append(state)
     else:
         raise EnvError(f"no episode ended within {max_steps} steps; raise max_steps, or check how episodes end")
-    absorbed = env.step(state, jnp.zeros((env.num_players,), jnp.int32), key)
-    _same(absorbed, state._replace(reward=jnp.zeros_like(state.reward)), "a finished state must absorb, with reward 0")
-    _check_vmap(env, states, key)
+    absorbed = step(state, _random_action(env, game, state, key), key)
+    _same(absorbed, _without_reward(state), "a finished state must absorb, with reward 0")
+    _check_vmap(env, step, states, key)
 
 
 def _require(condition: Any, message: str) -> None:
@@ -78,8 +86,9 @@ def _same(left: Any, right: Any, message: str) -> None:
             raise EnvError(f"{message}: {jax.tree_util.keystr(path)} is {a} and {b}")
 
 
-def _check_fields(env: Env, state: Any) -> None:
-    _require(hasattr(state, "_replace"), "the state must be a NamedTuple")
+def _check_fields(env: AnyEnv, state: Any) -> None:
+    named = hasattr(state, "_replace") or (dataclasses.is_dataclass(state) and not jax.tree_util.all_leaves([state]))
+    _require(named, "the state must be a NamedTuple or a dataclass that is a pytree, such as flax.struct.dataclass")
     for name, shape, dtype in (
         ("reward", (env.num_players,), jnp.float32),
         ("terminated", (), jnp.bool_),
@@ -94,6 +103,13 @@ def _check_fields(env: Env, state: Any) -> None:
         _require(not hidden, f"state{jax.tree_util.keystr(path)} is a key: a planner could read the future from it")
 
 
+def _without_reward(state: Any) -> Any:
+    reward = jnp.zeros_like(state.reward)
+    if hasattr(state, "_replace"):
+        return state._replace(reward=reward)
+    return dataclasses.replace(state, reward=reward)
+
+
 def _check_shapes(before: Any, after: Any, message: str) -> None:
     same = jax.tree.structure(before) == jax.tree.structure(after)
     _require(same, f"{message}: {jax.tree.structure(before)} became {jax.tree.structure(after)}")
@@ -102,10 +118,13 @@ def _check_shapes(before: Any, after: Any, message: str) -> None:
         _require(good, f"{message}: {jax.tree_util.keystr(path)} was {jax.typeof(a)} and is {jax.typeof(b)}")
 
 
-def _check_observations(env: Env, observe: Any, scramble: Any, state: Any, turn: int, key: jax.Array) -> None:
-    plain = turn % env.num_players  # one player a turn, as it is much slower without jit
-    seen = observe(state, plain)
-    _same(seen, env.observe(state, plain), f"observe under jit differs from observe (player {plain})")
+def _check_observations(
+    env: AnyEnv, observe: Any, scramble: Any, state: Any, turn: int, key: jax.Array, plain: bool
+) -> None:
+    one = turn % env.num_players  # one player a turn, as it is much slower without jit
+    seen = observe(state, one)
+    if plain:
+        _same(seen, env.observe(state, one), f"observe under jit differs from observe (player {one})")
     for player in range(env.num_players):
         other = observe(state, player)
         _check_shapes(seen, other, "observations of different players differ in shape")
@@ -137,7 +156,9 @@ def _check_chance(game: Game, state: Any, action: jax.Array, after: Any) -> None
     raise EnvError("step gives a state that apply and step_chance cannot reach")
 
 
-def _random_action(env: Env, game: Game | None, state: Any, key: jax.Array) -> jax.Array:
+def _random_action(env: AnyEnv, game: Game | None, state: Any, key: jax.Array) -> jax.Array:
+    if isinstance(env, ContinuousEnv):
+        return jax.random.uniform(key, (env.num_players, env.action_size), minval=-1.0, maxval=1.0)
     if game is None:
         return jax.random.randint(key, (env.num_players,), 0, env.num_actions)
     legal = game.legal(state)
@@ -145,11 +166,11 @@ def _random_action(env: Env, game: Game | None, state: Any, key: jax.Array) -> j
     return jnp.where(jnp.any(legal, axis=1), drawn, 0).astype(jnp.int32)
 
 
-def _check_vmap(env: Env, states: list[Any], key: jax.Array) -> None:
+def _check_vmap(env: AnyEnv, step: Any, states: list[Any], key: jax.Array) -> None:
     states = states[-3:]
     keys = jax.random.split(key, len(states))
     actions = jnp.stack([_random_action(env, env if isinstance(env, Game) else None, s, key) for s in states])
-    batched = jax.vmap(env.step)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), actions, keys)
+    batched = jax.vmap(step)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), actions, keys)
     for row, state in enumerate(states):
-        alone = env.step(state, actions[row], keys[row])
+        alone = step(state, actions[row], keys[row])
         _same(jax.tree.map(lambda leaf, row=row: leaf[row], batched), alone, "step under vmap differs from a loop")

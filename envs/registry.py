@@ -116,3 +116,8 @@ register(
     "jaxrl_suite.envs.data_selection:DataSelection",
     "Sequential data selection: one point a step joins a training set, the reward is how good the set is then",
 )
+register(
+    "pendulum",
+    "jaxrl_suite.envs.pendulum:Pendulum",
+    "Pendulum swing-up: continuous torque on a rod, 200 steps, with an analytic expert",
+)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.base import Env, State
+from jaxrl_suite.envs.base import AnyEnv, State
 
 
 class Transition(NamedTuple):
@@ -26,7 +26,7 @@ class AutoReset:
     truncated.
     """
 
-    env: Env
+    env: AnyEnv
 
     def init(self, key: jax.Array) -> State:
         return self.env.init(key)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import pytest
@@ -104,6 +105,44 @@ class _HiddenCards:
         return state._replace(cards=state.cards.at[1 - player].add(1))
 
 
+@flax.struct.dataclass
+class _Position:
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    place: jax.Array
+    turn: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slide:
+    """Continuous actions and a flax dataclass as state; `gust` is a force that differs without jit."""
+
+    gust: float = 0.0
+    max_turns: int = 30
+    num_players: int = 1
+    action_size: int = 2
+
+    def init(self, key):
+        place = jax.random.normal(key, (2,))
+        return _Position(jnp.zeros(1), jnp.bool_(False), jnp.bool_(False), place, jnp.int32(0))
+
+    def step(self, state, action, key):
+        gust = 0.0 if isinstance(state.place, jax.core.Tracer) else self.gust
+        place = state.place + action[0] + gust
+        last = state.turn + 1 >= self.max_turns
+        after = _Position(-abs(place).sum()[None], jnp.bool_(False), last, place, state.turn + 1)
+        old = state.replace(reward=jnp.zeros(1))
+        return jax.tree.map(lambda a, b: jnp.where(state.truncated, a, b), old, after)
+
+    def observe(self, state, player):
+        return state.place
+
+
+class _BothKinds(_Slide):
+    num_actions = 2
+
+
 @pytest.mark.parametrize(
     ("env", "complaint"),
     [
@@ -113,6 +152,8 @@ class _HiddenCards:
         (_OtherChance(3), "cannot reach"),
         (_Keyed(), "is a key"),
         (_HiddenCards(leak=True), "cannot know"),
+        (_Slide(gust=0.1), "step under jit differs from step"),
+        (_BothKinds(), "never both"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -123,6 +164,12 @@ def test_broken_promises_are_named(env, complaint):
 
 def test_hidden_information_that_stays_hidden_passes():
     check_env(_HiddenCards(leak=False))
+
+
+def test_continuous_actions_and_a_dataclass_state_pass():
+    check_env(_Slide())
+    check_env(_Slide(max_turns=1500), max_steps=2000, plain_steps=3)
+    check_env(_Slide(gust=0.1), plain_steps=0)
 
 
 def test_auto_reset_keeps_the_end_of_the_episode():
