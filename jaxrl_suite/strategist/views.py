@@ -152,7 +152,7 @@ def example_views(game: StrategyGame, key: jax.Array, count: int = 48) -> Any:
     return jax.vmap(view_of(game))(example_states(game, key, count))
 
 
-def _random_state(game: StrategyGame, key: jax.Array, index: jax.Array, pending: jax.Array) -> Any:
+def _random_state(game: Any, key: jax.Array, index: jax.Array, pending: jax.Array) -> Any:
     """A state after `index` turns of random play, or the last one before the end."""
     init_key, turn_key = jax.random.split(key)
     avalon = isinstance(game, Avalon)
@@ -177,9 +177,9 @@ def _random_state(game: StrategyGame, key: jax.Array, index: jax.Array, pending:
 GOPS_CONTRACT = """\
 Write a function `evaluate_state(view)` that estimates how a game of GOPS will end.
 
-GOPS: two players hold the cards 1 to N each. A prize of 1 to N is revealed, both bid one card at the same time, and the
-higher bid wins the prize; both bids are discarded. After equal bids the prize is carried over to the next round; what is
-carried after the last round goes to nobody. The player with more points at the end is ahead by the difference.
+GOPS: two players hold the cards 1 to N each. A prize of 1 to N is revealed, both bid one card at the same time, and
+the higher bid wins the prize; both bids are discarded. After equal bids the prize is carried over to the next round;
+what is carried after the last round goes to nobody. The player with more points at the end is ahead by the difference.
 
 `view` has these fields, all of them float32 arrays of jax.numpy:
 - view.cards [N]: the numbers 1 to N, what each column of the masks below stands for
@@ -190,10 +190,10 @@ carried after the last round goes to nobody. The player with more points at the 
 - view.scores [2]: points won so far
 - view.rounds_left []: cards left in each hand
 
-Return a pair: first a float32 array [2] with the score that each player is expected to have at the end of the game, then
-a dict that maps names to scalars, the intermediate values that the estimate is made of (32 at most).
-Use `jnp` alone (jax.numpy; `jax`, `lax` and `nn` are there too); the view is traced, so branch with `jnp.where`, not with
-`if`. Every value must be finite. Players are alike: swapping the two must swap the two results.
+Return a pair: first a float32 array [2] with the score that each player is expected to have at the end of the game,
+then a dict that maps names to scalars, the intermediate values that the estimate is made of (32 at most).
+Use `jnp` alone (jax.numpy; `jax`, `lax` and `nn` are there too); the view is traced, so branch with `jnp.where`, not
+with `if`. Every value must be finite. Players are alike: swapping the two must swap the two results.
 """
 
 AVALON_CONTRACT = """\
@@ -216,12 +216,12 @@ those that the player who looks ahead assumes, so they are known here:
 - view.team_sizes [5], view.fails_needed [5]: players on each quest, and how many fail votes make it fail
 - view.quest_teams [5, P]: 1 for who went on each quest that was played
 - view.voted [H], view.accepted [H]: 1 for each proposal that was voted on, that was accepted, in order
-- view.proposers [H, P], view.proposals [H, P], view.approvals [H, P]: who proposed it, who was on the team, who approved
+- view.proposers, view.proposals, view.approvals [H, P]: who proposed it, who was on the team, who approved
 
 Return a pair: first a float32 array [P] with each player's probability of winning, the same for all players of a side,
 then a dict that maps names to scalars, the intermediate values that the estimate is made of (32 at most).
-Use `jnp` alone (jax.numpy; `jax`, `lax` and `nn` are there too); the view is traced, so branch with `jnp.where`, not with
-`if`. Every value must be finite. Seats are alike: the result must not depend on their numbers.
+Use `jnp` alone (jax.numpy; `jax`, `lax` and `nn` are there too); the view is traced, so branch with `jnp.where`, not
+with `if`. Every value must be finite. Seats are alike: the result must not depend on their numbers.
 """
 
 
