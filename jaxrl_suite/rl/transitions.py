@@ -1,0 +1,89 @@
+"""What a learner reads off offline data: one-step transitions, actions within [-1, 1], scaled observations.
+
+Shapes: `N` rows of the data, `M` transitions, `A` dimensions of an action; an observation has any shape.
+
+Reference: the floor of the deviation is that of Fujimoto and Gu, "A minimalist approach to offline reinforcement
+learning" (NeurIPS 2021), section 5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.rl.offline import OfflineData
+
+_STD_FLOOR = 1e-3  # added to a deviation, so that a constant feature becomes 0
+
+
+class Transitions(NamedTuple):
+    """What a learner with a critic reads."""
+
+    observations: np.ndarray  # float32[M, ...]
+    actions: np.ndarray  # float32[M, A] or int32[M]
+    rewards: np.ndarray  # float32[M]
+    next_observations: np.ndarray  # float32[M, ...]
+    terminals: np.ndarray  # float32[M], 1 where nothing follows
+
+
+class Scaling(NamedTuple):
+    """Mean and deviation of observations; a policy sees (observation - mean) / std."""
+
+    mean: np.ndarray  # float32[...]
+    std: np.ndarray  # float32[...]
+
+    def __call__(self, observations):
+        return (observations - self.mean) / self.std
+
+
+def transitions(data: OfflineData) -> Transitions:
+    """One-step transitions for a critic.
+
+    Without `next_observations` they are read off the next row of the episode, and the last row of an episode that was
+    cut off is left out, because what follows it is not known.
+
+    Raises:
+      ValueError: if continuous actions leave [-1, 1].
+    """
+    actions = data.actions.astype(np.int32 if data.discrete else np.float32)
+    if not data.discrete and np.abs(actions).max() > 1:
+        raise UserError(
+            f"actions reach {np.abs(actions).max():g}: learners act in [-1, 1], divide by the bound (rescale_actions)"
+        )
+    observations = data.observations.astype(np.float32)
+    if data.next_observations is not None:
+        following, kept = data.next_observations.astype(np.float32), np.ones(len(data), bool)
+    else:
+        following = np.concatenate([observations[1:], observations[-1:]])
+        following[data.terminals] = observations[data.terminals]  # multiplied by 0 in a target
+        kept = data.terminals | ~data.timeouts
+        kept[-1] = data.terminals[-1]
+    return Transitions(
+        observations[kept],
+        actions[kept],
+        data.rewards.astype(np.float32)[kept],
+        following[kept],
+        data.terminals.astype(np.float32)[kept],
+    )
+
+
+def rescale_actions(data: OfflineData, low: Any, high: Any) -> OfflineData:
+    """Continuous actions between the bounds `low` and `high` (numbers or float[A]), moved to [-1, 1]."""
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    if data.discrete or not np.all(high > low):
+        raise UserError("rescale_actions needs continuous actions and bounds with low below high")
+    scaled = 2 * (data.actions - low) / (high - low) - 1
+    if np.abs(scaled).max() > 1 + 1e-6:
+        raise UserError("some actions lie outside low and high: give the environment's own bounds")
+    return dataclasses.replace(data, actions=np.clip(scaled, -1, 1).astype(data.actions.dtype))
+
+
+def scaling(observations: np.ndarray) -> Scaling:
+    """Mean and deviation + 1e-3 over the first axis, as the published offline learners normalise."""
+    observations = np.asarray(observations, np.float64)
+    return Scaling(
+        observations.mean(axis=0).astype(np.float32), (observations.std(axis=0) + _STD_FLOOR).astype(np.float32)
+    )
