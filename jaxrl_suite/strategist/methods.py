@@ -1,0 +1,143 @@
+"""The methods of the high level: one registry, one loop.
+
+They differ in which strategy they improve and in where the idea comes from: a queue of ideas that are tried on many
+strategies and remembered by what they brought, or a fresh look at the weaknesses of the one that is to be improved.
+Each is given the same number of strategies; what else it costs (calls, tokens, games) is counted beside its curve.
+
+Reference: arXiv 2408.10635, tables 2 and C4: Reflexion-like line search, greedy search, best-first search, best-first
+search with thought, Strategist.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from jaxrl_suite.core.config import UserError, check_ranges, suggest
+from jaxrl_suite.strategist.ideas import Bandit
+from jaxrl_suite.strategist.selection import Rule, Setting
+from jaxrl_suite.strategist.tree import Standing
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One way to search over strategies.
+
+    Args:
+      name: its key in `METHODS`.
+      summary: in a line.
+      rule: which strategy to improve, see `selection`.
+      queue: ideas come from a queue; else from conclusions about the strategy itself, each used once.
+      thought: keep a summary beside the text: it is revised first, and then carried out.
+      forward_fill: an attempt that fails becomes a copy of its parent.
+      alone: one strategy at a time, each made from the one before: a round is as many steps as others make strategies.
+    """
+
+    name: str
+    summary: str
+    rule: Rule
+    queue: bool = False
+    thought: bool = False
+    forward_fill: bool = False
+    alone: bool = False
+
+    def __post_init__(self):
+        if self.queue and self.thought:
+            raise UserError(f"{self.name}: a thought is revised instead of taking an idea from a queue: choose one")
+
+
+_ALL = (
+    Method("line", "refine the newest strategy, one at a time", "newest", forward_fill=True, alone=True),
+    Method("greedy", "refine the best strategy of the last round", "generation"),
+    Method("best-first", "refine the best strategies of the tree in turn", "top"),
+    Method("best-first-thought", "best-first, with a thought that is revised before the text", "top", thought=True),
+    Method("strategist", "idea queue; softmax over the two best strategies", "softmax", queue=True),
+    Method("strategist-bandit", "idea queue; upper confidence bounds over strategies", "bandit", queue=True),
+    Method("strategist-tree", "idea queue; UCT over the tree of strategies", "tree", queue=True),
+)
+METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _ALL})
+
+
+@dataclasses.dataclass(frozen=True)
+class EvolveConfig:
+    """How one search over strategies runs.
+
+    Args:
+      method: a key of `METHODS`.
+      strategies: to generate, the seeds not counted.
+      rounds: of improvement; each makes `strategies / rounds`.
+      ideas: new ones a round, from one call.
+      feedback: key states that a call for conclusions is shown.
+      repairs: calls that may mend one text, beside the first that writes it.
+      seed_tries: texts that may be tried for the first strategy, where none is given.
+      best: k of the rules `top` and `softmax`.
+      temperature: of the softmax over ideas and over strategies.
+      exploration: c of all upper confidence bounds.
+      bandit: rule of the idea queue, see `ideas`.
+      standing: what strategies are ranked by: `fitted` ratings or the `mean` of all games, see `tree`.
+      scale: unit of reward in softmax and bounds; None takes the usual size of an improvement in this search.
+      count_failures: an attempt that is dropped counts as a trial of its idea that brought nothing.
+      refuse_copies: a text that is its parent's, unchanged, goes back for repair.
+
+    Raises:
+      ValueError: if a value is out of range, or the rounds do not divide the strategies.
+    """
+
+    method: str = "strategist"
+    strategies: int = 40
+    rounds: int = 10
+    ideas: int = 3
+    feedback: int = 10
+    repairs: int = 8
+    seed_tries: int = 10
+    best: int = 2
+    temperature: float = 1.0
+    exploration: float = math.sqrt(2)
+    bandit: Bandit = "fresh"
+    standing: Standing = "fitted"
+    scale: float | None = None
+    count_failures: bool = True
+    refuse_copies: bool = True
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise UserError(f"there is no method {self.method!r}{suggest(self.method, METHODS)}")
+        check_ranges(
+            self,
+            strategies=(1, 10**6),
+            rounds=(1, self.strategies),
+            ideas=(1, 100),
+            feedback=(1, 1000),
+            repairs=(0, 100),
+            seed_tries=(1, 100),
+            best=(1, 10**6),
+            temperature=(0.0, 1e9),
+            exploration=(0.0, 1e9),
+        )
+        if self.strategies % self.rounds:
+            raise UserError(f"rounds must divide the {self.strategies} strategies, got {self.rounds}")
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise UserError(f"scale must be a positive number, or none, got {self.scale}")
+
+    @property
+    def a_round(self) -> int:
+        """Strategies that a round makes."""
+        return self.strategies // self.rounds
+
+    @property
+    def setting(self) -> Setting:
+        return Setting(self.best, self.temperature, self.exploration, self.standing, self.scale)
+
+
+# Stale bonuses, raw units of reward, means over whatever opponents there were, ideas that fail stay untried: as
+# published. One idea a round is our reading of "one (or k)". Games (32 a step for GOPS) are the judge's to set.
+_PAPER = dict(ideas=1, bandit="stale", standing="mean", scale=1.0, count_failures=False, refuse_copies=False)
+PRESETS: Mapping[str, EvolveConfig] = MappingProxyType(
+    {
+        "default": EvolveConfig(),
+        "paper-gops": EvolveConfig(strategies=40, rounds=10, feedback=10, **_PAPER),  # pyright: ignore[reportArgumentType]
+        "paper-avalon": EvolveConfig(strategies=24, rounds=6, feedback=10, **_PAPER),  # pyright: ignore[reportArgumentType]
+    }
+)

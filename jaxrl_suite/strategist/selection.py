@@ -1,0 +1,129 @@
+"""Which strategy of the tree to improve next.
+
+    newest          the last one written (line search, as in Reflexion)
+    generation      the best of the last generation (greedy)
+    top             the best k of the whole tree, in turn (best-first, beam)
+    softmax         drawn from the softmax over the best k (the published BFS2 with k = 2)
+    bandit          every strategy is an arm: the mean of itself and its children, with an upper confidence bound
+    tree            UCT: descend from the seed to where improving pays most; one way down is to stop and improve here
+
+The last two count what is chosen in the same round as tried, so that a round's choices spread.
+
+Reference: arXiv 2408.10635, section 3.2 and table 2; Kocsis and Szepesvari, "Bandit based Monte-Carlo planning", 2006.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.strategist.ideas import fresh_bounds, softmax_choice
+from jaxrl_suite.strategist.tree import Standing, StrategyTree
+
+Rule = Literal["newest", "generation", "top", "softmax", "bandit", "tree"]
+
+
+class Setting(NamedTuple):
+    """What a rule of selection goes by."""
+
+    best: int = 2  # k, of `top` and `softmax`
+    temperature: float = 1.0
+    exploration: float = 2**0.5
+    standing: Standing = "fitted"
+    scale: float | None = None  # unit of temperature and exploration; None: the usual size of an improvement
+
+
+_DEFAULT = Setting()
+
+
+def choose_parents(
+    rule: Rule, tree: StrategyTree, count: int, rng: np.random.Generator, setting: Setting = _DEFAULT
+) -> tuple[int, ...]:
+    """`count` strategies to improve, which may repeat.
+
+    Args:
+      rule: see the module.
+      tree: with at least one strategy that was played.
+      count: how many.
+      rng: for `softmax`.
+      setting: its constants.
+
+    Raises:
+      ValueError: if no strategy was played yet.
+    """
+    ranked, values = tree.ranked(setting.standing), tree.values(setting.standing)
+    if not ranked:
+        raise UserError("no strategy was played yet: judge the seeds first")
+    scale = setting.scale if setting.scale is not None else improvement_scale(tree, values)
+    chosen: list[int] = []
+    for place in range(count):
+        if rule == "newest":
+            chosen.append(max(ranked))
+        elif rule == "generation":
+            last = max(tree.born[number] for number in ranked)
+            chosen.append(next(number for number in ranked if tree.born[number] == last))
+        elif rule == "top":
+            chosen.append(ranked[place % min(setting.best, len(ranked))])
+        elif rule == "softmax":
+            best = ranked[: setting.best]
+            chosen.append(best[softmax_choice(rng, values[list(best)] / scale, setting.temperature)])
+        elif rule == "bandit":
+            chosen.append(_bandit(tree, values, chosen, setting.exploration * scale))
+        else:
+            chosen.append(_descend(tree, values, chosen, setting.exploration * scale))
+    return tuple(chosen)
+
+
+def improvement_scale(tree: StrategyTree, values: np.ndarray) -> float:
+    """Root mean square of the differences between children and parents; 1 if there are none, or they are 0."""
+    steps = [values[one.id] - values[one.parent] for one in tree if one.parent is not None and one.games]
+    size = float(np.sqrt(np.mean(np.square(steps)))) if steps else 0.0
+    return size or 1.0
+
+
+def _trials(tree: StrategyTree, values: np.ndarray) -> list[list[float]]:
+    """What improving each strategy has led to: its own value first, and again for every attempt that was dropped."""
+    trials = [[float(value)] if one.games else [] for one, value in zip(tree, values, strict=True)]
+    for one in tree:
+        if one.parent is not None and one.games:
+            trials[one.parent].append(float(values[one.id]))
+    for attempt in tree.dropped:
+        if attempt.parent is not None:
+            trials[attempt.parent].append(float(values[attempt.parent]))
+    return trials
+
+
+def _bandit(tree: StrategyTree, values: np.ndarray, chosen: Sequence[int], exploration: float) -> int:
+    trials = _trials(tree, values)
+    arms = [one.id for one in tree if one.games]
+    means = [float(np.mean(trials[arm])) for arm in arms]
+    counts = [len(trials[arm]) + chosen.count(arm) for arm in arms]
+    return arms[int(np.argmax(fresh_bounds(means, counts, exploration)))]
+
+
+def _descend(tree: StrategyTree, values: np.ndarray, chosen: Sequence[int], exploration: float) -> int:
+    """The arms of a strategy are to improve it, and the subtree of each child."""
+    trials = _trials(tree, values)
+    below = [list(rewards) for rewards in trials]  # of the whole subtree
+    waiting = [chosen.count(one.id) for one in tree]
+    for one in reversed(tree.strategies):  # children have larger ids
+        if one.parent is not None:
+            below[one.parent] += below[one.id]
+            waiting[one.parent] += waiting[one.id]
+
+    def best(arms: Sequence[tuple[Sequence[float], int]]) -> int:
+        counts = [len(rewards) + pending for rewards, pending in arms]
+        return int(np.argmax(fresh_bounds([float(np.mean(rewards)) for rewards, _ in arms], counts, exploration)))
+
+    seeds = [one.id for one in tree if one.parent is None and one.games]
+    at = seeds[best([(below[seed], waiting[seed]) for seed in seeds])]
+    while True:
+        children = [child for child in tree.children(at) if tree[child].games]
+        ways = [(trials[at], chosen.count(at)), *((below[child], waiting[child]) for child in children)]
+        way = best(ways)
+        if way == 0:
+            return at
+        at = children[way - 1]
