@@ -1,0 +1,111 @@
+"""Actors: how one observation becomes an action. Frozen and hashable, so that a rollout compiles once for each.
+
+An actor is called as `actor(params, observation, key)` with one observation of one player and answers int32[] for
+discrete actions, float32[A] for continuous ones. Actors without parameters ignore `params`; pass None.
+
+Shapes: `A` dimensions of an action.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv
+from jaxrl_suite.rl.policies import Params, Policy
+
+
+class Actor(Protocol):
+    """Must be hashable."""
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """int32[] or float32[A]; `key` is consumed."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Greedy:
+    """The action that a policy takes: the output of a continuous one, the largest logit of a discrete one."""
+
+    policy: Policy
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        del key
+        return self.policy.act(params, observation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampled:
+    """An action drawn from the softmax of a discrete policy's logits.
+
+    Raises:
+      ValueError: if the policy is continuous.
+    """
+
+    policy: Policy
+
+    def __post_init__(self):
+        if not self.policy.discrete:
+            raise UserError("a continuous policy has no softmax to draw from: use Greedy, or Noisy(Greedy(...))")
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        return jax.random.categorical(key, self.policy.apply(params, observation)).astype(jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """Uniformly random actions: any of the discrete ones, or each dimension in [-1, 1]."""
+
+    env: AnyEnv
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        del params, observation
+        if isinstance(self.env, ContinuousEnv):
+            return jax.random.uniform(key, (self.env.action_size,), minval=-1.0, maxval=1.0)
+        return jax.random.randint(key, (), 0, self.env.num_actions)
+
+
+@dataclasses.dataclass(frozen=True)
+class Expert:
+    """The expert that an environment comes with.
+
+    Raises:
+      ValueError: if it has none.
+    """
+
+    env: Any
+
+    def __post_init__(self):
+        if not hasattr(self.env, "expert"):
+            raise UserError(f"{type(self.env).__name__} has no expert of its own: train one, for instance with PPO")
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        del params, key
+        return self.env.expert(observation)
+
+
+@dataclasses.dataclass(frozen=True)
+class Noisy:
+    """Another actor, each of whose actions is replaced by a uniformly random one with probability `rate`.
+
+    Raises:
+      ValueError: unless the rate lies in [0, 1].
+    """
+
+    actor: Actor
+    env: AnyEnv
+    rate: float
+
+    def __post_init__(self):
+        if not 0 <= self.rate <= 1:
+            raise UserError(f"rate must be 0 to 1, got {self.rate}")
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        coin_key, noise_key, actor_key = jax.random.split(key, 3)
+        noise = Uniform(self.env)(None, observation, noise_key)
+        chosen = self.actor(params, observation, actor_key)
+        return jnp.where(jax.random.uniform(coin_key) < self.rate, noise, chosen)

@@ -1,0 +1,150 @@
+"""Batched rollouts: many policies by many episodes in one program, and whole trajectories for offline data.
+
+Episodes start at keys of their own, and every policy plays the same ones (common random numbers). A state that has
+ended absorbs with reward 0, which is what keeps the returns right while longer episodes go on.
+
+Shapes: `S` policies, `E` episodes, `T` steps of an episode at most.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
+from jaxrl_suite.rl.actors import Actor
+from jaxrl_suite.rl.policies import Params
+
+
+class Trajectories(NamedTuple):
+    """Steps of E episodes. Where `mask` is false the episode is over, and what the arrays hold there means nothing."""
+
+    observations: jax.Array  # [E, T, ...], that the action answers
+    actions: jax.Array  # float32[E, T, A] or int32[E, T]
+    rewards: jax.Array  # float32[E, T]
+    next_observations: jax.Array  # [E, T, ...], that the action led to, the end of an episode included
+    terminated: jax.Array  # bool[E, T], true in the last step of an episode that ended by its rules
+    truncated: jax.Array  # bool[E, T], true in the last step of an episode that was cut off
+    mask: jax.Array  # bool[E, T], the step was taken
+
+
+def observation_spec(env: AnyEnv) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of an observation of player 0; traces the environment and compiles nothing."""
+    return jax.eval_shape(lambda key: env.observe(env.init(key), 0), jax.eval_shape(lambda: jax.random.key(0)))
+
+
+@functools.partial(jax.jit, static_argnames=("env", "actor", "episodes", "max_turns"))
+def evaluate(
+    env: AnyEnv, actor: Actor, params: Params, key: jax.Array, episodes: int, *, max_turns: int | None = None
+) -> jax.Array:
+    """Undiscounted returns of many policies. The loop ends as soon as every episode has.
+
+    Args:
+      env: of one player; hashable, with `max_turns`.
+      actor: how a policy acts; hashable.
+      params: parameters with a leading axis S; None for an actor that has none, then S = 1.
+      key: of the episodes, consumed. Policies share starts, chance, and the noise of the actor.
+      episodes: E.
+      max_turns: steps at most; the environment's own limit by default.
+
+    Returns:
+      float32[S, E].
+
+    Raises:
+      ValueError: if the environment has several players, or no time limit and none is given.
+    """
+    limit, bare = _limit(env, max_turns), not jax.tree.leaves(params)
+    start_key, turn_key = jax.random.split(key)
+    starts = jax.vmap(env.init)(jax.random.split(start_key, episodes))
+    turn_keys = jax.random.split(turn_key, episodes)
+    policies = 1 if bare else jax.tree.leaves(params)[0].shape[0]
+
+    def step_one(params: Params, state: State, key: jax.Array) -> State:
+        return _step(env, actor, params, state, key)[1]
+
+    every = jax.vmap(jax.vmap(step_one, (None, 0, 0)), (None if bare else 0, 0, None))
+
+    def unfinished(carry):
+        turn, states, _ = carry
+        return (turn < limit) & ~jnp.all(states.terminated | states.truncated)
+
+    def step_all(carry):
+        turn, states, total = carry
+        keys = jax.vmap(jax.random.fold_in, (0, None))(turn_keys, turn)
+        states = every(params, states, keys)
+        return turn + 1, states, total + states.reward[..., 0]
+
+    many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (policies, *leaf.shape)), starts)
+    return jax.lax.while_loop(unfinished, step_all, (jnp.int32(0), many, jnp.zeros((policies, episodes))))[2]
+
+
+@functools.partial(jax.jit, static_argnames=("env", "actor", "episodes", "max_turns"))
+def collect(
+    env: AnyEnv, actor: Actor, params: Params, key: jax.Array, episodes: int, *, max_turns: int | None = None
+) -> Trajectories:
+    """Whole episodes of one policy; `evaluate` with the same key plays the same ones.
+
+    Args:
+      env, actor, key, episodes: as in `evaluate`.
+      params: of one policy, without a leading axis.
+      max_turns: T; the environment's own limit by default. An episode that a smaller one cuts is marked truncated.
+    """
+    limit = _limit(env, max_turns)
+    start_key, turn_key = jax.random.split(key)
+
+    def episode(start_key: jax.Array, turn_key: jax.Array) -> Trajectories:
+        def turn(state: State, turn: jax.Array):
+            active: Any = ~(state.terminated | state.truncated)
+            seen = env.observe(state, 0)
+            action, after = _step(env, actor, params, state, jax.random.fold_in(turn_key, turn))
+            cut = after.truncated | ((turn == limit - 1) & ~after.terminated)
+            step = Trajectories(
+                observations=seen,
+                actions=action,
+                rewards=after.reward[0],
+                next_observations=env.observe(after, 0),
+                terminated=active & after.terminated,
+                truncated=active & cut,
+                mask=active,
+            )
+            return after, step
+
+        return jax.lax.scan(turn, env.init(start_key), jnp.arange(limit))[1]
+
+    return jax.vmap(episode)(jax.random.split(start_key, episodes), jax.random.split(turn_key, episodes))
+
+
+def flatten(trajectories: Trajectories) -> dict[str, np.ndarray]:
+    """The steps that were taken, one after the other, under the names that `rl.offline.make_data` takes."""
+    mask = np.asarray(trajectories.mask)
+    names = {"terminated": "terminals", "truncated": "timeouts"}
+    arrays = {names.get(name, name): np.asarray(getattr(trajectories, name))[mask] for name in Trajectories._fields}
+    del arrays["mask"]
+    return arrays
+
+
+def as_action(env: AnyEnv, action: jax.Array) -> jax.Array:
+    """The action of one player as `step` takes it, with the axis of players."""
+    if isinstance(env, ContinuousEnv):
+        return jnp.asarray(action, jnp.float32).reshape(1, env.action_size)
+    return jnp.asarray(action, jnp.int32).reshape(1)
+
+
+def _step(env: AnyEnv, actor: Actor, params: Params, state: State, key: jax.Array) -> tuple[jax.Array, Any]:
+    act_key, step_key = jax.random.split(key)
+    action = actor(params, env.observe(state, 0), act_key)
+    return action, env.step(state, as_action(env, action), step_key)
+
+
+def _limit(env: Any, max_turns: int | None) -> int:
+    if env.num_players != 1:
+        raise UserError(f"a rollout is of one player, this environment has {env.num_players}")
+    limit = getattr(env, "max_turns", None) if max_turns is None else max_turns
+    if not isinstance(limit, int) or limit < 1:
+        raise UserError(f"the environment has no time limit of its own: give max_turns of at least 1, got {limit}")
+    return limit
