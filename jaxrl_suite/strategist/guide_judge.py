@@ -2,8 +2,8 @@
 
 In each scenario a model speaks as the guide says, and the other players, each with its own knowledge, rate the speech.
 The score lies in [-2, 2]. Of an evil player or a servant it is the mean over the (other) servants of the change of
-their belief that the speaker is good. Merlin must be believed and not be recognised, so its score is the smaller of two: that
-mean, and minus the mean change of the evil players' belief that the speaker is Merlin.
+their belief that the speaker is good. Merlin must be believed and not be recognised, so its score is the smaller of
+two: that mean, and minus the mean change of the evil players' belief that the speaker is Merlin.
 
 All scenarios of all guides advance together: a round is three calls of the model, for worksheets, speeches, ratings.
 
