@@ -1,0 +1,298 @@
+"""Minari data sets on disk, read and written without Minari: a folder with HDF5 episodes and a JSON of metadata.
+
+    <root>/<namespace>/<name>-v<version>/data/main_data.hdf5      groups episode_0, episode_1, ...
+    <root>/<namespace>/<name>-v<version>/data/metadata.json
+
+An episode of T steps has T + 1 observations and infos, the last ones after its last action. In `OfflineData` they are
+`next_observations`, and `episodes/final_infos/...` beside `infos/...`.
+
+Shapes: `T` steps, `E` episodes.
+
+Reference: Farama's Minari 0.5.4, HDF5 storage.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxrl_suite.core.config import UserError, suggest
+from jaxrl_suite.core.files import write_atomic
+from jaxrl_suite.rl import hdf5
+from jaxrl_suite.rl.episodes import episodes
+from jaxrl_suite.rl.offline import Metadata, OfflineData, make_data
+
+_VERSION = "0.5.4"  # of Minari, whose layout is written
+_NAME = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")
+_STEPS = {"actions": "actions", "rewards": "rewards", "terminals": "terminations", "timeouts": "truncations"}
+_SCORES = ("ref_min_score", "ref_max_score")
+
+
+def write_minari(root: str | Path, name: str, data: OfflineData) -> Path:
+    """Writes `data` as Minari's data set `name`, which `minari.load_dataset` finds if MINARI_DATASETS_PATH is `root`.
+
+    Args:
+      root: the folder of all data sets.
+      name: `namespace/name-v0`; the namespace may have several parts or be absent.
+      data: with `next_observations`; numbers and text of its `extra` go to the JSON, arrays of it must be infos/ or
+        episodes/.
+
+    Returns:
+      The data set's folder.
+
+    Raises:
+      ValueError: if the name is not Minari's, something is there already, or `data` does not fit the layout.
+    """
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{name!r} is no name of a Minari data set: write namespace/name-v0")
+    folder = Path(root) / name
+    if (folder / "data").exists():
+        raise UserError(f"{folder} exists already: choose another version, or delete it")
+    tree, notes = _episodes_tree(data), {}
+    for key, value in data.extra.items():
+        if not key.startswith(("infos/", "episodes/")):
+            if np.ndim(value) or not isinstance(value, (str, int, float, np.number, np.bool_)):
+                raise UserError(f"Minari has no place for {key}: leave it out of extra")
+            notes[key] = value.item() if isinstance(value, np.generic) else value
+    meta, bounds = data.metadata, episodes(data)
+    path = folder / "data" / "main_data.hdf5"
+    hdf5.write_tree(path, tree)
+    if data.discrete:
+        action_space = {"type": "Discrete", "dtype": "int64", "start": 0, "n": data.num_actions}
+    else:
+        bound = 1.0 if np.abs(data.actions).max() <= 1 else np.inf
+        action_space = _box(data.actions, -bound, bound)
+    described: dict[str, Any] = {
+        "dataset_id": name,
+        "minari_version": _VERSION,
+        "data_format": "hdf5",
+        "jpeg_encoding": False,  # images stay as they are
+        "total_episodes": len(bounds.starts),
+        "total_steps": len(data),
+        "dataset_size": round(path.stat().st_size / 1e6, 1),
+        "observation_space": json.dumps(_box(data.observations)),
+        "action_space": json.dumps(action_space),
+        "env": meta.env,
+        "backend": meta.backend,
+        "algorithm_name": meta.teacher,
+        "extra": notes,
+    }
+    if meta.num_actions is not None:
+        described["num_actions"] = meta.num_actions
+    described |= {key: value for key in _SCORES if (value := getattr(meta, key)) is not None}
+    for parent in list(Path(name).parents)[:-1]:
+        if not (Path(root) / parent / "namespace_metadata.json").exists():
+            write_atomic(Path(root) / parent / "namespace_metadata.json", "{}")
+    write_atomic(folder / "data" / "metadata.json", json.dumps(described))  # last: a folder without it is no data set
+    return folder
+
+
+def read_minari(folder: str | Path, *, fields: Sequence[str] = (), infos: bool = True) -> OfflineData:
+    """A Minari data set as it is.
+
+    An episode that the file neither terminates nor truncates is marked as cut off, unless it is the last one.
+
+    Args:
+      folder: of the data set, `<root>/<namespace>/<name>-v<version>`.
+      fields: of an observation that is a dictionary, which of its entries to read, side by side as one vector.
+      infos: False leaves infos out, which the episodes of some data sets do not all have in one shape.
+
+    Raises:
+      ValueError: if a file is absent or damaged, or its arrays cannot be used.
+    """
+    folder = Path(folder)
+    if (folder / "data").is_dir():
+        folder = folder / "data"
+    described = _read_json(folder / "metadata.json")
+    if described.get("data_format", "hdf5") != "hdf5":
+        raise UserError(f"{folder} holds {described['data_format']}: convert it to hdf5 with Minari first")
+    tree = hdf5.read_tree(folder / "main_data.hdf5")
+    groups = _by_episode(tree, str(folder))
+    parts: dict[str, list[np.ndarray]] = {}
+    for number, group in enumerate(groups):
+        source = f"{folder}: episode {number}"
+        steps = _one_episode(group, fields, source)
+        if number < len(groups) - 1 and not (steps["terminals"][-1] or steps["timeouts"][-1]):
+            steps["timeouts"] = np.append(steps["timeouts"][:-1], True)
+        if infos:
+            steps |= _infos(group, len(steps["rewards"]), source)
+        for name, value in steps.items():
+            parts.setdefault(name, []).append(value)
+    joined = {name: _join(name, values, len(groups), str(folder)) for name, values in parts.items()}
+    extra = {name: joined.pop(name) for name in list(joined) if "/" in name}
+    seeds = [group.get("@seed") for group in groups]
+    if all(isinstance(seed, (int, np.integer)) for seed in seeds):
+        extra["episodes/seed"] = np.array(seeds, np.int64)
+    if isinstance(notes := described.get("extra"), dict):
+        extra |= notes
+    metadata = _metadata(described, joined["actions"], str(folder))
+    return make_data(joined, metadata, extra=extra, unfinished="keep", source=str(folder))
+
+
+def _episodes_tree(data: OfflineData) -> dict[str, Any]:
+    bounds = episodes(data)
+    following = data.next_observations
+    if following is None:
+        raise UserError("Minari stores the observation after each episode's last action: collect next_observations")
+    inner = np.ones(len(data), bool)
+    inner[bounds.ends - 1] = False
+    rows = np.flatnonzero(inner)
+    if not np.array_equal(following[rows], data.observations[rows + 1]):
+        raise UserError("next_observations differ from the next row within an episode: write a D4RL file instead")
+    tree: dict[str, Any] = {}
+    final, final_prefix = {}, "episodes/final_infos/"
+    for key, value in data.extra.items():
+        if key.startswith(final_prefix):
+            final[f"infos/{key.removeprefix(final_prefix)}"] = value
+    for e, (start, end) in enumerate(zip(bounds.starts.tolist(), bounds.ends.tolist(), strict=True)):
+        group = f"episode_{e}"
+        tree |= {f"{group}@id": e, f"{group}@total_steps": end - start}
+        if "episodes/seed" in data.extra:
+            tree[f"{group}@seed"] = int(data.extra["episodes/seed"][e])
+        tree[f"{group}/observations"] = np.concatenate([data.observations[start:end], following[end - 1 : end]])
+        for ours, theirs in _STEPS.items():
+            tree[f"{group}/{theirs}"] = getattr(data, ours)[start:end]
+        for key, value in data.extra.items():
+            if key.startswith("infos/"):
+                last = [final[key][e : e + 1]] if key in final else []
+                tree[f"{group}/{key}"] = np.concatenate([value[start:end], *last])
+    return tree
+
+
+def _by_episode(tree: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
+    groups: dict[int, dict[str, Any]] = {}
+    for path, value in tree.items():
+        if match := re.match(r"episode_(\d+)(@|/)", path):
+            key = path[match.start(2) :].removeprefix("/")
+            groups.setdefault(int(match[1]), {})[key] = value
+    if not groups or sorted(groups) != list(range(len(groups))):
+        raise UserError(f"{source}: episodes must be numbered from 0 on, found {len(groups)}: write the data set again")
+    return [groups[number] for number in range(len(groups))]
+
+
+def _one_episode(group: Mapping[str, Any], fields: Sequence[str], source: str) -> dict[str, np.ndarray]:
+    steps: dict[str, np.ndarray] = {}
+    for ours, theirs in _STEPS.items():
+        if not isinstance(group.get(theirs), np.ndarray) or not group[theirs].ndim:
+            raise UserError(f"{source} has no array {theirs}: only Box and Discrete actions are read, one row a step")
+        steps[ours] = group[theirs]
+    seen = _observations(group, fields, source)
+    count = len(steps["rewards"])
+    for name, value in steps.items():
+        if len(value) != count or not count:
+            raise UserError(f"{source} has {count} rewards and {len(value)} {name}: write the data set again")
+    if len(seen) != count + 1:
+        raise UserError(f"{source} has {count} steps and {len(seen)} observations: it must have one more than steps")
+    return steps | {"observations": seen[:-1], "next_observations": seen[1:]}
+
+
+def _observations(group: Mapping[str, Any], fields: Sequence[str], source: str) -> np.ndarray:
+    plain = group.get("observations")
+    if isinstance(plain, np.ndarray):
+        if fields:
+            raise UserError(f"{source}: observations have no fields: leave fields out")
+        return _decode(plain) if plain.ndim and (plain.dtype == object or _is_jpeg(plain)) else plain
+    entries = {key.removeprefix("observations/"): value for key, value in group.items() if key[:13] == "observations/"}
+    if not entries:
+        raise UserError(f"{source} has no observations: write the data set again")
+    if not fields:
+        raise UserError(f"{source}: an observation has the fields {', '.join(sorted(entries))}: say which in fields")
+    for name in fields:
+        if name not in entries:
+            raise UserError(f"{source}: observations have no field {name!r}{suggest(name, entries)}")
+    columns = [np.asarray(entries[name]) for name in fields]
+    if any(column.ndim < 1 or len(column) != len(columns[0]) for column in columns):
+        raise UserError(f"{source}: the fields of the observations differ in length: read fewer of them")
+    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
+
+
+def _is_jpeg(value: np.ndarray) -> bool:
+    """Frames of one size in bytes come as a matrix, and each starts as a JPEG does."""
+    return (
+        value.ndim == 2 and value.dtype == np.uint8 and value.shape[1] > 2 and bool((value[:, :2] == (255, 216)).all())
+    )
+
+
+def _decode(frames: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        return np.stack([np.asarray(Image.open(io.BytesIO(np.asarray(frame, np.uint8).tobytes()))) for frame in frames])
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"observations are no JPEG images that can be read ({error}): get the data set again") from None
+
+
+def _infos(group: Mapping[str, Any], count: int, source: str) -> dict[str, np.ndarray]:
+    found = {}
+    for name, value in group.items():
+        if name.startswith("infos/"):
+            if not isinstance(value, np.ndarray) or value.ndim < 1 or len(value) not in (count, count + 1):
+                raise UserError(f"{source}: {name} has not one row a step: read with infos=False")
+            found[name] = value[:count]
+            if len(value) > count:
+                found["episodes/final_" + name] = value[count:]
+    return found
+
+
+def _join(name: str, values: list[np.ndarray], count: int, source: str) -> np.ndarray:
+    if len(values) != count or len({(value.shape[1:], value.dtype.str) for value in values}) > 1:
+        remedy = "read with infos=False" if "/" in name else "write the data set again"
+        raise UserError(f"{source}: {name} differs in shape or type between episodes: {remedy}")
+    return np.concatenate(values)
+
+
+def _metadata(described: Mapping[str, Any], actions: np.ndarray, source: str) -> Metadata:
+    space = described.get("action_space")
+    space = _loads(space, source) if isinstance(space, str) else {}
+    num_actions = described.get("num_actions")
+    if space.get("type") == "Discrete" and actions.ndim == 1:
+        if space.get("start", 0) != 0:
+            raise UserError(f"{source}: discrete actions start at {space['start']}: number them from 0 on")
+        num_actions = space.get("n")
+    spec = described.get("env_spec")
+    env = described.get("env") or (_loads(spec, source).get("id") if isinstance(spec, str) else "")
+    scores = [described.get(key) for key in _SCORES]
+    texts = [env or "", described.get("backend") or "", described.get("algorithm_name") or ""]
+    if not all(isinstance(value, (int, float, type(None))) for value in [*scores, num_actions]):
+        raise UserError(f"{source}: scores and num_actions in metadata.json must be numbers: correct them there")
+    low, high = (None if score is None else float(score) for score in scores)
+    return Metadata(*(str(text) for text in texts), ref_min_score=low, ref_max_score=high, num_actions=num_actions)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise UserError(f"there is no readable {path}: give the folder of one data set, <name>-v<version>") from None
+    return _loads(text, str(path))
+
+
+def _loads(text: str, source: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{source} is not JSON ({error}): get the data set again") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{source} must be a JSON object, got {type(value).__name__}: get the data set again")
+    return value
+
+
+def _box(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    """Minari's JSON of a Box space; without bounds, all that the type can hold."""
+    if low is None or high is None:
+        kind = values.dtype.kind
+        low, high = (-np.inf, np.inf) if kind == "f" else (0, 1) if kind == "b" else _integers(values.dtype)
+    shape = list(values.shape[1:])
+    filled = [np.full(shape, bound).tolist() for bound in (low, high)]
+    return {"type": "Box", "dtype": str(values.dtype), "shape": shape, "low": filled[0], "high": filled[1]}
+
+
+def _integers(dtype: np.dtype) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
