@@ -1,0 +1,146 @@
+"""Strategies written by a language model, through the sampler protocol; its prompts are `prompts/evolve_*.md`.
+
+Every call stands alone: a system message with the task, and one question. What a model writes is read as text, by
+`replies`, and nothing of it runs here. An answer in which there is nothing to use becomes a draft with a problem, which
+goes the same way as code that fails its check: back to the model, or out.
+
+Reference: arXiv 2408.10635, algorithm 1 (the kinds of calls; the prompts are this project's own).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from importlib import resources
+from string import Template
+
+from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Request
+from jaxrl_suite.llm.questions import Sample
+from jaxrl_suite.strategist import replies
+from jaxrl_suite.strategist.proposals import CALLS, Asking, Brief, Draft, Path
+from jaxrl_suite.strategist.records import KeyState, Strategy
+
+NOUNS = {"heuristic": "value function", "guide": "worksheet"}
+MAX_STATE = 1500  # characters of one described state
+SHOWN_IDEAS = 12  # of those that are known already
+
+TALK = Decoding(max_tokens=700, temperature=0.7)
+WRITE = Decoding(max_tokens=2500, temperature=0.7)
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelProposer:
+    """Asks a language model.
+
+    Args:
+      brief: the task.
+      talk: how conclusions, ideas and thoughts are drawn.
+      write: how strategies are drawn.
+      sampler: which, where a run has several; it must work on text.
+    """
+
+    brief: Brief
+    talk: Decoding = TALK
+    write: Decoding = WRITE
+    sampler: str = "main"
+
+    @property
+    def name(self) -> str:
+        return "language model"
+
+    def seed(self, path: Path) -> Asking[Draft]:
+        thought = yield from self._prose("seed", (*path, 0), "evolve_seed_thought")
+        return (yield from self._draft("seed", (*path, 1), "evolve_seed", thought, thought=thought))
+
+    def conclusions(self, strategy: Strategy, states: Sequence[KeyState], path: Path) -> Asking[str]:
+        shown = "\n\n".join(described(place, state) for place, state in enumerate(states, 1)) or "(none were recorded)"
+        page = f"evolve_conclusions_{self.brief.kind}"
+        return (yield from self._prose("conclusions", path, page, text=strategy.text, states=shown))
+
+    def ideas(
+        self, strategy: Strategy, conclusions: str, known: Sequence[str], count: int, path: Path
+    ) -> Asking[tuple[str, ...]]:
+        old = "\n".join(f"- {idea}" for idea in known[-SHOWN_IDEAS:])
+        answer = yield from self._ask(
+            "ideas", path, "evolve_ideas", self.talk,
+            text=strategy.text, conclusions=conclusions or "(nothing)",
+            known=f"These ideas are known already; have other ones:\n{old}\n" if known else "",
+            count="one idea how to improve it" if count == 1 else f"{count} different ideas how to improve it",
+        )  # fmt: skip
+        return replies.ideas_of(answer.text or "", count)
+
+    def revise(self, strategy: Strategy, conclusions: str, path: Path) -> Asking[str]:
+        plan = strategy.thought or "(there is no plan yet: first say what it does now)"
+        return (
+            yield from self._prose(
+                "revise",
+                path,
+                "evolve_revise",
+                text=strategy.text,
+                thought=plan,
+                conclusions=conclusions or "(nothing)",
+            )
+        )
+
+    def implement(self, strategy: Strategy, idea: str, path: Path) -> Asking[Draft]:
+        page = "evolve_implement"
+        return (yield from self._draft("implement", path, page, strategy.thought, text=strategy.text, idea=idea))
+
+    def follow(self, strategy: Strategy, thought: str, path: Path) -> Asking[Draft]:
+        return (yield from self._draft("follow", path, "evolve_follow", thought, text=strategy.text, thought=thought))
+
+    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft]:
+        text = draft.text[: replies.MAX_CODE]
+        return (yield from self._draft("repair", path, "evolve_repair", draft.thought, text=text, failure=failure))
+
+    def _draft(self, call: str, path: Path, page: str, keep: str, **words: str) -> Asking[Draft]:
+        """A strategy; `keep` is the thought that it follows."""
+        answer = yield from self._ask(call, path, page, self.write, **words)
+        text, entry = answer.text or "", self.brief.entry
+        found = replies.worksheet_of(text) if self.brief.kind == "guide" else replies.code_of(text, entry)
+        problem = ""
+        if answer.finish == "length":
+            problem = f"the answer was cut off after {answer.num_tokens} tokens: write less, and nothing but the block"
+        elif not text.strip():
+            problem = "the answer was empty"
+        return Draft(found.text, thought=keep, problem=problem or found.problem)
+
+    def _prose(self, call: str, path: Path, page: str, **words: str) -> Asking[str]:
+        answer = yield from self._ask(call, path, page, self.talk, **words)
+        return replies.prose_of(answer.text or "")
+
+    def _ask(self, call: str, path: Path, page: str, decoding: Decoding, **words: str) -> Asking[Completion]:
+        brief = self.brief
+        words = {"noun": NOUNS[brief.kind], **words}
+        words["form"] = fill(f"evolve_form_{brief.kind}", entry=brief.entry)
+        prefix = (
+            Message("system", fill("evolve_system", task=brief.task.strip())),
+            Message("user", fill(page, **words)),
+        )
+        # After the seed's first number, the kind of call: an idea and its implementation never share a stream.
+        path = (path[0], CALLS[call], *path[1:])
+        reply = yield Sample(Request(prefix, decoding=decoding, path=path, role=call), self.sampler)
+        return reply.completions[0]
+
+
+def described(number: int, state: KeyState) -> str:
+    """One key state in words and numbers, for a prompt."""
+    named = ", ".join(f"{name} = {value:.4g}" for name, value in state.named.items()) or "none"
+    lines = (
+        f"[{number}] {state.state.strip()[:MAX_STATE]}",
+        f"its values: {_numbers(state.heuristic)}",
+        f"its intermediate values: {named}",
+        f"values that the search found: {_numbers(state.search)}",
+        f"how it ended: {_numbers(state.outcome)}",
+    )
+    return "\n".join(lines)
+
+
+def fill(page: str, **words: str) -> str:
+    """The text of `prompts/PAGE.md` with its `$fields` filled in; a dollar sign within `words` stays as it is."""
+    text = resources.files("jaxrl_suite.strategist").joinpath("prompts", f"{page}.md").read_text(encoding="utf-8")
+    return Template(text).substitute(words).strip()
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
