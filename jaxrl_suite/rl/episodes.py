@@ -70,13 +70,18 @@ def timesteps(data: OfflineData) -> np.ndarray:
     return np.arange(len(data)) - np.repeat(bounds.starts, bounds.lengths)
 
 
+def episode_rows(bounds: Episodes, chosen: np.ndarray) -> np.ndarray:
+    """int64[M]: the transitions of the episodes `chosen`, in that order."""
+    spans = zip(bounds.starts[chosen].tolist(), bounds.ends[chosen].tolist(), strict=True)
+    return np.concatenate([np.arange(start, end) for start, end in spans])
+
+
 def take_episodes(data: OfflineData, chosen: np.ndarray) -> OfflineData:
     """The data of the episodes `chosen` (int[...]), in that order."""
     bounds, chosen = episodes(data), np.asarray(chosen)
     if not len(chosen):
         raise UserError("no episode is chosen: take at least one")
-    spans = zip(bounds.starts[chosen].tolist(), bounds.ends[chosen].tolist(), strict=True)
-    rows = np.concatenate([np.arange(start, end) for start, end in spans])
+    rows = episode_rows(bounds, chosen)
     if not bounds.finished[chosen].all() and chosen[-1] != len(bounds.starts) - 1:
         raise UserError("the unfinished episode must come last: nothing marks its end")
     extra = select_extra(data.extra, rows, chosen, (len(data), len(bounds.starts)))
