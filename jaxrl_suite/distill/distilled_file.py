@@ -47,7 +47,7 @@ def write_distilled(path: str | Path, distilled: DistilledSet) -> None:
     """
     path = Path(path)
     check_distilled(distilled, str(path))
-    arrays = {name: np.asarray(getattr(distilled, name), np.float32) for name in _ARRAYS[:-1]}
+    arrays: dict[str, np.ndarray] = {name: np.asarray(getattr(distilled, name), np.float32) for name in _ARRAYS[:-1]}
     arrays["inner_rate"] = np.asarray(distilled.inner_rate, np.float64)
     try:
         text = json.dumps({"layout": _LAYOUT, "config": dict(distilled.config)}, sort_keys=True)
