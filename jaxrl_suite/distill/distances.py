@@ -1,0 +1,48 @@
+"""Distances between two gradients of a network, smooth where rows of them are zero.
+
+A gradient is a pytree whose matrices have one column for each output unit (`[inputs, outputs]`) and whose vectors are
+biases. A ReLU unit that is off for every pair has a zero column, where a plain norm has no derivative: here every
+square root has a positive number in it, and a unit without a real gradient does not count.
+
+Reference: Zhao, Mopuri and Bilen, "Dataset condensation with gradient matching", ICLR 2021, section 3.2 (cosine);
+Light, Liu and Hu, "Dataset distillation for offline reinforcement learning" (2024) (flat squared distance).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+Distance: TypeAlias = Literal["l2", "layer", "cosine"]
+_TINY = 1e-10  # squared norm of a gradient that is next to nothing
+
+
+def gradient_distance(kind: Distance, syn: Any, real: Any) -> jax.Array:
+    """float32[]: how far the gradient on distilled pairs is from the one on real pairs.
+
+    Args:
+      kind: `l2` is the sum of squared differences over all numbers; `layer` divides each array's by the squared norm
+        of its real gradient; `cosine` sums 1 - cosine over the output units of each matrix, and over bias vectors.
+      syn: pytree of arrays.
+      real: pytree of the same structure.
+    """
+    parts = {"l2": _l2, "layer": _layer, "cosine": _cosine}[kind]
+    pairs = zip(jax.tree.leaves(syn), jax.tree.leaves(real), strict=True)
+    return sum((parts(a, b) for a, b in pairs), start=jnp.zeros((), jnp.result_type(*jax.tree.leaves(syn))))
+
+
+def _l2(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.sum((a - b) ** 2)
+
+
+def _layer(a: jax.Array, b: jax.Array) -> jax.Array:
+    return _l2(a, b) / (jnp.sum(b**2) + _TINY)
+
+
+def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    a, b = a.reshape(-1, a.shape[-1] if a.ndim > 1 else 1), b.reshape(-1, b.shape[-1] if b.ndim > 1 else 1)
+    size = jnp.sum(b**2, axis=0)
+    norms = jnp.sqrt(jnp.sum(a**2, axis=0) + _TINY) * jnp.sqrt(size + _TINY)
+    return jnp.sum(jnp.where(size > _TINY, 1 - jnp.sum(a * b, axis=0) / norms, 0.0))
