@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxrl_suite.envs.base import Game as Game
     from jaxrl_suite.envs.check import check_env as check_env
     from jaxrl_suite.envs.gops import Gops as Gops
+    from jaxrl_suite.envs.gridmaze import GridMaze as GridMaze
     from jaxrl_suite.envs.pendulum import Pendulum as Pendulum
     from jaxrl_suite.envs.registry import describe_envs as describe_envs
     from jaxrl_suite.envs.registry import list_envs as list_envs
@@ -31,6 +32,7 @@ _HOME = {
     "EnvState": "base",
     "Game": "base",
     "Gops": "gops",
+    "GridMaze": "gridmaze",
     "Pendulum": "pendulum",
     "check_env": "check",
     "describe_envs": "registry",
@@ -48,6 +50,7 @@ __all__ = [
     "EnvState",
     "Game",
     "Gops",
+    "GridMaze",
     "Pendulum",
     "check_env",
     "describe_envs",

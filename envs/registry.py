@@ -121,3 +121,8 @@ register(
     "jaxrl_suite.envs.pendulum:Pendulum",
     "Pendulum swing-up: continuous torque on a rod, 200 steps, with an analytic expert",
 )
+register(
+    "gridmaze",
+    "jaxrl_suite.envs.gridmaze:GridMaze",
+    "Walk to the goal of a generated maze, seen as an image; training and unseen levels, and an exact expert",
+)
