@@ -39,6 +39,8 @@ EXPORT = Toolset(
         ("OPENBLAS_NUM_THREADS", "1"),  # a worker forks, and must have one thread when it does
         ("OMP_NUM_THREADS", "1"),
         ("TF_CPP_MIN_LOG_LEVEL", "3"),
+        # XLA hands some sums and products to YNNPACK, which fails inside the sandbox: unsupported parameter
+        ("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type="),
     ),
 )
 EXPORT_LIMITS = Limits(seconds=30.0, cpu_seconds=60, memory_bytes=4 << 30, processes=128, reply_bytes=4 << 20)

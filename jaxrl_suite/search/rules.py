@@ -99,15 +99,22 @@ class Paper:
     Args:
       c_init: constant c1, 1 in the released code.
       c_base: constant c2, 19652 in the released code.
+      expanded: whether joint actions that were not visited have values of their own, as in a search that evaluates all
+        children of a node at once; else they count as much as the node.
 
     Reference: Light et al., "Strategist" (arXiv 2408.10635), low-level search.
     """
 
     c_init: float = 1.0
     c_base: float = 19652.0
+    expanded: bool = False
 
     def __call__(self, key: jax.Array, node: Node) -> jax.Array:
-        payoff = jnp.where(node.visits > 0, node.values, node.value)
+        return first_best(key, self.scores(node), node.legal)
+
+    def scores(self, node: Node) -> jax.Array:
+        """float32[P, A]: what each player maximises."""
+        payoff = node.values if self.expanded else jnp.where(node.visits > 0, node.values, node.value)
         against_uniform = node.legal / jnp.sum(node.legal, axis=1, keepdims=True)
         quality = jnp.stack(
             [
@@ -116,7 +123,7 @@ class Paper:
             ]
         )
         counts = jnp.stack([jnp.sum(node.visits, axis=1), jnp.sum(node.visits, axis=0)])
-        return first_best(key, quality + puct_bonus(node, counts, self.c_init, self.c_base), node.legal)
+        return quality + puct_bonus(node, counts, self.c_init, self.c_base)
 
 
 def puct_bonus(node: Node, counts: jax.Array, c_init: float, c_base: float) -> jax.Array:

@@ -42,6 +42,8 @@ class SimultaneousSearch:
       rule: how a simulation picks actions at inner nodes.
       root_rule: the same at the root; `rule` by default.
       num_simulations: leaves evaluated a move.
+      params_per_row: whether the evaluator's params have a leading axis B, an entry for each state of the batch, so
+        that different evaluators play in one program.
     """
 
     game: Game
@@ -49,6 +51,7 @@ class SimultaneousSearch:
     rule: SelectionRule = RegretMatching()
     root_rule: SelectionRule | None = None
     num_simulations: int = 100
+    params_per_row: bool = False
 
     def __post_init__(self):
         if self.num_simulations < 1:
@@ -59,6 +62,10 @@ class SimultaneousSearch:
     @property
     def width(self) -> int:
         return max(self.game.num_actions**2, self.game.num_chance_outcomes)
+
+    @property
+    def _params_axis(self) -> int | None:
+        return 0 if self.params_per_row else None
 
     @functools.cached_property
     def packing(self) -> Packing[tuple[State, jax.Array]]:
@@ -73,7 +80,7 @@ class SimultaneousSearch:
     def plant(self, params: Any, keys: jax.Array, states: State, num_nodes: int) -> Tree:
         """Trees that hold the root alone, with room for `num_nodes` nodes; `keys` key[B] are consumed."""
         nothing = jnp.zeros_like(states.reward[:, 0])
-        embedding, value = jax.vmap(self._evaluate, (None, 0, 0, 0))(params, keys, states, nothing)
+        embedding, value = jax.vmap(self._evaluate, (self._params_axis, 0, 0, 0))(params, keys, states, nothing)
         root = RootFnOutput(prior_logits=self._no_prior(value), value=value, embedding=embedding)
         return tree_search.plant(root, num_nodes, jnp.zeros_like(root.prior_logits), None)
 
@@ -146,13 +153,13 @@ class SimultaneousSearch:
         return jnp.where(chance, outcome, joint)
 
     def _recurrent(self, params, keys, action, embedding):
-        def one(key, action, embedding):
+        def one(params, key, action, embedding):
             state, gained = self.packing.unpack(embedding.packed)
             state = self._advance(state, embedding.chance, action)
             embedding, value = self._evaluate(params, key, state, gained + state.reward[0])
             return embedding, value, state.terminated | state.truncated
 
-        embedding, value, over = jax.vmap(one)(keys, action, embedding)
+        embedding, value, over = jax.vmap(one, (self._params_axis, 0, 0, 0))(params, keys, action, embedding)
         step = RecurrentFnOutput(
             reward=jnp.where(over, value, 0.0),
             discount=jnp.where(over, 0.0, 1.0),

@@ -92,13 +92,14 @@ def grow(
     max_depth: int | None = None,
     stop_at_terminal: bool = False,
     average_leaves: bool = False,
+    average_children: bool = False,
 ) -> Tree:
     """Runs simulations in a tree that exists: one just planted, or one re-rooted after a move.
 
     Every row needs room for `num_simulations` further nodes behind its last one. The arguments are `search`'s, but for
-    `select`, which picks the actions of the whole batch, and `average_leaves`: whether a leaf that is evaluated again,
+    `select`, which picks the actions of the whole batch, `average_leaves`: whether a leaf that is evaluated again,
     at `max_depth` or at the end of a game, keeps the mean of its evaluations, as is right for sampled ones, or the
-    last one, as in mctx.
+    last one, as in mctx, and `average_children`, see `backward`.
 
     Raises:
       ValueError: if `rng_key` is no typed key.
@@ -128,7 +129,7 @@ def grow(
         if average_leaves:
             mean = (before[0] * before[1] + value) / (before[1] + 1.0)
             tree = tree.replace(node_values=tree.node_values.at[rows, leaf].set(mean))
-        return rng_key, backward(tree, leaf, value)
+        return rng_key, backward(tree, leaf, value, average_children)
 
     _, tree = jax.lax.fori_loop(0, num_simulations, simulation, (rng_key, tree))
     return tree
@@ -205,10 +206,11 @@ def expand(
     )
 
 
-def backward(tree: Tree, leaf: jax.Array, value: jax.Array | None = None) -> Tree:
+def backward(tree: Tree, leaf: jax.Array, value: jax.Array | None = None, average_children: bool = False) -> Tree:
     """Adds a value of the nodes `leaf` int32[B] to all their ancestors; equals mctx's backward pass bit for bit.
 
-    What is added is `value` float32[B], or what the nodes hold by default.
+    What is added is `value` float32[B], or what the nodes hold by default; with `average_children` what is added to a
+    node further up is its child's mean as it now stands, so that a node is the mean of means.
 
     One iteration climbs one level in every row; rows that have arrived at the root write out of bounds, where writes
     are dropped.
@@ -233,7 +235,7 @@ def backward(tree: Tree, leaf: jax.Array, value: jax.Array | None = None) -> Tre
             node_visits,
             children_values,
             children_visits,
-            value,
+            mean if average_children else value,
             mean,  # the value of the node climbed to: reading it back would make XLA copy `node_values`
             jnp.where(climbing, parent, ROOT),
         )

@@ -1,0 +1,110 @@
+"""From strategies to what a search evaluates leaves with: a pool of heuristics of which each game picks its own.
+
+Weights of features are data: any number of such heuristics share one compiled program. A heuristic that came as text is
+a function of its own, and a program holds those of a pool beside each other.
+
+Shapes: `K` strategies, `F` features, `P` players, `B` rows of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.llm.export import EXPORT_LIMITS, ExportReport, ExportRequest, export_functions
+from jaxrl_suite.llm.sandbox import Limits, Sandbox
+from jaxrl_suite.strategist.features import ENTRY, FeatureLibrary
+from jaxrl_suite.strategist.records import Strategy
+from jaxrl_suite.strategist.views import StrategyGame, example_views
+
+Function = Callable[[Any], jax.Array]  # view -> float32[P]
+
+ROLLOUT, COMPACT = -1, 0  # members of every pool; a function has its place, from 1
+
+
+class Choice(NamedTuple):
+    """Which heuristic of a pool: data, so that every row of a batch has its own."""
+
+    member: jax.Array | np.ndarray  # int32[], ROLLOUT, COMPACT or the place of a function, from 1
+    weights: jax.Array | np.ndarray  # float32[F], of the compact form; any numbers otherwise
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Heuristics that can play in one program.
+
+    Args:
+      library: of the features whose weights are the compact form.
+      functions: others, each from a view to a value for each player.
+      compact: whether any row uses the compact form; False saves its computation.
+      rollout: whether any row evaluates leaves by play to the end, without a heuristic: the player that fills up.
+    """
+
+    library: FeatureLibrary
+    functions: tuple[Function, ...] = ()
+    compact: bool = True
+    rollout: bool = False
+
+    def values(self, choice: Choice, view: Any) -> jax.Array:
+        """float32[P]: what the heuristic of one row says of one view. ROLLOUT has no heuristic: it gets zeros."""
+        result = jnp.zeros((self.library.game.num_players,))
+        if self.compact:
+            result = jnp.where(choice.member == COMPACT, self.library.evaluate(jnp.asarray(choice.weights), view), 0.0)
+        for place, function in enumerate(self.functions, 1):
+            result = jnp.where(choice.member == place, function(view), result)
+        return result
+
+
+def compact_choices(weights: Any) -> Choice:
+    """Choices [K] of compact heuristics from `weights` float32[K, F]."""
+    array = np.asarray(weights, np.float32)
+    return Choice(np.full(len(array), COMPACT, np.int32), array)
+
+
+def choices_of(library: FeatureLibrary, strategies: Sequence[Strategy], places: dict[str, int]) -> Choice:
+    """Choices [K]: the compact form of a strategy where it has weights, else the place of its text in a pool.
+
+    Raises:
+      ValueError: if a strategy has neither, or its weights do not fit the library.
+    """
+    members = np.zeros(len(strategies), np.int32)
+    weights = np.zeros((len(strategies), library.size), np.float32)
+    for row, strategy in enumerate(strategies):
+        if strategy.weights is None:
+            if strategy.text not in places:
+                raise UserError(f"strategy {strategy.id} has neither weights nor an exported text: check it first")
+            members[row] = places[strategy.text]
+        elif len(strategy.weights) != library.size:
+            raise UserError(f"strategy {strategy.id} has {len(strategy.weights)} weights, expected {library.size}")
+        else:
+            weights[row] = strategy.weights
+    return Choice(members, weights)
+
+
+def export_texts(
+    game: StrategyGame,
+    sandbox: Sandbox,
+    texts: Sequence[str],
+    *,
+    limits: Limits = EXPORT_LIMITS,
+    platforms: tuple[str, ...] = ("cpu",),
+) -> list[ExportReport]:
+    """Sends the texts of heuristics through the sandbox; `report.function` is an `ExportedFunction` where one passed.
+
+    Args:
+      game: whose views they take; each is tried on fixed and random ones.
+      sandbox: of the toolset `EXPORT`.
+      texts: each defines `evaluate_state`.
+      limits: of one text.
+      platforms: where the functions shall run.
+    """
+    views = jax.jit(lambda key: example_views(game, key))(jax.random.key(1))
+    output = jax.ShapeDtypeStruct((game.num_players,), jnp.float32)
+    requests = [ExportRequest(text, ENTRY, views, output, platforms) for text in texts]
+    return export_functions(sandbox, requests, limits)
