@@ -67,9 +67,9 @@ class GrammarProposer:
         last = thought.splitlines()[-1] if thought.strip() else ""
         return _at_once(lambda: self._carry_out(strategy, last, thought))
 
-    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft]:
-        """The grammar has no second way to carry out a sentence."""
-        return _at_once(lambda: draft)
+    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft | None]:
+        """None: the grammar has no second way to carry out a sentence."""
+        return _at_once(lambda: None)
 
     def _ideas(
         self, strategy: Strategy, conclusions: str, known: Sequence[str], count: int, rng: np.random.Generator

@@ -89,7 +89,7 @@ class LanguageModelProposer:
     def follow(self, strategy: Strategy, thought: str, path: Path) -> Asking[Draft]:
         return (yield from self._draft("follow", path, "evolve_follow", thought, text=strategy.text, thought=thought))
 
-    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft]:
+    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft | None]:
         text = draft.text[: replies.MAX_CODE]
         return (yield from self._draft("repair", path, "evolve_repair", draft.thought, text=text, failure=failure))
 

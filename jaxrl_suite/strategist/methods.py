@@ -118,6 +118,8 @@ class EvolveConfig:
         )
         if self.strategies % self.rounds:
             raise UserError(f"rounds must divide the {self.strategies} strategies, got {self.rounds}")
+        if self.a_round > 1000:
+            raise UserError(f"a round makes at most 1000 strategies, got {self.a_round}: use more rounds")
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise UserError(f"scale must be a positive number, or none, got {self.scale}")
 

@@ -101,8 +101,8 @@ class Proposer(Protocol):
         """The strategy rewritten after a revised thought."""
         ...
 
-    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft]:
-        """A draft without the failure that it had."""
+    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft | None]:
+        """A draft without the failure that it had; None if the proposer has nothing else to offer."""
         ...
 
 
@@ -143,11 +143,11 @@ class ReplayProposer:
     def follow(self, strategy: Strategy, thought: str, path: Path) -> Asking[Draft]:
         return self._answer("follow", path, draft_from_json)
 
-    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft]:
-        return self._answer("repair", path, draft_from_json)
+    def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft | None]:
+        return self._answer("repair", path, lambda data: None if data is None else draft_from_json(data))
 
 
-def to_json(result: Draft | str | tuple[str, ...]) -> Any:
+def to_json(result: Draft | str | tuple[str, ...] | None) -> Any:
     """What a proposer returned, as JSON values."""
     return dataclasses.asdict(result) if isinstance(result, Draft) else result
 

@@ -1,0 +1,170 @@
+"""A file of all that happened in searches over strategies: one JSON line an event, on disk before anyone acts on it.
+
+Two kinds of lines. Results (`check`, `judge`) stand under a key that names all they depend on; a run that starts again
+finds them instead of computing them. Events (`event`) belong to a job and are numbered; a run that starts again makes
+the same ones, in the same order, which is checked: what has happened is never written over. Draws of a language model
+are kept apart, in a `jaxrl_suite.llm.Recording`, as they must be on disk the moment they are paid for.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxrl_suite.core.config import UserError
+
+Log = Callable[..., None]  # log("proposal", call=..., ...)
+
+
+class Journal:
+    """An open journal; a context manager. One process at a time may write to it.
+
+    A last line that a killed process left half-written is cut off.
+
+    Args:
+      path: the file, made if it does not exist; None keeps everything in memory.
+      read_only: only look things up.
+
+    Raises:
+      ValueError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
+    """
+
+    def __init__(self, path: Path | str | None = None, *, read_only: bool = False):
+        self.path, self.read_only = Path(path) if path is not None else None, read_only
+        self._results: dict[tuple[str, str], Any] = {}
+        self._events: dict[str, list[str]] = collections.defaultdict(list)
+        self._handle = -1
+        if self.path is None:
+            return
+        try:
+            if not read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self.path, os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise UserError(f"cannot open the journal {self.path} ({error.strerror}): choose another path") from None
+        try:
+            if not read_only:
+                _hold(self._handle, self.path)
+            self._load(self.path)
+        except BaseException:
+            self.close()
+            raise
+
+    def get(self, kind: str, key: str) -> Any:
+        """A result on record, or None."""
+        return self._results.get((kind, key))
+
+    def put(self, kind: str, key: str, value: Any) -> None:
+        """Appends a result and returns when it is on disk; one that is on record stays as it is."""
+        if (kind, key) not in self._results:
+            self._append({"kind": kind, "key": key, "value": value})
+            self._results[kind, key] = json.loads(json.dumps(value))
+
+    def log(self, job: str) -> Log:
+        """The log of one job from its first event on; what is on record already is compared, not written again."""
+        number = 0
+
+        def note(event: str, **data: Any) -> None:
+            nonlocal number
+            line = json.dumps({"event": event, **data}, sort_keys=True)
+            known = self._events[job]
+            if number < len(known):
+                if known[number] != line:
+                    raise UserError(
+                        f"event {number} of {job} in {self.path} is another one now: the journal is of another "
+                        "config or version; give the same options, or choose another folder"
+                    )
+            else:
+                self._append({"kind": "event", "job": job, "number": number, "data": json.loads(line)})
+                known.append(line)
+            number += 1
+
+        return note
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        return tuple(job for job, events in self._events.items() if events)
+
+    def events(self, job: str) -> list[dict[str, Any]]:
+        """All events of a job, in order."""
+        return [json.loads(line) for line in self._events.get(job, [])]
+
+    def proposals(self, job: str) -> dict[tuple[str, tuple[int, ...]], Any]:
+        """What was proposed in a job, by call and path, for a `ReplayProposer`."""
+        made = [event for event in self.events(job) if event["event"] == "proposal"]
+        return {(event["call"], tuple(event["path"])): event["result"] for event in made}
+
+    def close(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Journal({str(self.path)!r}, {len(self._results)} results, {len(self.jobs)} jobs)"
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        if self.path is None:
+            return
+        if self.read_only or self._handle < 0:
+            raise UserError(f"the journal {self.path} is not open for writing: open it without read_only")
+        data = (json.dumps(line) + "\n").encode()  # in the order given: prompts show names in it
+        size = os.fstat(self._handle).st_size
+        try:
+            written = 0
+            while written < len(data):
+                written += os.write(self._handle, data[written:])
+            os.fsync(self._handle)
+        except OSError as error:
+            os.ftruncate(self._handle, size)
+            raise UserError(f"cannot write the journal {self.path}: {error.strerror}; make room and resume") from None
+
+    def _load(self, path: Path) -> None:
+        whole = 0
+        with open(path, "rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    self._note(json.loads(raw))
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    if raw.endswith(b"\n"):
+                        raise UserError(
+                            f"{path}, line {number} is damaged: restore the file, or choose another folder"
+                        ) from None
+                    break  # a killed process was writing it
+                if not raw.endswith(b"\n"):
+                    break  # complete, but for its end: it is made again
+                whole += len(raw)
+        if not self.read_only:
+            os.ftruncate(self._handle, whole)
+
+    def _note(self, line: Mapping[str, Any]) -> None:
+        if line["kind"] == "event":
+            events = self._events[line["job"]]
+            if line["number"] != len(events):
+                raise ValueError(line)
+            events.append(json.dumps(line["data"], sort_keys=True))
+        else:
+            self._results.setdefault((line["kind"], line["key"]), line["value"])
+
+
+def _hold(handle: int, path: Path) -> None:
+    """Holds the file for this process; the system lets go of it however the process ends."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:  # no such locks on this system
+        pass
+    except OSError:
+        raise UserError(
+            f"the journal {path} is in use by another process: wait for it, or give each process its own file"
+        ) from None

@@ -1,0 +1,105 @@
+"""What the attempts of a round are to do: which strategy is to be improved, and by what idea or thought."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.llm.together import together
+from jaxrl_suite.strategist.attempts import Setup, Tally, propose
+from jaxrl_suite.strategist.progress import Search
+from jaxrl_suite.strategist.proposals import Asking, Path
+from jaxrl_suite.strategist.selection import choose_parents
+
+ATTEMPT = 1000  # third part of an attempt's path: this times 1 + the step, plus its place; at most so many in a round
+_FEEDBACK, _PARENTS, _IDEAS = 0, 1, 2  # random streams of a step
+
+
+class Plan(NamedTuple):
+    """What an attempt is to do."""
+
+    parent: int
+    call: str  # of the proposer: implement or follow
+    text: str  # the idea, or the thought
+    idea: int | None
+
+
+def plans_from_queue(
+    setup: Setup, search: Search, tally: Tally, count: int, path: Path
+) -> Asking[tuple[Search, list[Plan]]]:
+    """New ideas join the queue; then `count` times a strategy and an idea are chosen, apart from each other.
+
+    Returns:
+      The search with the ideas, those chosen under way; and the plans: none if no idea is known yet.
+    """
+    config, setting = search.config, search.config.setting
+    (source,) = choose_parents(setup.method.rule, search.tree, 1, _rng(path, _FEEDBACK), setting)
+    said = yield from _conclusions(setup, search, tally, source, path)
+    known = tuple(idea.text for idea in search.queue.ideas)
+    ideas = yield from propose(setup, tally, "ideas", path, search.tree[source], said, known, config.ideas)
+    queue = search.queue
+    for idea in ideas:
+        queue = queue.add(idea, source)
+    plans = []
+    if len(queue):
+        rng = _rng(path, _IDEAS)
+        for parent in choose_parents(setup.method.rule, search.tree, count, _rng(path, _PARENTS), setting):
+            number = queue.choose(rng, config.temperature)
+            queue = queue.begin(number)
+            plans.append(Plan(parent, "implement", queue[number].text, number))
+    return dataclasses.replace(search, queue=queue), plans
+
+
+def plans_from_parents(
+    setup: Setup, search: Search, tally: Tally, count: int, path: Path
+) -> Asking[tuple[Search, list[Plan]]]:
+    """`count` strategies are chosen; each is looked at afresh, and given an idea or a revised thought of its own.
+
+    A strategy that is chosen several times is looked at once, and asked for as many ideas.
+    """
+    seed, number, step = path
+    parents = choose_parents(setup.method.rule, search.tree, count, _rng(path, _PARENTS), search.config.setting)
+    distinct = list(dict.fromkeys(parents))
+    make = _thoughts if setup.method.thought else _ideas
+    found = yield from together(
+        [
+            make(setup, search, tally, parent, parents.count(parent), (seed, number, ATTEMPT * step + place))
+            for place, parent in enumerate(distinct)
+        ]
+    )
+    texts = {parent: list(texts) for parent, texts in zip(distinct, found, strict=True)}
+    queue, plans = search.queue, []
+    for parent in parents:
+        if not texts[parent]:
+            continue  # fewer ideas than were asked for
+        text = texts[parent].pop(0)
+        if setup.method.thought:
+            plans.append(Plan(parent, "follow", text, None))
+        else:
+            queue = queue.add(text, parent)
+            queue = queue.begin(len(queue) - 1)
+            plans.append(Plan(parent, "implement", text, len(queue) - 1))
+    return dataclasses.replace(search, queue=queue), plans
+
+
+def _conclusions(setup: Setup, search: Search, tally: Tally, strategy: int, path: Path) -> Asking[str]:
+    states = search.states.get(strategy, ())[: search.config.feedback]
+    return (yield from propose(setup, tally, "conclusions", path, search.tree[strategy], states))
+
+
+def _ideas(setup: Setup, search: Search, tally: Tally, parent: int, count: int, path: Path) -> Asking[tuple[str, ...]]:
+    said = yield from _conclusions(setup, search, tally, parent, path)
+    known = tuple(idea.text for idea in search.queue.ideas if idea.source == parent)
+    return (yield from propose(setup, tally, "ideas", path, search.tree[parent], said, known, count))
+
+
+def _thoughts(setup: Setup, search: Search, tally: Tally, parent: int, count: int, path: Path) -> Asking[list[str]]:
+    said = yield from _conclusions(setup, search, tally, parent, path)
+    revisions = [propose(setup, tally, "revise", (*path, place), search.tree[parent], said) for place in range(count)]
+    return (yield from together(revisions))
+
+
+def _rng(path: Path, stream: int) -> np.random.Generator:
+    return np.random.default_rng((*path, stream))

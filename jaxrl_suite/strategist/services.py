@@ -1,0 +1,121 @@
+"""A judge as verifiers of `jaxrl_suite.llm.run_lockstep`, with a journal that keeps what it said.
+
+Searches that run in lockstep share their calls: all texts to check are one call, and all rounds to judge are one, if
+the judge has a method `judge_rounds(rounds)`; else they are judged one after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.llm.lockstep import Verifier
+from jaxrl_suite.strategist.journal import Journal
+from jaxrl_suite.strategist.records import Judge, Judgement, KeyState, Strategy
+
+_VECTORS = ("heuristic", "search", "outcome", "features")
+
+
+class Round(NamedTuple):
+    """A question to a judge."""
+
+    strategies: tuple[Strategy, ...]
+    path: tuple[int, ...]
+
+
+def services(judges: Judge | Mapping[str, Judge], journal: Journal | None = None) -> dict[str, Verifier]:
+    """The verifiers that searches ask.
+
+    Args:
+      judges: one, or several by name, each for the searches that name it.
+      journal: keeps what was said, and answers what it knows.
+
+    Returns:
+      "check" and "judge", or "check NAME" and "judge NAME" of each.
+    """
+    journal = Journal() if journal is None else journal
+    named = judges if isinstance(judges, Mapping) else {"": judges}
+    made: dict[str, Verifier] = {}
+    for name, judge in named.items():
+        made[service("check", name)] = partial(_check, judge, name, journal)
+        made[service("judge", name)] = partial(_judge, judge, name, journal)
+    return made
+
+
+def service(kind: str, judge: str) -> str:
+    """The name of a verifier of the judge called `judge`; empty for the only one."""
+    return f"{kind} {judge}" if judge else kind
+
+
+def _check(judge: Judge, name: str, journal: Journal, texts: Sequence[str]) -> list[str]:
+    keys = [_key(name, text) for text in texts]
+    missing = {key: text for key, text in zip(keys, texts, strict=True) if journal.get("check", key) is None}
+    if missing:
+        said = list(judge.check(list(missing.values())))
+        if len(said) != len(missing) or not all(isinstance(line, str) for line in said):
+            raise UserError(f"the judge checked {len(missing)} texts and said {said!r}: it must give a line for each")
+        for key, line in zip(missing, said, strict=True):
+            journal.put("check", key, line)
+    return [journal.get("check", key) for key in keys]
+
+
+def _judge(judge: Judge, name: str, journal: Journal, rounds: Sequence[Round]) -> list[Judgement]:
+    keys = [_key(name, round_to_json(one)) for one in rounds]
+    missing = {key: one for key, one in zip(keys, rounds, strict=True) if journal.get("judge", key) is None}
+    together = getattr(judge, "judge_rounds", None)
+    if together is not None and missing:
+        said = together(list(missing.values()))
+        for (key, one), judgement in zip(missing.items(), said, strict=True):
+            journal.put("judge", key, judgement_to_json(_checked(judgement, one)))
+    else:
+        for key, one in missing.items():
+            journal.put("judge", key, judgement_to_json(_checked(judge.judge(one.strategies, one.path), one)))
+    return [judgement_from_json(journal.get("judge", key)) for key in keys]
+
+
+def _checked(judgement: Judgement, asked: Round) -> Judgement:
+    size = len(asked.strategies)
+    parts = {name: len(getattr(judgement, name)) for name in ("scores", "games", "improvements")}
+    if any(length != size for length in parts.values()):
+        raise UserError(f"a judgement of {size} strategies must have {size} of each part, got {parts}")
+    return judgement
+
+
+def _key(judge: str, asked: Any) -> str:
+    return hashlib.sha256(json.dumps([judge, asked], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def round_to_json(asked: Round) -> Any:
+    """All that a judgement depends on; scores and history are left out."""
+    rows = [[one.id, one.kind, one.text, one.weights, one.parent] for one in asked.strategies]
+    return [rows, list(asked.path)]
+
+
+def judgement_to_json(judgement: Judgement) -> dict[str, Any]:
+    return {
+        "scores": _floats(judgement.scores),
+        "games": [int(count) for count in judgement.games],
+        "improvements": [None if gain is None else float(gain) for gain in judgement.improvements],
+        "key_states": [
+            {
+                "strategy": int(state.strategy),
+                "state": state.state,
+                "named": {name: float(value) for name, value in state.named.items()},
+                **{name: _floats(getattr(state, name)) for name in _VECTORS},
+            }
+            for state in judgement.key_states
+        ],
+    }
+
+
+def judgement_from_json(data: Mapping[str, Any]) -> Judgement:
+    states = (KeyState(**{**row, **{name: tuple(row[name]) for name in _VECTORS}}) for row in data["key_states"])
+    return Judgement(tuple(data["scores"]), tuple(data["games"]), tuple(data["improvements"]), tuple(states))
+
+
+def _floats(values: Sequence[float]) -> list[float]:
+    return [float(value) for value in values]
