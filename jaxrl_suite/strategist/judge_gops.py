@@ -1,0 +1,118 @@
+"""The judge of GOPS heuristics: a score is the mean difference of final points.
+
+Shapes: `R` games, `P` = 2 players, T turns searched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_suite.core import devices
+from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.strategist.features_gops import gops_library
+from jaxrl_suite.strategist.heuristics import Choice, Pool
+from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig, Played
+from jaxrl_suite.strategist.play_gops import GopsPlayer, Style, play
+from jaxrl_suite.strategist.views import example_states, gops_view
+
+
+class GopsJudge(HeuristicJudge):
+    """Judges heuristics for GOPS.
+
+    Args:
+      game: with objective `points`.
+      config: how.
+      style: of the low-level search, see `GopsPlayer`.
+      mesh: devices that share the games; those that divide `config.rows` by default.
+      workers: of the sandbox.
+    """
+
+    def __init__(
+        self,
+        game: Gops = Gops(6, objective="points"),  # noqa: B008  (frozen)
+        config: JudgeConfig = JudgeConfig(),  # noqa: B008  (frozen)
+        style: Style = "regret_matching",
+        mesh: Any = None,
+        workers: int = 1,
+    ):
+        super().__init__(gops_library(game), config, workers)
+        self.style: Style = style
+        self._mesh = mesh
+        self.player(Pool(self.library))  # refuses what cannot be played
+
+    def player(self, pool: Pool) -> GopsPlayer:
+        return GopsPlayer(pool, self.config.num_simulations, self.style)
+
+    def compile(self, pool: Pool):
+        player = self.player(pool)
+
+        def program(first: Choice, second: Choice, keys: jax.Array) -> Played:
+            games = play(player, first, second, keys)
+            heuristic = jnp.stack([_values(pool, side, games.states) for side in (first, second)], axis=2)
+            shape = games.estimates.shape
+            turns = jnp.arange(shape[1])[None, :, None]
+            return Played(
+                reward=games.difference,
+                outcome=games.final.score.astype(jnp.float32),
+                states=games.states,
+                heuristic=heuristic,
+                search=_estimates(heuristic, games.estimates),
+                by_second=jnp.broadcast_to(jnp.arange(2) == 1, shape),
+                counts=jnp.broadcast_to(turns > 0, shape),
+            )
+
+        return devices.map_batch(program, self._share())
+
+    def compare(self, pool: Pool):
+        player, game = self.player(pool), self.library.game
+
+        def program(choices: Choice, keys: jax.Array, state_keys: jax.Array) -> Played:
+            states = jax.vmap(lambda key: _revealed(game, key))(state_keys)
+            _, estimates = player(choices, keys, states)
+            states = jax.tree.map(lambda leaf: leaf[:, None], states)
+            heuristic = _values(pool, choices, states)[:, :, None]
+            shape = (keys.shape[0], 1, 1)
+            return Played(
+                reward=jnp.zeros(shape[0]),
+                outcome=jnp.full((shape[0], 0), 0.0),
+                states=states,
+                heuristic=heuristic,
+                search=_estimates(heuristic, estimates[:, None, None]),
+                by_second=jnp.zeros(shape, bool),
+                counts=jnp.ones(shape, bool),
+            )
+
+        return devices.map_batch(program, self._share())
+
+    def _share(self) -> Any:
+        return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.rows)
+
+
+def _values(pool: Pool, choices: Choice, states: Any) -> jax.Array:
+    """float32[R, T, P]: what each game's heuristic says of its states [R, T, ...]."""
+    game: Any = pool.library.game
+
+    def one(choice, states):
+        return jax.vmap(lambda state: pool.values(choice, gops_view(game, state)))(states)
+
+    return jax.vmap(one)(choices, states)
+
+
+def _estimates(heuristic: jax.Array, difference: jax.Array) -> jax.Array:
+    """float32[..., P]: final scores that differ as the search says, and add up to what the heuristic's do."""
+    total = jnp.sum(heuristic, axis=-1)
+    return jnp.stack([(total + difference) / 2, (total - difference) / 2], axis=-1)
+
+
+def _revealed(game: Any, key: jax.Array) -> Any:
+    """A random state with its prize revealed, after any number of turns but the last."""
+    state_key, turn_key = jax.random.split(key)
+    states = example_states(game, state_key, 2 * (game.num_cards - 1))
+    # the second half is random; of it, states that wait for a prize are passed over
+    fitting = (jnp.arange(states.prize.shape[0]) >= game.num_cards - 1) & (states.prize > 0) & (states.deck > 0)
+    noise = jax.random.uniform(turn_key, fitting.shape)
+    index = jnp.argmax(jnp.where(fitting, noise, -1.0))
+    return jax.tree.map(lambda leaf: leaf[index], states)
