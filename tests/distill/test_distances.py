@@ -1,0 +1,54 @@
+"""Distances of gradients: plain numpy, and derivatives where rows are zero."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_suite.distill.distances import gradient_distance
+
+RNG = np.random.default_rng(0)
+
+
+def make(rng=RNG):
+    return [{"w": rng.normal(size=(4, 3)), "b": rng.normal(size=3)}, {"w": rng.normal(size=(3, 2)), "b": np.ones(2)}]
+
+
+def test_distances_equal_numpy():
+    a, b = make(), make()
+    leaves = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    flat = sum(np.sum((x - y) ** 2) for x, y in leaves)
+    np.testing.assert_allclose(gradient_distance("l2", a, b), flat, rtol=1e-5)
+    layer = sum(np.sum((x - y) ** 2) / np.sum(y**2) for x, y in leaves)
+    np.testing.assert_allclose(gradient_distance("layer", a, b), layer, rtol=1e-5)
+    cosine = 0.0
+    for x, y in leaves:
+        columns = [(x, y)] if x.ndim == 1 else [(x[:, j], y[:, j]) for j in range(x.shape[1])]
+        cosine += sum(1 - u @ v / np.linalg.norm(u) / np.linalg.norm(v) for u, v in columns)
+    np.testing.assert_allclose(gradient_distance("cosine", a, b), cosine, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["l2", "layer", "cosine"])
+@pytest.mark.parametrize("zero", ["syn", "real", "both"])
+def test_zero_rows_have_finite_derivatives(kind, zero):
+    a, b = jax.tree.map(jnp.asarray, (make(), make()))
+    if zero != "real":
+        a[0]["w"] = a[0]["w"].at[:, 1].set(0.0)
+        a[1] = jax.tree.map(jnp.zeros_like, a[1])
+    if zero != "syn":
+        b[0]["w"] = b[0]["w"].at[:, 1].set(0.0)
+    value, slope = jax.value_and_grad(lambda a: gradient_distance(kind, a, b))(a)
+    assert np.isfinite(value)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slope))
+    if kind == "cosine" and zero != "syn":  # a unit without a real gradient pulls nowhere
+        np.testing.assert_array_equal(slope[0]["w"][:, 1], 0)
+
+
+def test_cosine_ignores_scale_and_layer_ignores_units():
+    a, b = make(), make()
+    np.testing.assert_allclose(
+        gradient_distance("cosine", jax.tree.map(lambda x: 7 * x, a), b), gradient_distance("cosine", a, b), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        gradient_distance("layer", *jax.tree.map(lambda x: 7 * x, (a, b))), gradient_distance("layer", a, b), rtol=1e-4
+    )
