@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxrl_suite.envs.check import check_env as check_env
     from jaxrl_suite.envs.gops import Gops as Gops
     from jaxrl_suite.envs.gridmaze import GridMaze as GridMaze
+    from jaxrl_suite.envs.mujoco import MuJoCo as MuJoCo
     from jaxrl_suite.envs.pendulum import Pendulum as Pendulum
     from jaxrl_suite.envs.registry import describe_envs as describe_envs
     from jaxrl_suite.envs.registry import list_envs as list_envs
@@ -33,6 +34,7 @@ _HOME = {
     "Game": "base",
     "Gops": "gops",
     "GridMaze": "gridmaze",
+    "MuJoCo": "mujoco",
     "Pendulum": "pendulum",
     "check_env": "check",
     "describe_envs": "registry",
@@ -51,6 +53,7 @@ __all__ = [
     "Game",
     "Gops",
     "GridMaze",
+    "MuJoCo",
     "Pendulum",
     "check_env",
     "describe_envs",

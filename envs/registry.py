@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,29 +15,35 @@ class Entry:
     """One line of the registry.
 
     Args:
-      name: the id, or a pattern such as `gops-N` or `avalon-P` that stands for one id per size.
+      name: the id, or a pattern such as `gops-N` or `mujoco/NAME` that stands for one id per size or name.
       target: what makes the environment: a callable, or `module:attribute`, imported when it is needed.
       summary: one line.
-      sizes: the values of the letter, for a pattern.
-      argument: the keyword that the letter is passed as, for a pattern.
+      sizes: what the capitals stand for, for a pattern: numbers or names.
+      argument: the keyword that it is passed as, for a pattern.
     """
 
     name: str
     target: str | Callable[..., Any]
     summary: str
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[int | str, ...] = ()
     argument: str = ""
 
     @property
     def ids(self) -> tuple[str, ...]:
-        return tuple(f"{self.name[:-2]}-{size}" for size in self.sizes) or (self.name,)
+        return tuple(f"{self._stem}{size}" for size in self.sizes) or (self.name,)
+
+    @property
+    def _stem(self) -> str:
+        """A pattern without its capitals, up to the `-` or `/`; "" if the name is none."""
+        found = re.fullmatch("(.*[-/])[A-Z]+", self.name)
+        return found[1] if found else ""
 
 
 _ENTRIES: dict[str, Entry] = {}
 
 
 def register(
-    name: str, target: str | Callable[..., Any], summary: str, *, sizes: Iterable[int] = (), argument: str = ""
+    name: str, target: str | Callable[..., Any], summary: str, *, sizes: Iterable[int | str] = (), argument: str = ""
 ) -> None:
     """Adds an environment; the arguments are `Entry`'s.
 
@@ -46,9 +53,9 @@ def register(
     entry = Entry(name, target, summary, tuple(sizes), argument)
     if name in _ENTRIES or set(entry.ids) & set(list_envs()):
         raise ValueError(f"an environment named {name!r} is registered already; choose another name")
-    pattern = name[-2:-1] == "-" and name[-1:].isupper()
+    pattern = bool(entry._stem)
     if pattern != bool(entry.sizes) or pattern != bool(argument):
-        raise ValueError(f"{name!r}: a name that ends in -N or -P needs sizes and argument, any other takes neither")
+        raise ValueError(f"{name!r}: a name that ends in -N or /NAME needs sizes and argument, any other takes neither")
     _ENTRIES[name] = entry
 
 
@@ -73,7 +80,7 @@ def make(env_id: str, **options: Any) -> Any:
             if entry.sizes:
                 if entry.argument in options:
                     raise ValueError(f"{entry.argument} is part of the name {env_id!r}; leave it out of the options")
-                options[entry.argument] = int(env_id.rsplit("-", 1)[1])
+                options[entry.argument] = entry.sizes[entry.ids.index(env_id)]
             break
     else:
         close = difflib.get_close_matches(env_id, list_envs(), n=1, cutoff=0.5)
@@ -125,4 +132,22 @@ register(
     "gridmaze",
     "jaxrl_suite.envs.gridmaze:GridMaze",
     "Walk to the goal of a generated maze, seen as an image; training and unseen levels, and an exact expert",
+)
+register(
+    "mujoco/NAME",
+    "jaxrl_suite.envs.mujoco:MuJoCo",
+    "MuJoCo's control problems through Brax, on any of its physics engines",
+    sizes=(
+        "ant",
+        "halfcheetah",
+        "hopper",
+        "humanoid",
+        "humanoidstandup",
+        "inverted_double_pendulum",
+        "inverted_pendulum",
+        "pusher",
+        "reacher",
+        "walker2d",
+    ),
+    argument="name",
 )
