@@ -200,11 +200,11 @@ def _played(
     gains: dict[int, float | None] = {}
     for one, count, gain in zip(players, judgement.games, judgement.improvements, strict=True):
         games += count
-        if not math.isfinite(scores[one.id]) or not count:
+        if not math.isfinite(scores[one.id]):
             setup.log("unplayed", id=one.id)
             gains[one.id] = None
             continue
-        fresh += one.parent is not None and not tree[one.id].games
+        fresh += one.parent is not None and one.id not in tree.judged
         tree = tree.play(Played(level, one.id, scores[one.id], count))
         if gain is None and one.parent in scores:
             gain = scores[one.id] - scores[one.parent]

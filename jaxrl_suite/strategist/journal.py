@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,11 @@ class Journal:
         """A result on record, or None."""
         return self._results.get((kind, key))
 
-    def put(self, kind: str, key: str, value: Any) -> None:
-        """Appends a result and returns when it is on disk; one that is on record stays as it is."""
-        if (kind, key) not in self._results:
-            self._append({"kind": kind, "key": key, "value": value})
+    def put(self, kind: str, results: Mapping[str, Any]) -> None:
+        """Appends results by their key and returns when they are on disk; those on record stay as they are."""
+        new = {key: value for key, value in results.items() if (kind, key) not in self._results}
+        self._append([{"kind": kind, "key": key, "value": value} for key, value in new.items()])
+        for key, value in new.items():
             self._results[kind, key] = json.loads(json.dumps(value))
 
     def log(self, job: str) -> Log:
@@ -79,7 +80,7 @@ class Journal:
                         "config or version; give the same options, or choose another folder"
                     )
             else:
-                self._append({"kind": "event", "job": job, "number": number, "data": json.loads(line)})
+                self._append([{"kind": "event", "job": job, "number": number, "data": json.loads(line)}])
                 known.append(line)
             number += 1
 
@@ -112,12 +113,13 @@ class Journal:
     def __repr__(self) -> str:
         return f"Journal({str(self.path)!r}, {len(self._results)} results, {len(self.jobs)} jobs)"
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        if self.path is None:
+    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        if self.path is None or not lines:
             return
         if self.read_only or self._handle < 0:
             raise UserError(f"the journal {self.path} is not open for writing: open it without read_only")
-        data = (json.dumps(line) + "\n").encode()  # in the order given: prompts show names in it
+        # In the order given, not sorted: prompts show what stands in a result.
+        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
         size = os.fstat(self._handle).st_size
         try:
             written = 0

@@ -79,16 +79,18 @@ def choose_parents(
 
 def improvement_scale(tree: StrategyTree, values: np.ndarray) -> float:
     """Root mean square of the differences between children and parents; 1 if there are none, or they are 0."""
-    steps = [values[one.id] - values[one.parent] for one in tree if one.parent is not None and one.games]
+    judged = tree.judged
+    steps = [values[one.id] - values[one.parent] for one in tree if one.parent is not None and one.id in judged]
     size = float(np.sqrt(np.mean(np.square(steps)))) if steps else 0.0
     return size or 1.0
 
 
 def _trials(tree: StrategyTree, values: np.ndarray) -> list[list[float]]:
     """What improving each strategy has led to: its own value first, and again for every attempt that was dropped."""
-    trials = [[float(value)] if one.games else [] for one, value in zip(tree, values, strict=True)]
+    judged = tree.judged
+    trials = [[float(value)] if one.id in judged else [] for one, value in zip(tree, values, strict=True)]
     for one in tree:
-        if one.parent is not None and one.games:
+        if one.parent is not None and one.id in judged:
             trials[one.parent].append(float(values[one.id]))
     for attempt in tree.dropped:
         if attempt.parent is not None:
@@ -98,7 +100,7 @@ def _trials(tree: StrategyTree, values: np.ndarray) -> list[list[float]]:
 
 def _bandit(tree: StrategyTree, values: np.ndarray, chosen: Sequence[int], exploration: float) -> int:
     trials = _trials(tree, values)
-    arms = [one.id for one in tree if one.games]
+    arms = sorted(tree.judged)
     means = [float(np.mean(trials[arm])) for arm in arms]
     counts = [len(trials[arm]) + chosen.count(arm) for arm in arms]
     return arms[int(np.argmax(fresh_bounds(means, counts, exploration)))]
@@ -118,10 +120,11 @@ def _descend(tree: StrategyTree, values: np.ndarray, chosen: Sequence[int], expl
         counts = [len(rewards) + pending for rewards, pending in arms]
         return int(np.argmax(fresh_bounds([float(np.mean(rewards)) for rewards, _ in arms], counts, exploration)))
 
-    seeds = [one.id for one in tree if one.parent is None and one.games]
+    judged = tree.judged
+    seeds = [one.id for one in tree if one.parent is None and one.id in judged]
     at = seeds[best([(below[seed], waiting[seed]) for seed in seeds])]
     while True:
-        children = [child for child in tree.children(at) if tree[child].games]
+        children = [child for child in tree.children(at) if child in judged]
         ways = [(trials[at], chosen.count(at)), *((below[child], waiting[child]) for child in children)]
         way = best(ways)
         if way == 0:

@@ -58,8 +58,7 @@ def _check(judge: Judge, name: str, journal: Journal, texts: Sequence[str]) -> l
         said = list(judge.check(list(missing.values())))
         if len(said) != len(missing) or not all(isinstance(line, str) for line in said):
             raise UserError(f"the judge checked {len(missing)} texts and said {said!r}: it must give a line for each")
-        for key, line in zip(missing, said, strict=True):
-            journal.put("check", key, line)
+        journal.put("check", dict(zip(missing, said, strict=True)))
     return [journal.get("check", key) for key in keys]
 
 
@@ -69,11 +68,12 @@ def _judge(judge: Judge, name: str, journal: Journal, rounds: Sequence[Round]) -
     together = getattr(judge, "judge_rounds", None)
     if together is not None and missing:
         said = together(list(missing.values()))
-        for (key, one), judgement in zip(missing.items(), said, strict=True):
-            journal.put("judge", key, judgement_to_json(_checked(judgement, one)))
-    else:
+        kept = [judgement_to_json(_checked(*pair)) for pair in zip(said, missing.values(), strict=True)]
+        journal.put("judge", dict(zip(missing, kept, strict=True)))
+    else:  # one by one: what was played is kept, if the next one is interrupted
         for key, one in missing.items():
-            journal.put("judge", key, judgement_to_json(_checked(judge.judge(one.strategies, one.path), one)))
+            judgement = _checked(judge.judge(one.strategies, one.path), one)
+            journal.put("judge", {key: judgement_to_json(judgement)})
     return [judgement_from_json(journal.get("judge", key)) for key in keys]
 
 

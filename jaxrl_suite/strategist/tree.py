@@ -43,6 +43,11 @@ class Played(NamedTuple):
     score: float
     games: int
 
+    @property
+    def weight(self) -> int:
+        """What the reward counts: its games; one where there were none."""
+        return max(self.games, 1)
+
 
 @dataclasses.dataclass(frozen=True)
 class StrategyTree:
@@ -87,17 +92,24 @@ class StrategyTree:
     def play(self, played: Played) -> StrategyTree:
         """With one more reward; the strategy's score is the mean over all its games.
 
+        A reward that is not of games, as a critic's, counts as one.
+
         Raises:
           ValueError: if the reward is not a number.
         """
         if not math.isfinite(played.score) or played.games < 0:
             raise UserError(f"a reward must be finite, got {played.score} over {played.games} games")
         old = self[played.strategy]
-        games = old.games + played.games
-        score = (old.score * old.games + played.score * played.games) / games if games else old.score
-        new = dataclasses.replace(old, score=score, games=games)
+        mine = [*(one for one in self.played if one.strategy == old.id), played]
+        score = float(np.average([one.score for one in mine], weights=[one.weight for one in mine]))
+        new = dataclasses.replace(old, score=score, games=old.games + played.games)
         strategies = (*self.strategies[: old.id], new, *self.strategies[old.id + 1 :])
         return dataclasses.replace(self, strategies=strategies, played=(*self.played, played))
+
+    @property
+    def judged(self) -> frozenset[int]:
+        """Ids of the strategies that have a reward."""
+        return frozenset(one.strategy for one in self.played)
 
     def children(self, number: int) -> tuple[int, ...]:
         return tuple(one.id for one in self if one.parent == number)
@@ -119,9 +131,9 @@ class StrategyTree:
         return fitted(self) if standing == "fitted" else np.array([one.score for one in self], float)
 
     def ranked(self, standing: Standing) -> tuple[int, ...]:
-        """Ids of those that have been played, the strongest first; of equals the older first."""
+        """Ids of those that have been judged, the strongest first; of equals the older first."""
         values = self.values(standing)
-        return tuple(sorted((one.id for one in self if one.games), key=lambda i: (-values[i], i)))
+        return tuple(sorted(self.judged, key=lambda i: (-values[i], i)))
 
 
 def fitted(tree: StrategyTree) -> np.ndarray:
@@ -132,14 +144,14 @@ def fitted(tree: StrategyTree) -> np.ndarray:
     ratings are stretched a little, the more the smaller the round; their order in a round is right.
     """
     ratings = np.zeros(len(tree))
-    seen = [one for one in tree.played if one.games]
+    seen = tree.played
     if not seen:
         return ratings
     rounds = {number: place for place, number in enumerate(sorted({one.round for one in seen}))}
     design = np.zeros((len(seen), len(tree) + len(rounds)))
     for row, one in enumerate(seen):
         design[row, one.strategy] = design[row, len(tree) + rounds[one.round]] = 1.0
-    games = np.array([one.games for one in seen], float)
+    games = np.array([one.weight for one in seen], float)
     prior = np.diag(np.r_[np.full(len(tree), _PRIOR_GAMES), np.full(len(rounds), 1e-9)])
     scores = np.array([one.score for one in seen])
     normal = design.T @ (games[:, None] * design) + prior

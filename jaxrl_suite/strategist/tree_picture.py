@@ -46,7 +46,7 @@ def tree_figure(
 
     spots, crosses = layout(tree)
     values, best = tree.values(standing), tree.lineage(ranked[0])
-    played, parents = [one.id for one in tree if one.games], {one.parent for one in tree} | set(_attempts(tree))
+    played, parents = sorted(tree.judged), {one.parent for one in tree} | set(_attempts(tree))
     rows = 1 + max(y for _, y in [*spots, *crosses])
     figure, axes = plot.new_figure(width=7.2, height=max(2.2, min(1.3 + 0.17 * rows, 9.0)))
     scale = ScalarMappable(
@@ -68,7 +68,7 @@ def tree_figure(
     size = 7.5 if len(tree) <= _LABELLED else 4.5
     for one in tree:
         marked = one.id in best
-        face = tuple(colours[one.id]) if one.games else "none"
+        face = tuple(colours[one.id]) if one.id in tree.judged else "none"
         axes.plot(
             *spots[one.id], "o", color=face, markersize=size + (2 if marked else 0), zorder=4,
             markeredgecolor=plot.INK if marked else plot.MUTED, markeredgewidth=1.6 if marked else 0.5,

@@ -155,6 +155,8 @@ def test_running_mean_is_weighted_by_games():
     tree = tree.play(Played(0, 0, 1.0, 30)).play(Played(1, 0, -1.0, 10))
     assert tree[0].score == pytest.approx(0.5)
     assert tree[0].games == 40
+    critic = StrategyTree().add(Strategy(0, "heuristic", "x"), 0).play(Played(0, 0, 1.0, 0)).play(Played(1, 0, 2.0, 0))
+    assert (critic[0].score, critic[0].games, critic.ranked("mean")) == (1.5, 0, (0,))  # judged without games
     with pytest.raises(ValueError, match="finite"):
         tree.play(Played(2, 0, math.nan, 1))
     with pytest.raises(ValueError, match="parent 7"):

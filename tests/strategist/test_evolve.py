@@ -364,7 +364,7 @@ def test_a_journal_of_another_config_is_refused(tmp_path):
 def test_journals_survive_torn_lines_and_refuse_damage(tmp_path):
     path = tmp_path / "journal"
     with Journal(path) as journal:
-        journal.put("check", "a", "")
+        journal.put("check", {"a": ""})
         journal.log("job")("first", x=1.5)
         with pytest.raises(ValueError, match="in use by another process"):
             Journal(path)
