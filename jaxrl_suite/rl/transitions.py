@@ -9,24 +9,25 @@ learning" (NeurIPS 2021), section 5.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.rl.offline import OfflineData
 
+Array: TypeAlias = Any  # of numpy on the host, of JAX inside a learner
 _STD_FLOOR = 1e-3  # added to a deviation, so that a constant feature becomes 0
 
 
 class Transitions(NamedTuple):
     """What a learner with a critic reads."""
 
-    observations: np.ndarray  # float32[M, ...]
-    actions: np.ndarray  # float32[M, A] or int32[M]
-    rewards: np.ndarray  # float32[M]
-    next_observations: np.ndarray  # float32[M, ...]
-    terminals: np.ndarray  # float32[M], 1 where nothing follows
+    observations: Array  # float32[M, ...]
+    actions: Array  # float32[M, A] or int32[M]
+    rewards: Array  # float32[M]
+    next_observations: Array  # float32[M, ...]
+    terminals: Array  # float32[M], 1 where nothing follows
 
 
 class Scaling(NamedTuple):

@@ -1,0 +1,72 @@
+"""Training of an offline learner: one scan over mini-batches, vmapped over seeds.
+
+Shapes: `S` seeds, `T` updates, `M` transitions.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, Protocol, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.rl.transitions import Scaling, Transitions
+
+State: TypeAlias = Any  # a pytree of arrays; its field `actor` holds the policy's parameters
+Metrics: TypeAlias = dict[str, jax.Array]
+
+
+class Learner(Protocol):
+    """An (init, update) pair; frozen and hashable."""
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The leading axes of the batch that an update takes."""
+        ...
+
+    def init(self, key: jax.Array) -> State: ...
+
+    def update(self, state: State, batch: Transitions, key: jax.Array) -> tuple[State, Metrics]: ...
+
+
+@functools.partial(jax.jit, static_argnames=("learner", "updates"))
+def fit(learner: Learner, state: State, data: Transitions, keys: jax.Array, updates: int) -> tuple[State, Metrics]:
+    """Goes on training from `state`; call it again with other keys to train in chunks.
+
+    Args:
+      learner: an (init, update) pair.
+      state: with a leading axis S, for instance `init_seeds(learner, keys)`.
+      data: of all seeds, normalised as the policy is to see it, see `scaled`.
+      keys: key[S], draw the mini-batches, uniformly with replacement, and the learner's noise.
+      updates: T.
+
+    Returns:
+      The states, and each metric float32[S, T].
+
+    Raises:
+      ValueError: if updates is not positive.
+    """
+    if updates < 1:
+        raise UserError(f"updates must be at least 1, got {updates}")
+    count = data.rewards.shape[0]
+
+    def update(state: State, key: jax.Array) -> tuple[State, Metrics]:
+        draw_key, noise_key = jax.random.split(key)
+        rows = jax.random.randint(draw_key, (math.prod(learner.rows),), 0, count).reshape(learner.rows)
+        batch = Transitions(*(jnp.take(jnp.asarray(leaf), rows, axis=0) for leaf in data))
+        return learner.update(state, batch, noise_key)
+
+    return jax.vmap(lambda state, key: jax.lax.scan(update, state, jax.random.split(key, updates)))(state, keys)
+
+
+def init_seeds(learner: Learner, keys: jax.Array) -> State:
+    """States with a leading axis S, one for each of the keys."""
+    return jax.vmap(learner.init)(keys)
+
+
+def scaled(data: Transitions, scaling: Scaling) -> Transitions:
+    """The same transitions as a policy on normalised observations sees them."""
+    return data._replace(observations=scaling(data.observations), next_observations=scaling(data.next_observations))

@@ -1,0 +1,133 @@
+"""TD3+BC: an actor that climbs the critic's values and stays near the actions of the data.
+
+An update is `delay` steps of the critics and one of the actor.
+
+Shapes: `B` rows of a mini-batch, `A` dimensions of an action.
+
+Reference: Fujimoto and Gu, "A minimalist approach to offline reinforcement learning" (NeurIPS 2021), equations 3 and
+5; Fujimoto, van Hoof and Meger (ICML 2018) for TD3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.rl.policies import MLP, Params
+from jaxrl_suite.rl.q_functions import TwinCritic, bootstrap, follow
+from jaxrl_suite.rl.transitions import Transitions
+
+
+class State(NamedTuple):
+    actor: Params
+    critic: Params
+    target_actor: Params
+    target_critic: Params
+    actor_optimiser: Any
+    critic_optimiser: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TD3BC:
+    """The learner; `policy` reads the actor's parameters.
+
+    Args:
+      observation_shape: (D,).
+      actions: A; an action lies in [-1, 1].
+      widths: of the hidden layers of actor and critics.
+      alpha: weight of the values against imitation; 0 is behaviour cloning.
+      discount: of the return.
+      follow_rate: of the target networks, at each step of the actor.
+      noise: deviation of the noise on the target's action.
+      noise_limit: it is cut there.
+      delay: steps of the critics in an update.
+      rate: step size of Adam.
+      batch: B.
+    """
+
+    observation_shape: tuple[int, ...]
+    actions: int
+    widths: tuple[int, ...] = (256, 256)
+    alpha: float = 2.5
+    discount: float = 0.99
+    follow_rate: float = 0.005
+    noise: float = 0.2
+    noise_limit: float = 0.5
+    delay: int = 2
+    rate: float = 3e-4
+    batch: int = 256
+
+    def __post_init__(self):
+        check_ranges(self, alpha=(0, 1e6), discount=(0, 1), follow_rate=(0, 1), noise=(0, 10), noise_limit=(0, 2))
+        check_ranges(self, delay=(1, 1000), rate=(0, 1), batch=(1, 1 << 24))
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        return self.delay, self.batch
+
+    @property
+    def policy(self) -> MLP:
+        return MLP(self.observation_shape, self.actions, widths=self.widths)
+
+    @property
+    def critic(self) -> TwinCritic:
+        return TwinCritic(self.observation_shape, self.actions, widths=self.widths)
+
+    def init(self, key: jax.Array) -> State:
+        actor_key, critic_key = jax.random.split(key)
+        actor, critic = self.policy.init(actor_key), self.critic.init(critic_key)
+        adam = optax.adam(self.rate)
+        return State(actor, critic, actor, critic, adam.init(actor), adam.init(critic))
+
+    def update(self, state: State, batch: Transitions, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+        """One update on a batch [delay, B, ...]; the actor learns from the last B rows."""
+
+        def critic_step(carry: tuple[Params, Any], row: tuple[Transitions, jax.Array]):
+            (critic, optimiser), (rows, key) = carry, row
+            goal = self.targets(state, rows, key)
+            loss, gradient = jax.value_and_grad(self.critic_loss)(critic, rows, goal)
+            updates, optimiser = optax.adam(self.rate).update(gradient, optimiser, critic)
+            return (optax.apply_updates(critic, updates), optimiser), loss
+
+        start = (state.critic, state.critic_optimiser)
+        (critic, critic_optimiser), losses = jax.lax.scan(
+            critic_step, start, (batch, jax.random.split(key, self.delay)), unroll=self.delay
+        )
+        last = Transitions(*(leaf[-1] for leaf in batch))
+        (loss, aux), gradient = jax.value_and_grad(self.actor_loss, has_aux=True)(state.actor, critic, last)
+        updates, actor_optimiser = optax.adam(self.rate).update(gradient, state.actor_optimiser, state.actor)
+        actor = optax.apply_updates(state.actor, updates)
+        after = State(
+            actor=actor,
+            critic=critic,
+            target_actor=follow(state.target_actor, actor, self.follow_rate),
+            target_critic=follow(state.target_critic, critic, self.follow_rate),
+            actor_optimiser=actor_optimiser,
+            critic_optimiser=critic_optimiser,
+        )
+        return after, {"critic_loss": jnp.mean(losses), "actor_loss": loss, **aux}
+
+    def targets(self, state: State, batch: Transitions, key: jax.Array) -> jax.Array:
+        """float32[B]: r + discount (1 - terminal) min Q'(s', a'), a' the target's action with cut noise."""
+        noise = jnp.clip(self.noise * jax.random.normal(key, batch.actions.shape), -self.noise_limit, self.noise_limit)
+        action = jnp.clip(self.policy.apply(state.target_actor, batch.next_observations) + noise, -1.0, 1.0)
+        values = self.critic.apply(state.target_critic, batch.next_observations, action)
+        return bootstrap(batch.rewards, batch.terminals, jnp.min(values, axis=0), self.discount)
+
+    def critic_loss(self, critic: Params, batch: Transitions, targets: jax.Array) -> jax.Array:
+        """float32[]: mean squared error of both critics, added."""
+        values = self.critic.apply(critic, batch.observations, batch.actions)
+        return jnp.sum(jnp.mean((values - targets[None, :]) ** 2, axis=1))
+
+    def actor_loss(self, actor: Params, critic: Params, batch: Transitions) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """float32[]: imitation less the first critic's values, scaled by alpha / mean |Q|."""
+        action = self.policy.apply(actor, batch.observations)
+        values = self.critic.apply(critic, batch.observations, action)[0]
+        imitation = jnp.mean((action - batch.actions) ** 2)
+        scale = self.alpha / jnp.maximum(jnp.mean(jnp.abs(jax.lax.stop_gradient(values))), 1e-8)
+        return imitation - scale * jnp.mean(values), {"imitation": imitation, "value": jnp.mean(values)}
