@@ -1,4 +1,4 @@
-"""What a bad model writes goes through the real sandbox: each is a failed idea with its line, and the search goes on."""
+"""What a bad model writes goes through the real sandbox: each is a failed idea with a line, and the search goes on."""
 
 import dataclasses
 
