@@ -119,7 +119,7 @@ class Describer:
         states = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], seen.state)
         features = self.features(states)
         if weights is not None:
-            used = sorted(np.flatnonzero(weights), key=lambda place: -abs(weights[place]))[:MAX_NAMED]
+            used = sorted(np.flatnonzero(weights).tolist(), key=lambda place: -abs(weights[place]))[:MAX_NAMED]
             values = {self.library.names[place]: features[:, place] for place in used}
         else:
             values = named(self.views(states)) if named is not None else {}

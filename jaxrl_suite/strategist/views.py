@@ -90,9 +90,9 @@ def avalon_view(game: Avalon, state: AvalonState) -> AvalonView:
     voted = (slots < state.num_proposals).astype(jnp.float32)
     accepted = state.proposal_accepted.astype(jnp.float32)
     proposals = mask(state.proposal_team)
-    on_quest = (state.proposal_quest[None] == quests[:, None]) * accepted[None]
-    played = ((state.won | state.lost) >> quests) & 1
-    quest_teams = jnp.matmul(on_quest, proposals, precision=jax.lax.Precision.HIGHEST) * played[:, None]
+    went = (state.proposal_quest[None] == quests[:, None]) & state.proposal_accepted[None]
+    played = has_bit(state.won | state.lost, quests)
+    quest_teams = jnp.where(played, jnp.sum(jnp.where(went, state.proposal_team[None], 0), axis=1), 0)
     return AvalonView(
         evil=mask(state.evil),
         merlin=mask(state.seats_of(MERLIN)),
@@ -107,7 +107,7 @@ def avalon_view(game: Avalon, state: AvalonState) -> AvalonView:
         fails=state.fails.astype(jnp.float32),
         team_sizes=jnp.asarray(game.team_sizes, jnp.float32),
         fails_needed=jnp.asarray(game.fails_needed, jnp.float32),
-        quest_teams=quest_teams,
+        quest_teams=mask(quest_teams),
         voted=voted,
         accepted=accepted,
         proposers=(state.proposal_leader[:, None] == seats[None]) * voted[:, None],

@@ -1,0 +1,120 @@
+"""The judge of Avalon heuristics: a score is the mean win rate over both sides, on the same deals.
+
+In a game one heuristic plays for all good players and another for all evil ones; every pair plays both ways.
+
+Shapes: `R` games, `P` players, `D` decisions recorded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_suite.avalonbench.observation_models import ObservationModel, VotesAndProposals
+from jaxrl_suite.core import devices
+from jaxrl_suite.envs.avalon import Avalon
+from jaxrl_suite.envs.bits import has_bit, lowest_bit
+from jaxrl_suite.strategist.features_avalon import avalon_library
+from jaxrl_suite.strategist.heuristics import Choice, Pool
+from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig, Played
+from jaxrl_suite.strategist.play_avalon import AvalonPlayer, play
+from jaxrl_suite.strategist.views import avalon_view, example_states
+
+RECORDED = 64  # decisions of a game; a game between sensible players has about as many
+
+
+class AvalonJudge(HeuristicJudge):
+    """Judges heuristics for Avalon.
+
+    Args:
+      game: the rules.
+      config: how; `num_simulations` are the states evaluated for a decision, see `AvalonPlayer`.
+      model: how the players read public events.
+      mesh: devices that share the games; those that divide `config.rows` by default.
+      workers: of the sandbox.
+    """
+
+    zero_sum = False
+
+    def __init__(
+        self,
+        game: Avalon = Avalon(5),  # noqa: B008  (frozen)
+        config: JudgeConfig = JudgeConfig(num_simulations=20),  # noqa: B008  (frozen)
+        model: ObservationModel = VotesAndProposals(),  # noqa: B008  (frozen)
+        mesh: Any = None,
+        workers: int = 1,
+    ):
+        super().__init__(avalon_library(game), config, workers)
+        self.model, self._mesh = model, mesh
+        self.player(Pool(self.library))  # refuses what cannot be played
+
+    def player(self, pool: Pool) -> AvalonPlayer:
+        return AvalonPlayer(pool, self.config.num_simulations, self.model)
+
+    def compile(self, pool: Pool):
+        player, players = self.player(pool), self.library.game.num_players
+
+        def program(good: Choice, evil: Choice, keys: jax.Array) -> Played:
+            games = play(player, good, evil, keys, RECORDED if self.config.key_states else 0)
+            sides = has_bit(games.final.evil[:, None], jnp.arange(players))
+            by_evil = has_bit(games.states.evil, games.seats)
+            one = jax.vmap(lambda choice, states: jax.vmap(lambda state: _values(pool, choice, state))(states))
+            heuristic = jnp.where(by_evil[..., None], one(evil, games.states), one(good, games.states))
+            turns = jnp.arange(games.seats.shape[1])[None]
+            # the first proposal is made in the initial state, whoever leads
+            counts = (turns > 0) & (turns < games.decisions[:, None])
+            return Played(
+                reward=games.good_wins.astype(jnp.float32),
+                outcome=(sides ^ games.good_wins[:, None]).astype(jnp.float32),
+                states=games.states,
+                heuristic=heuristic[:, :, None],
+                search=_by_side(sides[:, None], games.estimates)[:, :, None],
+                by_second=by_evil[..., None],
+                counts=counts[..., None],
+            )
+
+        return devices.map_batch(program, self._share())
+
+    def compare(self, pool: Pool):
+        player, game = self.player(pool), self.player(pool).game
+
+        def program(choices: Choice, keys: jax.Array, state_keys: jax.Array) -> Played:
+            def one(choice, key, state_key):
+                draw, pick = jax.random.split(state_key)
+                states = example_states(game, draw, 48)
+                state = jax.tree.map(lambda leaf: leaf[jax.random.randint(pick, (), 24, 48)], states)
+                seat = lowest_bit(game.acting(state), game.num_players)
+                values = player.values(choice, key, state, seat)
+                worth = jnp.where(has_bit(state.evil, seat), jnp.nanmin(values), jnp.nanmax(values))
+                sides = has_bit(state.evil, jnp.arange(game.num_players))
+                return state, _values(pool, choice, state), _by_side(sides, worth)
+
+            states, heuristic, search = jax.vmap(one)(choices, keys, state_keys)
+            shape = (keys.shape[0], 1, 1)
+            return Played(
+                reward=jnp.zeros(shape[0]),
+                outcome=jnp.zeros((shape[0], 0)),
+                states=jax.tree.map(lambda leaf: leaf[:, None], states),
+                heuristic=heuristic[:, None, None],
+                search=search[:, None, None],
+                by_second=jnp.zeros(shape, bool),
+                counts=jnp.ones(shape, bool),
+            )
+
+        return devices.map_batch(program, self._share())
+
+    def _share(self) -> Any:
+        return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.rows)
+
+
+def _values(pool: Pool, choice: Choice, state: Any) -> jax.Array:
+    game: Any = pool.library.game
+    return pool.values(choice, avalon_view(game, state))
+
+
+def _by_side(evil: jax.Array, worth: jax.Array) -> jax.Array:
+    """float32[..., P]: chances of winning, from who is evil bool[..., P] and what a state is worth to good."""
+    good = (1 + worth)[..., None] / 2
+    return jnp.where(evil, 1 - good, good)

@@ -1,0 +1,177 @@
+"""How strong a GOPS heuristic is in absolute terms: its return against exact equilibrium play, and its exploitability.
+
+Both depend on the budget of the search that uses it. Win rates against other heuristics say who is better; these say how
+far the best is from what can be had.
+
+Shapes: `K` strategies, `G` deals, `P` = 2 players, `N` cards, `A` = N actions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.core import devices, stats
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.stats import Interval
+from jaxrl_suite.search import arena, gops_evaluation, gops_exact
+from jaxrl_suite.strategist.heuristics import Choice
+from jaxrl_suite.strategist.play_gops import GopsPlayer
+
+
+class Strength(NamedTuple):
+    """One strategy at one budget."""
+
+    strategy: int
+    num_simulations: int
+    nash_return: Interval  # points a game against an exact equilibrium, over deals
+    exploitability: Interval | None  # points a game that a best response wins, over repetitions
+
+
+def against_nash(player: GopsPlayer, solution: gops_exact.GopsSolution, choices: Choice, keys: jax.Array) -> jax.Array:
+    """float32[B]: mean final difference against an exact equilibrium, over both seats with the same deck.
+
+    Args:
+      player: how the heuristics play.
+      solution: of `player.game`.
+      choices: [B], a heuristic for each key.
+      keys: key[B], consumed.
+    """
+    batch = keys.shape[0]
+    twice = jax.tree.map(lambda leaf: jnp.concatenate([jnp.asarray(leaf)] * 2), choices)
+
+    def heuristic(keys, states):
+        return player(twice, keys, states)[0]
+
+    def nash(keys, states):
+        del keys
+        return jax.vmap(gops_exact.policy, (None, 0))(solution, states)
+
+    match = arena.play(player.game, (heuristic, nash), jnp.concatenate([keys, keys]), jnp.arange(2 * batch) >= batch)
+    return (match.reward[:batch] + match.reward[batch:]) / 2
+
+
+def nash_returns(
+    player: GopsPlayer,
+    solution: gops_exact.GopsSolution,
+    choices: Choice,
+    num_deals: int,
+    key: jax.Array,
+    *,
+    rows: int = 256,
+    mesh: Any = None,
+) -> np.ndarray:
+    """float32[K, G]: `against_nash` of K heuristics on the same decks, `rows` at a time; `key` is consumed.
+
+    Raises:
+      ValueError: if the solution is of another game.
+    """
+    if solution.game != player.game:
+        raise UserError(f"the solution is of {solution.game}, the player plays {player.game}: solve the same game")
+    size = len(choices.member)
+    keys = jax.random.split(key, num_deals)
+    who, deal = np.repeat(np.arange(size), num_deals), np.tile(np.arange(num_deals), size)
+    program = devices.map_batch(
+        lambda solution, choices, keys: against_nash(player, solution, choices, keys),
+        mesh if mesh is not None else devices.mesh(batch=rows),
+        replicated=(0,),
+    )
+    found = []
+    for start in range(0, len(who), rows):
+        part = np.minimum(np.arange(start, start + rows), len(who) - 1)
+        mine = jax.tree.map(lambda leaf, part=part: np.asarray(leaf)[who[part]], choices)
+        found.append(np.asarray(program(solution, mine, keys[deal[part]])))
+    return np.concatenate(found)[: len(who)].reshape(size, num_deals)
+
+
+def exploitabilities(
+    player: GopsPlayer, choices: Choice, key: jax.Array, *, searches: int = 16, repeats: int = 1, chunk: int = 256
+) -> np.ndarray:
+    """float64[K, repeats]: points that a best response wins a game against each heuristic's search, exactly.
+
+    A search draws random numbers; what is exploited is the mean strategy of `searches` of them in every state, so what
+    is left of their noise counts as exploitable. Every state of the game is searched: for games of 3 to 5 cards.
+
+    Args:
+      player: how the heuristics play; for all of them and all states one program is compiled.
+      choices: [K].
+      key: consumed.
+      searches: in each state.
+      repeats: how often all of it is done, with other random numbers.
+      chunk: states searched at a time.
+    """
+
+    @jax.jit
+    def strategies(choice, keys, states):
+        batch = keys.shape[0]
+        row = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape)), choice)
+
+        def again(index, total):
+            now = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+            return total + player(row, now, states)[0]
+
+        start = jnp.zeros((batch, 2, player.game.num_actions))
+        return jax.lax.fori_loop(0, searches, again, start) / searches
+
+    def policy(choice, key, states):
+        cards_left = int(np.asarray(states.hands)[0, 0]).bit_count()
+        return strategies(choice, jax.random.split(jax.random.fold_in(key, cards_left), states.prize.shape[0]), states)
+
+    size = len(choices.member)
+    found = np.zeros((size, repeats))
+    for row in range(size):
+        choice = jax.tree.map(lambda leaf, row=row: jnp.asarray(leaf)[row], choices)
+        for repeat in range(repeats):
+            mine = functools.partial(policy, choice, jax.random.fold_in(key, repeat))
+            found[row, repeat] = gops_evaluation.exploitability(player.game, mine, chunk)
+    return found
+
+
+def strength(
+    make_player: Callable[[int], GopsPlayer],
+    choices: Choice,
+    budgets: tuple[int, ...],
+    num_deals: int,
+    seed: int = 0,
+    *,
+    small_player: Callable[[int], GopsPlayer] | None = None,
+    searches: int = 16,
+    repeats: int = 3,
+    rows: int = 256,
+) -> list[Strength]:
+    """A row for each strategy and budget.
+
+    Args:
+      make_player: from a number of simulations to how the heuristics play; its game is solved exactly.
+      choices: [K].
+      budgets: numbers of simulations.
+      num_deals: G, the same for all.
+      seed: of all that is random.
+      small_player: the same for a small game of which exploitability is computed; none by default.
+      searches: see `exploitabilities`.
+      repeats: see `exploitabilities`.
+      rows: games at a time.
+    """
+    solution = gops_exact.solve_gops(make_player(budgets[0]).game)
+    found = []
+    for budget in budgets:
+        returns = nash_returns(make_player(budget), solution, choices, num_deals, jax.random.key(seed), rows=rows)
+        exploited = None
+        if small_player is not None:
+            small = small_player(budget)
+            exploited = exploitabilities(small, choices, jax.random.key(seed), searches=searches, repeats=repeats)
+        for row in range(len(returns)):
+            found.append(
+                Strength(
+                    row,
+                    budget,
+                    stats.mean_or_value(returns[row]),
+                    None if exploited is None else stats.mean_or_value(exploited[row]),
+                )
+            )
+    return found
