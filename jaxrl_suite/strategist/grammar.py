@@ -84,7 +84,7 @@ def say(operator: Operator, features: Features) -> str:
     """The operator as a sentence, with what its features are."""
     about = dict(zip(features.names, features.summaries, strict=True))
     named = [name for name in (operator.feature, operator.other) if name]
-    notes = "; ".join(f"{name}: {about[name].rstrip('.').lower()}" for name in named)
+    notes = "; ".join((f"{name}: " if len(named) > 1 else "") + about[name].rstrip(".").lower() for name in named)
     sentence = _SENTENCES[operator.name].format(**operator._asdict())
     return f"{sentence} ({notes})." if notes else f"{sentence}."
 

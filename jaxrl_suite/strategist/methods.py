@@ -74,7 +74,8 @@ class EvolveConfig:
       seed_tries: texts that may be tried for the first strategy, where none is given.
       best: k of the rules `top` and `softmax`.
       temperature: of the softmax over ideas and over strategies.
-      exploration: c of all upper confidence bounds.
+      exploration: c of the upper confidence bounds of ideas.
+      parent_exploration: c of the rules `bandit` and `tree`, which have as many arms as strategies.
       bandit: rule of the idea queue, see `ideas`.
       standing: what strategies are ranked by: `fitted` ratings or the `mean` of all games, see `tree`.
       scale: unit of reward in softmax and bounds; None takes the usual size of an improvement in this search.
@@ -95,6 +96,7 @@ class EvolveConfig:
     best: int = 2
     temperature: float = 1.0
     exploration: float = math.sqrt(2)
+    parent_exploration: float = 0.5
     bandit: Bandit = "fresh"
     standing: Standing = "fitted"
     scale: float | None = None
@@ -115,6 +117,7 @@ class EvolveConfig:
             best=(1, 10**6),
             temperature=(0.0, 1e9),
             exploration=(0.0, 1e9),
+            parent_exploration=(0.0, 1e9),
         )
         if self.strategies % self.rounds:
             raise UserError(f"rounds must divide the {self.strategies} strategies, got {self.rounds}")
@@ -130,16 +133,31 @@ class EvolveConfig:
 
     @property
     def setting(self) -> Setting:
-        return Setting(self.best, self.temperature, self.exploration, self.standing, self.scale)
+        return Setting(self.best, self.temperature, self.parent_exploration, self.standing, self.scale)
 
 
-# Stale bonuses, raw units of reward, means over whatever opponents there were, ideas that fail stay untried: as
-# published. One idea a round is our reading of "one (or k)". Games (32 a step for GOPS) are the judge's to set.
+# As published. One idea a round is our reading of "one (or k)". Games (32 a step for GOPS) are the judge's to set.
 _PAPER = dict(ideas=1, bandit="stale", standing="mean", scale=1.0, count_failures=False, refuse_copies=False)
 PRESETS: Mapping[str, EvolveConfig] = MappingProxyType(
     {
         "default": EvolveConfig(),
         "paper-gops": EvolveConfig(strategies=40, rounds=10, feedback=10, **_PAPER),  # pyright: ignore[reportArgumentType]
         "paper-avalon": EvolveConfig(strategies=24, rounds=6, feedback=10, **_PAPER),  # pyright: ignore[reportArgumentType]
+    }
+)
+
+# What each field changes in which the default departs from the published search, for a report.
+DIFFERENCES: Mapping[str, str] = MappingProxyType(
+    {
+        "ideas": "A call for ideas gives three, not one: the bandit has something to choose from.",
+        "bandit": "Bonuses of ideas are worked out when one is chosen. As published they are those of the idea's last "
+        "change, which is random choice among untried ideas, and the first idea is practically never tried.",
+        "standing": "Strategies are ranked by ratings fitted to all rounds. A mean of rewards of self-play depends on "
+        "who else took part: a strong strategy that met strong ones looks weak.",
+        "scale": "Softmax and bonuses are in units of the usual improvement. In raw units a temperature of 1 is a choice "
+        "where rewards are points, and next to none where they are shares of games won.",
+        "count_failures": "An idea that no attempt could carry out counts as tried. Otherwise it stays untried, and is "
+        "tried again and again.",
+        "refuse_copies": "A text that is its parent's, unchanged, goes back for repair instead of being played.",
     }
 )

@@ -41,7 +41,8 @@ def plans_from_queue(
     ideas = yield from propose(setup, tally, "ideas", path, search.tree[source], said, known, config.ideas)
     queue = search.queue
     for idea in ideas:
-        queue = queue.add(idea, source)
+        if idea not in known:
+            queue = queue.add(idea, source)
     plans = []
     if len(queue):
         rng = _rng(path, _IDEAS)

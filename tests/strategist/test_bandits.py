@@ -1,5 +1,6 @@
 """The idea queue against UCB by hand, the published queue with its flaws, and rules of selection on drawn trees."""
 
+import dataclasses
 import math
 from collections import Counter
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.strategist.ideas import IdeaQueue, fresh_bounds, softmax_choice
-from jaxrl_suite.strategist.methods import METHODS, PRESETS, EvolveConfig, Method
+from jaxrl_suite.strategist.methods import DIFFERENCES, METHODS, PRESETS, EvolveConfig, Method
 from jaxrl_suite.strategist.records import Strategy
 from jaxrl_suite.strategist.selection import Setting, choose_parents, improvement_scale
 from jaxrl_suite.strategist.tree import Dropped, Played, StrategyTree, fitted, from_json, to_json
@@ -194,6 +195,12 @@ def test_a_tree_comes_back_from_json():
     assert tree.lineage(2) == (0, 1, 2)
     assert tree.depth(2) == 2
     assert tree.children(0) == (1,)
+
+
+def test_every_difference_from_the_published_search_is_named():
+    default, paper = PRESETS["default"], PRESETS["paper-gops"]
+    names = {field.name for field in dataclasses.fields(EvolveConfig)}
+    assert {name for name in names if getattr(default, name) != getattr(paper, name)} == set(DIFFERENCES)
 
 
 def test_presets_and_what_is_refused():

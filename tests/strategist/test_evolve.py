@@ -154,6 +154,44 @@ def test_seeds_are_given_or_written():
         one(SMALL, MODEL, model=ScriptedModel(lambda role, prompt, rng: "I would rather not."))
 
 
+def test_guides_are_strategies_too():
+    def write(role, prompt, rng):
+        if role in ("conclusions", "ideas"):
+            return "1. Ask who lies."
+        assert "python" not in prompt
+        return f"```\n1. Who lies {rng.integers(1000)}?\n```"
+
+    class Scorer(ToyJudge):
+        def check(self, texts):
+            return ["" if text.startswith("1. Who") else "no question" for text in texts]
+
+    proposer = LanguageModelProposer(Brief("guide", "a worksheet for Merlin"))
+    journal = services(Scorer())
+    (outcome,) = run_lockstep([search_job("it", SMALL, proposer, kind="guide")], ScriptedModel(write), journal)
+    assert outcome.error is None
+    assert len(outcome.value.tree) == 9
+    assert {one.kind for one in outcome.value.tree} == {"guide"}
+    assert [idea.text for idea in outcome.value.queue.ideas] == ["Ask who lies."]  # the second time it is known
+
+
+def test_judges_have_names_and_may_take_all_rounds_at_once():
+    class Batch(ToyJudge):
+        calls = 0
+
+        def judge_rounds(self, rounds):
+            self.calls += 1
+            return [ToyJudge.judge(self, one.strategies, one.path) for one in rounds]
+
+        def judge(self, strategies, path):
+            raise AssertionError
+
+    batch, plain = Batch(), ToyJudge()
+    jobs = [search_job(f"{n}{seed}", SMALL, GRAMMAR, seed=seed, judge=n) for n in ("a", "b") for seed in range(3)]
+    searches = run(jobs, {"a": batch, "b": plain})
+    assert searches[:3] == searches[3:]
+    assert (batch.calls, len(plain.judged), len(batch.judged)) == (3, 9, 9)
+
+
 # What goes wrong.
 
 
