@@ -1,8 +1,9 @@
-"""A file of all that happened in searches over strategies: one JSON line an event, on disk before anyone acts on it.
+"""A file of all that happened in searches over strategies: one JSON line for each thing, written as it happens.
 
-Two kinds of lines. Results (`check`, `judge`) stand under a key that names all they depend on; a run that starts again
-finds them instead of computing them. Events (`event`) belong to a job and are numbered; a run that starts again makes
-the same ones, in the same order, which is checked: what has happened is never written over. Draws of a language model
+Two kinds of lines. Results (`check`, `judge`) stand under a key that names all they depend on, and are on disk before
+anyone acts on them; a run that starts again finds them instead of computing them. Events (`event`) belong to a job and
+are numbered; a run that starts again makes the same ones, in the same order, which is checked: what has happened is
+never written over. They reach the disk with the next result, so that a failing machine may lose the last ones. Draws of a language model
 are kept apart, in a `jaxrl_suite.llm.Recording`, as they must be on disk the moment they are paid for.
 """
 
@@ -80,7 +81,7 @@ class Journal:
                         "config or version; give the same options, or choose another folder"
                     )
             else:
-                self._append([{"kind": "event", "job": job, "number": number, "data": json.loads(line)}])
+                self._append([{"kind": "event", "job": job, "number": number, "data": json.loads(line)}], sync=False)
                 known.append(line)
             number += 1
 
@@ -113,7 +114,7 @@ class Journal:
     def __repr__(self) -> str:
         return f"Journal({str(self.path)!r}, {len(self._results)} results, {len(self.jobs)} jobs)"
 
-    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def _append(self, lines: Sequence[Mapping[str, Any]], *, sync: bool = True) -> None:
         if self.path is None or not lines:
             return
         if self.read_only or self._handle < 0:
@@ -125,7 +126,8 @@ class Journal:
             written = 0
             while written < len(data):
                 written += os.write(self._handle, data[written:])
-            os.fsync(self._handle)
+            if sync:
+                os.fsync(self._handle)
         except OSError as error:
             os.ftruncate(self._handle, size)
             raise UserError(f"cannot write the journal {self.path}: {error.strerror}; make room and resume") from None

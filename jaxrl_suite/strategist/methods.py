@@ -154,8 +154,8 @@ DIFFERENCES: Mapping[str, str] = MappingProxyType(
         "change, which is random choice among untried ideas, and the first idea is practically never tried.",
         "standing": "Strategies are ranked by ratings fitted to all rounds. A mean of rewards of self-play depends on "
         "who else took part: a strong strategy that met strong ones looks weak.",
-        "scale": "Softmax and bonuses are in units of the usual improvement. In raw units a temperature of 1 is a choice "
-        "where rewards are points, and next to none where they are shares of games won.",
+        "scale": "Softmax and bonuses are in units of the usual improvement. In raw units a temperature of 1 is a "
+        "choice where rewards are points, and next to none where they are shares of games won.",
         "count_failures": "An idea that no attempt could carry out counts as tried. Otherwise it stays untried, and is "
         "tried again and again.",
         "refuse_copies": "A text that is its parent's, unchanged, goes back for repair instead of being played.",
