@@ -3,8 +3,10 @@
 Two kinds of lines. Results (`check`, `judge`) stand under a key that names all they depend on, and are on disk before
 anyone acts on them; a run that starts again finds them instead of computing them. Events (`event`) belong to a job and
 are numbered; a run that starts again makes the same ones, in the same order, which is checked: what has happened is
-never written over. They reach the disk with the next result, so that a failing machine may lose the last ones. Draws of a language model
-are kept apart, in a `jaxrl_suite.llm.Recording`, as they must be on disk the moment they are paid for.
+never written over. They reach the disk with the next result, so that a failing machine may lose the last ones.
+
+Draws of a language model are kept apart, in a `jaxrl_suite.llm.Recording`, as they must be on disk the moment they are
+paid for.
 """
 
 from __future__ import annotations
