@@ -23,7 +23,7 @@ from jaxrl_suite.rl.offline import OfflineData
 from jaxrl_suite.rl.percentile import Ranking, percentile_rows
 from jaxrl_suite.rl.transitions import scaling
 
-_CLUSTERED = 50_000  # rows that k-means reads at most; a larger data set is thinned out at random first
+_READ = 50_000  # rows that k-means and the density of states are estimated from at most
 _NEIGHBOURS = 10
 
 
@@ -71,8 +71,8 @@ def choose_kmeans(
     _check(data, count)
     thin_key, seed_key = jax.random.split(key)
     pool = np.arange(len(data))
-    if len(data) > max(_CLUSTERED, 4 * count):
-        pool = np.sort(np.asarray(jax.random.permutation(thin_key, len(data)), np.int64)[: max(_CLUSTERED, 4 * count)])
+    if len(data) > max(_READ, 4 * count):
+        pool = np.sort(np.asarray(jax.random.permutation(thin_key, len(data)), np.int64)[: max(_READ, 4 * count)])
     seed = int(jax.random.randint(seed_key, (), 0, np.iinfo(np.int32).max))
     features = _features(data)[pool]
     if with_actions and not data.discrete:
@@ -122,8 +122,7 @@ def choose_dual_ranking(
 
     The transitions at step t of their episodes are ranked among themselves. Those pass whose value is not in the
     lowest share `value_cut` tanh(t / `horizon`), and whose state's density is not in the highest share `density_cut`
-    tanh(t / `horizon`). Of all that pass, `count` are drawn at random: a later step is represented less. (Both cuts
-    are strict quantiles, as released; the draw is uniform there too.)
+    tanh(t / `horizon`). Of all that pass, `count` are drawn uniformly, so that a later step is represented less.
 
     Args:
       data: to choose from.
@@ -228,11 +227,15 @@ def _values(data: OfflineData, values: np.ndarray | None, discount: float) -> np
 
 
 def _densities(data: OfflineData) -> np.ndarray:
-    """float64[N], in the order of the density of states: the negative distance to the tenth neighbour."""
+    """float64[N], in the order of the density of states: the negative distance to the tenth other of a sample."""
     from sklearn.neighbors import NearestNeighbors
 
-    model = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(data) - 1)).fit(_features(data))
-    return -model.kneighbors()[0][:, -1]
+    features, stride = _features(data), -(-len(data) // _READ)
+    sample = features[::stride]
+    count = min(_NEIGHBOURS, len(sample) - 1)
+    distances = NearestNeighbors(n_neighbors=count + 1).fit(sample).kneighbors(features)[0]
+    inside = np.arange(len(data)) % stride == 0  # these find themselves first
+    return -np.where(inside, distances[:, count], distances[:, count - 1])
 
 
 def _one_a_row(numbers: np.ndarray, data: OfflineData, name: str) -> np.ndarray:

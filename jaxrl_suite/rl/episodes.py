@@ -49,18 +49,13 @@ def returns_to_go(data: OfflineData, *, discount: float = 1.0) -> np.ndarray:
     """
     if not 0 <= discount <= 1:
         raise UserError(f"discount must lie in [0, 1], got {discount}")
+    from scipy.signal import lfilter
+
     rewards = data.rewards.astype(np.float64)
     bounds = episodes(data)
     total = np.empty(len(rewards))
-    for start, end in zip(bounds.starts, bounds.ends, strict=True):
-        part = rewards[start:end]
-        if discount == 1:
-            total[start:end] = np.cumsum(part[::-1])[::-1]
-            continue
-        running = 0.0
-        for t in range(end - 1, start - 1, -1):
-            running = rewards[t] + discount * running
-            total[t] = running
+    for start, end in zip(bounds.starts.tolist(), bounds.ends.tolist(), strict=True):
+        total[start:end] = lfilter([1.0], [1.0, -discount], rewards[start:end][::-1])[::-1]
     return total
 
 

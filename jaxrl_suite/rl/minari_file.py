@@ -257,12 +257,18 @@ def _metadata(described: Mapping[str, Any], actions: np.ndarray, source: str) ->
         num_actions = space.get("n")
     spec = described.get("env_spec")
     env = described.get("env") or (_loads(spec, source).get("id") if isinstance(spec, str) else "")
+    texts = [
+        text if isinstance(text, str) else "" for text in (env, *map(described.get, ("backend", "algorithm_name")))
+    ]
     scores = [described.get(key) for key in _SCORES]
-    texts = [env or "", described.get("backend") or "", described.get("algorithm_name") or ""]
-    if not all(isinstance(value, (int, float, type(None))) for value in [*scores, num_actions]):
-        raise UserError(f"{source}: scores and num_actions in metadata.json must be numbers: correct them there")
+    if not all(score is None or type(score) in (int, float) for score in scores):
+        raise UserError(f"{source}: ref_min_score and ref_max_score must be numbers: correct them in metadata.json")
+    if num_actions is not None and type(num_actions) is not int:
+        raise UserError(
+            f"{source}: the number of actions must be whole, got {num_actions!r}: correct it in metadata.json"
+        )
     low, high = (None if score is None else float(score) for score in scores)
-    return Metadata(*(str(text) for text in texts), ref_min_score=low, ref_max_score=high, num_actions=num_actions)
+    return Metadata(*texts, ref_min_score=low, ref_max_score=high, num_actions=num_actions)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -155,6 +155,21 @@ def test_dual_ranking_prefers_early_steps_high_values_and_rare_states():
     assert abs(steps[plain].mean() - steps.mean()) < 8
 
 
+def test_large_data_are_thinned_out(monkeypatch):
+    data = continuous()
+    full = baselines._densities(data)
+    features = (data.observations - data.observations.mean(axis=0)) / (data.observations.std(axis=0) + 1e-3)
+    gaps = np.sqrt(((features[:, None] - features[None]) ** 2).sum(axis=2))
+    np.testing.assert_allclose(full, -np.sort(gaps, axis=1)[:, 10], rtol=1e-4)
+    monkeypatch.setattr(baselines, "_READ", 100)
+    thin = baselines._densities(data)
+    np.testing.assert_allclose(thin[1], -np.sort(gaps[1, ::4])[9], rtol=1e-4)
+    np.testing.assert_allclose(thin[4], -np.sort(gaps[4, ::4])[10], rtol=1e-4)
+    assert np.corrcoef(full, thin)[0, 1] > 0.9
+    assert len(np.unique(baselines.choose_kmeans(data, 8, KEY).rows)) == 8
+    assert len(np.unique(baselines.choose_kmeans(data, 60, KEY).rows)) == 60
+
+
 def test_percentile_choice_stays_within_the_best_episodes():
     data = continuous()
     best = np.argsort(ep.episode_returns(data))[-2:]

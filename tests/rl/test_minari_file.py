@@ -7,6 +7,8 @@ import gymnasium
 import h5py
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from jaxrl_suite.rl import episodes as ep
 from jaxrl_suite.rl import minari_file, offline
@@ -232,7 +234,7 @@ def described(**change):
         (rewritten("episode_0/infos/q", np.ones((9, 2))), r"infos/q has not one row a step.*infos=False"),
         (rewritten("episode_0/infos/q", None), r"infos/q differs in shape or type.*infos=False"),
         (described(data_format="arrow"), "holds arrow: convert it to hdf5"),
-        (described(ref_min_score="low"), "must be numbers"),
+        (described(ref_min_score="low"), "ref_min_score and ref_max_score must be numbers"),
         (described(ref_min_score=None), "give both or neither"),
         (described(action_space='{"type": "Discrete", "start": 2}'), None),
         (lambda _, path: path.write_text("{"), "is not JSON"),
@@ -253,6 +255,50 @@ def test_a_damaged_data_set_is_refused_in_one_line(tmp_path, damage, message):
     assert "\n" not in str(error.value)
     if "infos=False" in message:
         assert "infos/q" not in minari_file.read_minari(folder, infos=False).extra
+
+
+KEYS = ("data_format", "action_space", "observation_space", "env", "env_spec", "algorithm_name", "extra", "num_actions")
+KEYS += ("ref_min_score", "total_episodes")
+ODD = (None, True, 3, 2.5, -1, "x", "", "{}", '{"type": "Discrete", "n": "five"}', [], [1], {}, {"type": "Discrete"})
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_any_metadata_load_or_are_refused_in_one_line(tmp_path, discrete):
+    metadata = dataclasses.replace(OWN, num_actions=4 if discrete else None)
+    folder = minari_file.write_minari(tmp_path, "a-v0", make(discrete=discrete, metadata=metadata))
+    path = folder / "data/metadata.json"
+    written, outcomes = path.read_text(), []
+    for key in KEYS:
+        for value in ODD:
+            path.write_text(json.dumps(json.loads(written) | {key: value}))
+            try:
+                read = minari_file.read_minari(folder).metadata
+                outcomes.append("")
+                assert all(isinstance(text, str) for text in (read.env, read.backend, read.teacher))
+                assert read.num_actions is None or type(read.num_actions) is int
+            except ValueError as error:
+                outcomes.append(str(error))
+    assert not any("\n" in message for message in outcomes)
+    assert 0 < sum(map(bool, outcomes)) < len(outcomes)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), min_size=1, max_size=6))
+def test_any_damage_is_a_value_error_or_loads(tmp_path, flips):
+    path = tmp_path / "a-v0/data/main_data.hdf5"
+    if not path.exists():
+        minari_file.write_minari(tmp_path, "a-v0", make())
+        path.with_suffix(".good").write_bytes(path.read_bytes())
+    raw = bytearray(path.with_suffix(".good").read_bytes())
+    for place, bits in flips:
+        raw[int(place * len(raw))] ^= bits
+    path.write_bytes(raw)
+    message = ""
+    try:
+        minari_file.read_minari(tmp_path / "a-v0")
+    except ValueError as error:
+        message = str(error)
+    assert "\n" not in message
 
 
 def test_a_folder_without_a_data_set_is_refused(tmp_path):
