@@ -112,6 +112,8 @@ class LanguageModelProposer:
     def _ask(self, call: str, path: Path, page: str, decoding: Decoding, **words: str) -> Asking[Completion]:
         brief = self.brief
         words = {"noun": NOUNS[brief.kind], **words}
+        if "text" in words:
+            words["text"] = _fenced(words["text"], "python" if brief.kind == "heuristic" else "")
         words["form"] = fill(f"evolve_form_{brief.kind}", entry=brief.entry)
         prefix = (
             Message("system", fill("evolve_system", task=brief.task.strip())),
@@ -140,6 +142,11 @@ def fill(page: str, **words: str) -> str:
     """The text of `prompts/PAGE.md` with its `$fields` filled in; a dollar sign within `words` stays as it is."""
     text = resources.files("jaxrl_suite.strategist").joinpath("prompts", f"{page}.md").read_text(encoding="utf-8")
     return Template(text).substitute(words).strip()
+
+
+def _fenced(text: str, language: str) -> str:
+    fence = "````" if "```" in text else "```"
+    return f"{fence}{language}\n{text.strip()}\n{fence}"
 
 
 def _numbers(values: Sequence[float]) -> str:
