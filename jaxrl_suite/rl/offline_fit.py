@@ -67,6 +67,20 @@ def init_seeds(learner: Learner, keys: jax.Array) -> State:
     return jax.vmap(learner.init)(keys)
 
 
-def scaled(data: Transitions, scaling: Scaling) -> Transitions:
-    """The same transitions as a policy on normalised observations sees them."""
-    return data._replace(observations=scaling(data.observations), next_observations=scaling(data.next_observations))
+def scaled(data: Transitions, scaling: Scaling, *, reward_scale: float = 1.0) -> Transitions:
+    """The same transitions as a policy on normalised observations sees them.
+
+    Args:
+      data: in the environment's units.
+      scaling: of the observations.
+      reward_scale: factor on the rewards, above 0. The best policy stays the same, but IQL's `beta` is measured
+        against it: advantages should be of the order of 1. The published runs divide by the range of the returns and
+        multiply by 1000, the length of an episode.
+    """
+    if reward_scale <= 0:
+        raise UserError(f"reward_scale must be above 0, got {reward_scale}")
+    return data._replace(
+        observations=scaling(data.observations),
+        next_observations=scaling(data.next_observations),
+        rewards=reward_scale * data.rewards,
+    )

@@ -229,6 +229,11 @@ def test_scaling_and_following():
     moved = offline_fit.scaled(data, Scaling(np.float32([1, 2, 3]), np.float32([2, 2, 2])))
     np.testing.assert_allclose(moved.next_observations, (data.next_observations - [1, 2, 3]) / 2, rtol=1e-6)
     np.testing.assert_array_equal(moved.actions, data.actions)
+    np.testing.assert_array_equal(moved.rewards, data.rewards)
+    larger = offline_fit.scaled(data, Scaling(np.float32(0), np.float32(1)), reward_scale=0.5)
+    np.testing.assert_allclose(larger.rewards, data.rewards / 2, rtol=1e-6)
+    with pytest.raises(ValueError, match="reward_scale must be above 0"):
+        offline_fit.scaled(data, Scaling(np.float32(0), np.float32(1)), reward_scale=0.0)
     assert float(q_functions.follow({"a": jnp.zeros(())}, {"a": jnp.ones(())}, 0.25)["a"]) == 0.25
     np.testing.assert_allclose(
         q_functions.bootstrap(jnp.ones(2), jnp.array([0.0, 1.0]), jnp.full(2, 10.0), 0.5), [6.0, 1.0]
