@@ -1,0 +1,200 @@
+"""A value network for Avalon that sees what a written heuristic sees: the state with all roles that a search assumes.
+
+It learns from whole games, by bots or by searching players who use the network itself, and judges the leaves of
+`SearchAgent`. The published baseline was given neither roles nor sides, from which nobody can tell who will win.
+
+    learner = AvalonValueLearner(Bots(Avalon(5)))
+    state = learner.init(key)
+    state, loss = update(state, step_key)                  # update = jax.jit(learner.update); state.episodes
+    agent = learner.agent(state.params, model, num_simulations=24)
+
+Shapes: `P` players, `D` features, `B` games, `M` examples a game.
+
+Reference: Light et al., "Strategist" (arXiv 2408.10635), the learning baseline of table 3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.matches import play_side
+from jaxrl_suite.avalonbench.observation_models import ObservationModel
+from jaxrl_suite.avalonbench.search_agent import Evaluator, SearchAgent
+from jaxrl_suite.core.config import UserError, check_ranges
+from jaxrl_suite.envs.avalon import Avalon, State
+from jaxrl_suite.envs.avalon_roles import MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
+from jaxrl_suite.strategist import replay
+from jaxrl_suite.strategist.avalon_positions import draw_positions
+from jaxrl_suite.strategist.replay import Replay
+from jaxrl_suite.strategist.value_networks import Layers, init_layers, perceptron
+from jaxrl_suite.strategist.views import avalon_view
+
+_SEAT_FEATURES = 6
+
+
+class Example(NamedTuple):
+    features: jax.Array  # float32[D]
+    good_won: jax.Array  # float32[], 1 if good won in the end, else -1
+
+
+class LearnerState(NamedTuple):
+    params: Any
+    memory: Any  # of the optimiser
+    replay: Replay
+    episodes: jax.Array  # int32[], games so far
+
+
+def features(game: Avalon, state: State) -> jax.Array:
+    """float32[D]: the state as numbers, with seats sorted by role, so that their numbering does not matter.
+
+    For each seat: whether it leads, how long until it does, whether it is on the team, on how many failed and
+    successful quests it was, and what share of the proposals it approved. Then phase, quests won and lost, and rejected
+    proposals.
+    """
+    view = avalon_view(game, state)
+    seats = jnp.arange(game.num_players)
+    wait = (seats - state.leader) % game.num_players / game.num_players
+    went = jnp.stack([view.lost, view.won])  # [2, Q]
+    quests = jnp.matmul(went, view.quest_teams, precision=jax.lax.Precision.HIGHEST) / NUM_QUESTS
+    approved = jnp.sum(view.approvals * view.voted[:, None], axis=0) / jnp.maximum(jnp.sum(view.voted), 1)
+    by_seat = jnp.stack([view.leader, wait, view.team, quests[0], quests[1], approved])
+    order = jnp.argsort(state.roles * game.num_players + wait * game.num_players)  # equals in the order of their turns
+    scores = jnp.stack([jnp.sum(view.won), jnp.sum(view.lost)])
+    counts = scores[:, None] == jnp.arange(QUESTS_TO_WIN + 1)[None]
+    rejected = view.round == jnp.arange(MAX_ROUNDS)
+    parts = [by_seat[:, order].ravel(), view.phase, counts.ravel(), rejected]
+    return jnp.concatenate([part.astype(jnp.float32) for part in parts])
+
+
+def num_features(game: Avalon) -> int:
+    return _SEAT_FEATURES * game.num_players + 4 + 2 * (QUESTS_TO_WIN + 1) + MAX_ROUNDS
+
+
+@dataclasses.dataclass(frozen=True)
+class AvalonValueLearner:
+    """How the network is trained.
+
+    Args:
+      bots: who play, and how a searching player takes the others to act.
+      play: whose games are learned from: those of `bots`, or of players who `search` with the network.
+      model: how searching players read public events; needed for `search`.
+      num_simulations: of searching players, for each assignment.
+      hidden: widths of the hidden layers.
+      games: B, an update.
+      examples_per_game: M.
+      gradient_steps: minibatches an update.
+      batch: examples of a minibatch.
+      capacity: examples that the replay holds.
+      learning_rate: of Adam.
+
+    Raises:
+      ValueError: if a value is out of range, or a model is missing.
+    """
+
+    bots: Bots
+    play: Literal["bots", "search"] = "bots"
+    model: ObservationModel | None = None
+    num_simulations: int = 8
+    hidden: tuple[int, ...] = (64, 64)
+    games: int = 16
+    examples_per_game: int = 24
+    gradient_steps: int = 60
+    batch: int = 128
+    capacity: int = 8192
+    learning_rate: float = 1e-3
+
+    def __post_init__(self):
+        if self.play not in ("bots", "search"):
+            raise UserError(f"play must be bots or search, got {self.play!r}")
+        if self.play == "search" and self.model is None:
+            raise UserError("players who search read the others by a model: give one, for instance BotPolicies()")
+        check_ranges(self, games=(1, 2**20), examples_per_game=(1, 2**10), gradient_steps=(1, 10**6), batch=(1, 2**20))
+        new = self.games * self.examples_per_game
+        if self.capacity < new:
+            raise UserError(f"capacity must be at least {new}, the examples of an update")
+
+    @property
+    def game(self) -> Avalon:
+        return self.bots.game
+
+    @property
+    def _optimiser(self) -> optax.GradientTransformation:
+        return optax.adam(self.learning_rate)
+
+    def init(self, key: jax.Array) -> LearnerState:
+        """An untrained network and an empty replay; `key` is consumed."""
+        params = init_layers(key, (num_features(self.game), *self.hidden, 1), last_scale=0.1)
+        example = Example(jnp.zeros(num_features(self.game)), jnp.zeros(()))
+        kept = replay.empty(example, self.capacity)
+        return LearnerState(params, self._optimiser.init(params), kept, jnp.int32(0))
+
+    def update(self, state: LearnerState, key: jax.Array) -> tuple[LearnerState, jax.Array]:
+        """Plays games and learns; the mean loss float32[] of the steps. `key` is consumed."""
+        play_key, draw_key, learn_key = jax.random.split(key, 3)
+        final = self.finals(state.params, jax.random.split(play_key, self.games))
+        examples = self.examples(final, jax.random.split(draw_key, self.games))
+        kept = replay.add(state.replay, examples)
+
+        def step(carry, key):
+            params, memory = carry
+            loss, grads = jax.value_and_grad(self.loss)(params, replay.draw(kept, key, self.batch))
+            updates, memory = self._optimiser.update(grads, memory, params)
+            return (optax.apply_updates(params, updates), memory), loss
+
+        keys = jax.random.split(learn_key, self.gradient_steps)
+        (params, memory), losses = jax.lax.scan(step, (state.params, state.memory), keys)
+        return LearnerState(params, memory, kept, state.episodes + self.games), jnp.mean(losses)
+
+    def finals(self, params: Layers, keys: jax.Array) -> State:
+        """The last states [B, ...] of one game a key."""
+        if self.play == "search":
+            assert self.model is not None
+            agent = self.agent(params, self.model, self.num_simulations)
+            return play_side(agent, "both", self.bots, keys).final
+
+        def turn(index, carry):
+            key, state, memory = carry
+            after = self.game.apply(state, self.bots.act(jax.random.fold_in(key, index), state, memory))
+            return key, after, self.bots.observe(memory, state, after)
+
+        def one(key):
+            deal_key, play_key = jax.random.split(key)
+            start = (play_key, self.game.init(deal_key), self.bots.init())
+            return jax.lax.fori_loop(0, self.game.max_turns, turn, start)[1]
+
+        return jax.vmap(one)(keys)
+
+    def examples(self, final: State, keys: jax.Array) -> Example:
+        """Examples [B * M] drawn from games that are over; `keys` key[B] are consumed."""
+
+        def one(final, key):
+            drawn = draw_positions(self.game, final, key, self.examples_per_game)
+            won = jnp.where(final.good_victory, 1.0, -1.0)
+            seen = jax.vmap(lambda state: features(self.game, state))(drawn)
+            return Example(seen, jnp.full(self.examples_per_game, won))
+
+        return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(final, keys))
+
+    def loss(self, params: Layers, examples: Example) -> jax.Array:
+        """float32[]: mean squared error of the value over examples."""
+        values = jax.vmap(value, (None, 0))(params, examples.features)
+        return jnp.mean((values - examples.good_won) ** 2)
+
+    def evaluator(self, params: Layers) -> Evaluator:
+        """What a state is worth to the good side, for a `SearchAgent`."""
+        return lambda key, state, memory: value(params, features(self.game, state))
+
+    def agent(self, params: Layers, model: ObservationModel, num_simulations: int) -> SearchAgent:
+        """A player that searches with the network. Make it inside a jitted function that is given the `params`."""
+        return SearchAgent(self.bots, model, self.evaluator(params), num_simulations)
+
+
+def value(params: Layers, seen: jax.Array) -> jax.Array:
+    """float32[]: from -1, evil wins, to 1, good wins."""
+    return jnp.tanh(perceptron(params, seen)[0])
