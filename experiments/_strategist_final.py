@@ -1,0 +1,133 @@
+"""What the strategies found are worth: on fresh games against the seed and each other, against exact equilibrium play,
+and against best responses, at every search budget.
+
+Shapes: `S` seeds, `A` arms (ways to search), `T` = rounds + 1, `G` deals, `Q` budgets, `K` strategies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.experiments._strategist_games import GopsStage, StageMixin
+from jaxrl_suite.experiments._strategist_search import Searches, seed_strategy
+from jaxrl_suite.search import gops_exact
+from jaxrl_suite.strategist import strength
+from jaxrl_suite.strategist.features_gops import gops_library
+from jaxrl_suite.strategist.heuristics import Pool, choices_of
+from jaxrl_suite.strategist.play_gops import GopsPlayer
+from jaxrl_suite.strategist.records import Strategy
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.strategist import Config, GameName
+
+FRESH = 1  # stream of the deals of the evaluation; searches use 0
+CHUNK = 64  # states of the small game that are searched at a time
+
+
+class Final(NamedTuple):
+    """Fresh games, means over both seats, on the same deals for all; a win rate in Avalon, else points."""
+
+    gains: np.ndarray  # float[S, A, T], of the best strategy after each round over the seed strategy
+    cross: np.ndarray  # float[S, A, A], of the row's last best strategy against the column's
+
+
+class Exact(NamedTuple):
+    """Strategies against perfect opponents, points a game."""
+
+    names: list[str]  # K: "seed", then "METHOD SEED"
+    nash: np.ndarray  # float[Q, K], mean return against an exact equilibrium
+    exploitability: np.ndarray  # float[Q, K] in the small game; empty if there is none
+
+
+def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches) -> Final:
+    """Plays the last and the earlier best strategies of every search, one seed a step."""
+    names, times = [arm.name for arm in searches.arms], 1 + config.rounds
+    arms, seeds = len(names), len(config.seeds)
+    even = 0.0 if stage.zero_sum else 0.5
+    carry = np.zeros((seeds, arms, times)), np.full((seeds, arms, arms), even)
+    origin = seed_strategy(config, stage)
+    loop = run.chunks(seeds, carry, f"{stage.title}: fresh games", name=f"final-{game}")
+    for number in loop:
+        gains, cross = loop.carry
+        players, place = [origin], {_what(origin): 0}
+        best = np.zeros((arms, times), int)
+        for arm, name in enumerate(names):
+            search = searches.found[name][number]
+            for point in search.curve:
+                one = search.tree[point.best]
+                if _what(one) not in place:
+                    place[_what(one)] = len(players)
+                    players.append(one)
+                best[arm, point.round :] = place[_what(one)]
+        last = best[:, -1]
+        wanted = {(0, player) for player in range(1, len(players))}
+        wanted |= {(min(a, b), max(a, b)) for a in last for b in last if a != b}
+        pairs = sorted(wanted)
+        if pairs:
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), config.seeds[number]), config.deals)
+            scores = dict(zip(pairs, stage.duel(players, pairs, keys).mean(axis=1), strict=True))
+            table = np.full((len(players), len(players)), even)
+            for (a, b), score in scores.items():
+                table[a, b], table[b, a] = score, (-score if stage.zero_sum else 1 - score)
+            gains[number] = table[best, 0] - even
+            cross[number] = table[np.ix_(last, last)]
+        run.log(seed=config.seeds[number], gains=dict(zip(names, gains[number, :, -1].tolist(), strict=True)))
+        loop.carry = gains, cross
+    return Final(*loop.carry)
+
+
+def _what(strategy: Strategy) -> object:
+    return strategy.weights if strategy.weights is not None else strategy.text
+
+
+def measured(config: Config, stage: StageMixin, searches: Searches) -> tuple[list[str], list[Strategy]]:
+    """The seed strategy and the best of each search that is held against exact opponents."""
+    names, strategies = ["seed"], [seed_strategy(config, stage)]
+    for method in config.exact_methods:
+        for seed, search in zip(config.seeds, searches.found.get(method, ()), strict=False):
+            names.append(f"{method} {seed}")
+            strategies.append(search.best)
+    return names, strategies
+
+
+def play_exact(config: Config, run: Run, stage: GopsStage, searches: Searches) -> Exact:
+    """Returns against the exact equilibrium, and exploitability in a small game, one budget a step."""
+    names, strategies = measured(config, stage, searches)
+    pool, choices = stage.pool_of(strategies)
+    budgets = config.budgets
+    table = np.zeros((len(budgets), len(names)))
+    solution = None
+    loop = run.chunks(len(budgets), table, "GOPS: against exact equilibrium play", name="nash")
+    for step in loop:
+        if solution is None:
+            solution = gops_exact.solve_gops(stage.library.game)  # pyright: ignore[reportArgumentType]
+        player = GopsPlayer(pool, budgets[step], stage.style)
+        returns = strength.nash_returns(
+            player, solution, choices, config.nash_deals, jax.random.key(FRESH), rows=config.rows, mesh=stage.mesh
+        )
+        loop.carry[step] = returns.mean(axis=1)
+        run.log(budget=budgets[step], returns=dict(zip(names, loop.carry[step].tolist(), strict=True)))
+    return Exact(names, loop.carry, exploit(config, run, stage, names, strategies))
+
+
+def exploit(config: Config, run: Run, stage: GopsStage, names: list[str], strategies: Sequence[Strategy]) -> np.ndarray:
+    """float[Q, K], or empty: texts are exported for one size of the game, so only compact strategies can be moved."""
+    if not config.small_cards or any(one.weights is None for one in strategies):
+        return np.zeros((0, len(names)))
+    library = gops_library(Gops(config.small_cards, objective="points"))
+    choices = choices_of(library, strategies, {})
+    budgets = config.budgets
+    title = f"GOPS-{config.small_cards}: exploitability"
+    loop = run.chunks(len(budgets), np.zeros((len(budgets), len(names))), title, name="exploitability")
+    for step in loop:
+        player = GopsPlayer(Pool(library), budgets[step], stage.style)
+        found = strength.exploitabilities(player, choices, jax.random.key(FRESH), searches=config.searches, chunk=CHUNK)
+        loop.carry[step] = found[:, 0]
+        run.log(budget=budgets[step], exploitability=dict(zip(names, loop.carry[step].tolist(), strict=True)))
+    return loop.carry

@@ -1,0 +1,161 @@
+"""The games of the Strategist experiment: a judge each, whose compiled programs serve all searches and the evaluation.
+
+Shapes: `K` strategies, `M` pairs, `G` deals, `R` games.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.core import devices
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.envs.avalon import Avalon
+from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.strategist.heuristics import Choice, Pool
+from jaxrl_suite.strategist.judge import Feedback, HeuristicJudge, JudgeConfig, Program
+from jaxrl_suite.strategist.judge_avalon import AvalonJudge
+from jaxrl_suite.strategist.judge_gops import GopsJudge
+from jaxrl_suite.strategist.records import Judgement, Strategy
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.strategist import Config, GameName
+
+
+class Reported:
+    """A program whose compilation the run reports, and whose games it counts."""
+
+    def __init__(self, program: Program, stage: StageMixin, name: str):
+        self._program, self._stage, self._name = program, stage, name
+        self._compiled: Any = None
+
+    def __call__(self, *args: Any) -> Any:
+        args = devices.shard_batch(jax.tree.map(jnp.asarray, args), self._stage.mesh)
+        if self._compiled is None:
+            self._compiled = self._stage.run.compile(self._program, *args, name=self._name)
+        start = time.monotonic()
+        played = jax.block_until_ready(self._compiled(*args))
+        self._stage.seconds += time.monotonic() - start
+        self._stage.games += args[-1].shape[0]
+        return played
+
+
+class StageMixin(HeuristicJudge):
+    """A judge that plays for many searches and for the evaluation, with programs that are compiled once."""
+
+    run: Run
+    mesh: Any
+    title: str
+
+    def __init__(self, *args: Any, run: Run, title: str, mesh: Any, **options: Any):
+        super().__init__(*args, mesh=mesh, **options)  # pyright: ignore[reportCallIssue]
+        self.run, self.title, self.mesh = run, title, mesh
+        self.games, self.seconds = 0, 0.0
+        self._reported: dict[Any, Reported] = {}
+
+    def compile(self, pool: Pool):
+        return self._once("games", pool, super().compile)  # pyright: ignore[reportAbstractUsage]
+
+    def compare(self, pool: Pool):
+        return self._once("states", pool, super().compare)  # pyright: ignore[reportAbstractUsage]
+
+    def _once(self, what: str, pool: Pool, make: Any) -> Any:
+        if (what, pool) not in self._reported:
+            kinds = ["weights"] * pool.compact + [f"{len(pool.functions)} texts"] * bool(pool.functions)
+            name = f"{self.title} {what}: {', '.join(kinds + ['rollouts'] * pool.rollout)}"
+            self._reported[what, pool] = Reported(make(pool), self, name)
+        return self._reported[what, pool]
+
+    def set(self, **changes: Any) -> None:
+        """Changes how rounds are judged; the programs stay."""
+        self.config = dataclasses.replace(self.config, **changes)
+
+    def pool_of(self, strategies: Sequence[Strategy]) -> tuple[Pool, Choice]:
+        """What plays `strategies`, and a choice [K] for each."""
+        self.set(feedback="population")
+        pool, choices = self._pool([*strategies, *strategies[:1]])
+        return pool, jax.tree.map(lambda leaf: leaf[: len(strategies)], choices)
+
+    def duel(self, strategies: Sequence[Strategy], pairs: Sequence[tuple[int, int]], keys: jax.Array) -> np.ndarray:
+        """float64[M, G]: what the first of each pair gets against the second, a mean over both seats on every deal.
+
+        Args:
+          strategies: K, at least 2.
+          pairs: M, places among them.
+          keys: key[G], the same deals for all pairs.
+        """
+        self.set(feedback="population", key_states=0)
+        pool, choices = self._pool(strategies)
+        size = len(keys)
+        first, second = (np.repeat([pair[side] for pair in pairs], size) for side in (0, 1))
+        deal = np.tile(np.arange(size), len(pairs))
+        there = self._rows(pool, choices, first, second, keys[deal], [])
+        back = self._rows(pool, choices, second, first, keys[deal], [])
+        opposite = -back if self.zero_sum else 1 - back
+        return ((there.astype(float) + opposite) / 2).reshape(len(pairs), size)
+
+
+class GopsStage(StageMixin, GopsJudge):
+    pass
+
+
+class AvalonStage(StageMixin, AvalonJudge):
+    pass
+
+
+def stage_of(config: Config, game: GameName, run: Run) -> GopsStage | AvalonStage:
+    """The judge of one game of the experiment."""
+    gops = game == "gops"
+    judge = JudgeConfig(
+        num_simulations=config.num_simulations if gops else config.avalon_simulations,
+        rows=config.rows,
+        key_states=config.key_states,
+    )
+    mesh = run.mesh(batch=config.rows)
+    if gops:
+        style = "paper" if config.mechanics == "paper" else "regret_matching"
+        return GopsStage(
+            Gops(config.num_cards, objective="points"), judge, style, run=run, title=f"GOPS-{config.num_cards}",
+            mesh=mesh,
+        )  # fmt: skip
+    return AvalonStage(Avalon(5), judge, run=run, title="Avalon-5", mesh=mesh)
+
+
+class Referee:
+    """The judge that one kind of search meets: it spends the same number of games on every round.
+
+    Args:
+      stage: of the game.
+      games: of a round.
+      steps: into which a round is divided; the seeds are judged once, with a quarter of a round.
+      feedback: see `JudgeConfig`.
+      key_states: of each strategy.
+      deaf: scores and improvements are dealt out at random among the strategies of a round: no selection.
+    """
+
+    def __init__(
+        self, stage: StageMixin, games: int, steps: int, feedback: Feedback, key_states: int, deaf: bool = False
+    ):
+        self.stage, self.games, self.steps = stage, games, steps
+        self.feedback, self.key_states, self.deaf = feedback, key_states, deaf
+
+    def check(self, texts: Sequence[str]) -> Sequence[str]:
+        return self.stage.check(texts)
+
+    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
+        size = len(strategies)
+        games = self.games // (4 if path[1] == 0 else self.steps)
+        pairs = size if self.feedback == "fixed" or size == 1 else size * (size - 1) // 2
+        self.stage.set(feedback=self.feedback, deals=max(1, games // (2 * pairs)), key_states=self.key_states)
+        said = self.stage.judge(strategies, path)
+        if not self.deaf:
+            return said
+        order = np.random.default_rng(path).permutation(size)
+        scores = tuple(said.scores[place] for place in order)
+        return said._replace(scores=scores, improvements=(None,) * size)

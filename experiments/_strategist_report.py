@@ -1,0 +1,294 @@
+"""Tables, figures and verdicts of the Strategist experiment.
+
+Shapes: `S` seeds, `A` arms, `T` = rounds + 1, `Q` budgets, `K` strategies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxrl_suite.core import plot, stats
+from jaxrl_suite.core.files import write_atomic
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments import _strategist_variants as variants
+from jaxrl_suite.experiments._strategist_final import Exact, Final
+from jaxrl_suite.experiments._strategist_games import StageMixin
+from jaxrl_suite.experiments._strategist_search import OURS, Searches
+from jaxrl_suite.strategist.progress import Search
+from jaxrl_suite.strategist.tree_picture import tree_figure
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.strategist import Config, GameName
+
+SURELY = 5  # seeds that a verdict needs
+UNITS = {"gops": "points a game", "avalon": "share of games won"}
+CLAIM = {"gops": "strat-1", "avalon": "strat-2"}
+
+
+def write(
+    config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final, exact: Exact | None
+) -> None:
+    """Everything about one game."""
+    names = [arm.name for arm in searches.arms]
+    write_headline(config, run, game, stage, names, final)
+    write_curve(config, run, game, stage, final)
+    write_tree(config, run, game, stage, searches)
+    write_methods(config, run, game, stage, final)
+    write_budgets(run, game, searches)
+    if exact is not None:
+        write_exact(config, run, stage, exact)
+    write_best(config, run, game, stage, searches, final)
+    variants.write(config, run, game, stage, searches, final)
+    if searches.usage:
+        columns = ("samples", "requests", "prompt_tokens", "output_tokens")
+        rows = [
+            {"role": role} | {name: getattr(used, name) for name in columns}
+            for role, used in sorted(searches.usage.items())
+        ]
+        run.table(f"ledger_{game}", rows, caption="What was asked of the language model and the sandbox, all searches.")
+
+
+def cells(interval: stats.Interval, name: str = "") -> dict[str, float]:
+    """An interval as three columns."""
+    prefix = f"{name}_" if name else ""
+    return {name or "estimate": interval.estimate, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
+
+
+def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, names: list[str], final: Final) -> None:
+    best = names.index(OURS) if OURS in names else 0
+    gain = stats.mean_or_value(final.gains[:, best, -1])
+    sure = "The interval excludes zero." if gain.low > 0 else "The interval does not exclude zero."
+    run.text(
+        f"{stage.title}: the best heuristic that {names[best]} found in {config.strategies} strategies beats the seed "
+        f"heuristic by {gain.estimate:+.2f} {UNITS[game]} ({gain.low:+.2f} to {gain.high:+.2f}, 95 % over "
+        f"{len(config.seeds)} seeds; {config.deals} fresh deals each, in both seats). {sure} "
+        + ("Strategies come from a grammar of features, not from a language model." if config.proposer == "grammar"
+           else f"Strategies come from the language model {config.model or 'on record'}.")
+    )  # fmt: skip
+
+
+def write_curve(config: Config, run: Run, game: GameName, stage: StageMixin, final: Final) -> None:
+    """The improvement curve: strength of the best strategy by how many were written."""
+    written = np.arange(config.rounds + 1) * (config.strategies // config.rounds)
+    series = {}
+    for place, method in enumerate(config.methods):
+        line = np.array([stats.mean_or_value(final.gains[:, place, at]) for at in range(len(written))])
+        series[method] = (written, *line.T)
+    figure = plot.lines(
+        series,
+        xlabel="strategies written",
+        ylabel=f"{UNITS[game]} over the seed heuristic",
+        title=f"{stage.title}: the best strategy so far",
+        references={"seed heuristic": 0.0},
+    )
+    caption = (
+        "What each search holds to be its best after every round, on the same fresh games against the seed heuristic. "
+        "Bands: 95 % intervals over seeds."
+    )
+    run.figure(f"curve_{game}", figure, caption)
+    rows = [
+        {"method": method, "strategies": int(x), "gain": y, "low": low, "high": high}
+        for method, line in series.items()
+        for x, y, low, high in zip(*line, strict=True)
+    ]
+    run.table(f"curve_{game}", rows, caption=f"{UNITS[game].capitalize()} over the seed heuristic.")
+
+
+def write_tree(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches) -> None:
+    method = OURS if OURS in config.methods else config.methods[0]
+    search = searches.found[method][0]
+    figure = tree_figure(
+        search.tree,
+        standing=search.config.standing,
+        title=f"{stage.title}: strategies of {method}, seed {config.seeds[0]}",
+        unit=UNITS[game] if game == "avalon" else "points",
+    )
+    caption = (
+        "Each dot is a strategy, written from the one left of it; the way to the best is marked. Crosses: attempts "
+        "that became none. Strength as the search itself holds it, from its games of self-play."
+    )
+    run.figure(f"tree_{game}", figure, caption)
+
+
+def write_methods(config: Config, run: Run, game: GameName, stage: StageMixin, final: Final) -> None:
+    """The ranking of methods at equal budgets, and the verdict on the paper's."""
+    count = len(config.methods)
+    cross = final.cross[:, :count, :count]
+    even = 0.0 if stage.zero_sum else 0.5
+    others = (cross.sum(axis=2) - even) / max(count - 1, 1)  # float[S, A], the mean over the other methods
+    rows, pairs, differences = [], [], {}
+    ours = config.methods.index(OURS) if OURS in config.methods else None
+    for place, method in enumerate(config.methods):
+        row: dict[str, Any] = {"method": method, **cells(stats.mean_or_value(final.gains[:, place, -1]), "over_seed")}
+        if count > 1:
+            row |= cells(stats.mean_or_value(others[:, place]), "against_others")
+        rows.append(row)
+        if ours is not None and place != ours:
+            less = stats.mean_or_value(final.gains[:, ours, -1] - final.gains[:, place, -1])
+            differences[method] = stats.mean_or_value(cross[:, ours, place] - even)
+            pairs.append({"method": method, **cells(differences[method], "games"), **cells(less, "over_seed")})
+    caption = (
+        f"{UNITS[game].capitalize()} of what each method found, with 95 % intervals over {len(config.seeds)} seeds: over "
+        "the seed heuristic, and on average against what the other methods found with the same seed."
+    )
+    run.table(f"methods_{game}", rows, caption=caption)
+    if pairs:
+        caption = (
+            f"What Strategist's have beyond this method's, {UNITS[game]}, paired by seed, 95 %: in games against each "
+            "other, and as the difference of their leads over the seed heuristic."
+        )
+        run.table(f"strategist_against_{game}", pairs, caption=caption)
+    if count > 1:
+        shown = {row["method"]: (row["against_others"], row["against_others_low"], row["against_others_high"])
+                 for row in sorted(rows, key=lambda row: -row["against_others"])}  # fmt: skip
+        figure = plot.dots(
+            shown,
+            xlabel=f"{UNITS[game]} against what the other methods found",
+            title=f"{stage.title}, equal budgets",
+            references={"even": even},
+        )
+        run.figure(f"methods_{game}", figure, "Means and 95 % intervals over seeds.")
+    if differences and ours is not None:
+        give_ranking(config, run, game, stage, stats.mean_or_value(others[:, ours]), differences)
+
+
+def give_ranking(
+    config: Config, run: Run, game: GameName, stage: StageMixin, score: stats.Interval,
+    differences: dict[str, stats.Interval],
+) -> None:  # fmt: skip
+    beaten = [name for name, cell in differences.items() if cell.low > 0]
+    lost = [name for name, cell in differences.items() if cell.high < 0]
+    full = set(differences) >= {"line", "greedy", "best-first", "best-first-thought"}
+    comparable = len(config.seeds) >= SURELY and full and (game == "avalon" or config.num_cards == 6)
+    verdict = "held" if len(beaten) == len(differences) else "partly" if beaten and not lost else "not held"
+    said = f"It surely beats {', '.join(beaten) or 'none of them'}"
+    said += f" and surely loses to {', '.join(lost)}" if lost else ""
+    source = "a grammar of features" if config.proposer == "grammar" else "a language model"
+    run.result(
+        CLAIM[game],
+        score.estimate,
+        low=score.low,
+        high=score.high,
+        unit=f"{UNITS[game]} against the other methods",
+        verdict=verdict if comparable else "not comparable",
+        scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies, {config.deals} deals a pair",
+        note=f"{said} (paired 95 % intervals over seeds). Ideas come from {source}; the paper's from GPT-3.5.",
+    )
+
+
+def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
+    """What each method used: the table that shows the budgets equal."""
+    fields = ("strategies", "dropped", "calls", "games", "checks", "prompt_tokens", "output_tokens", "characters")
+    rows = []
+    for arm in searches.arms:
+        costs = [search.cost for search in searches.found[arm.name]]
+        row: dict[str, Any] = {"search": arm.name}
+        for field in fields:
+            values = [getattr(cost, field) for cost in costs]
+            row[field] = float(np.mean(values))
+            if field in ("strategies", "games"):
+                row[f"{field}_range"] = f"{min(values)} to {max(values)}"
+        if any(row[field] for field in ("prompt_tokens", "output_tokens")):
+            del row["characters"]
+        else:
+            del row["prompt_tokens"], row["output_tokens"]
+        rows.append(row)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    caption = (
+        "Used by a search, a mean over seeds. Games count once for each strategy in them. Strategies that were written "
+        "and those dropped add up to the same number; line search puts a copy of the parent in the place of a dropped "
+        "one, and plays it. A grammar has no tokens: characters it wrote stand for them."
+    )
+    run.table(f"budgets_{game}", rows, columns, caption)
+
+
+def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> None:
+    """Points against exact opponents at every budget, and the verdict on more search."""
+    groups = {"seed": [0]}
+    for place, name in enumerate(exact.names[1:], 1):
+        groups.setdefault(name.rpartition(" ")[0], []).append(place)
+    rows, series = [], {}
+    for name, places in groups.items():
+        line = [stats.mean_or_value(exact.nash[at, places]) for at in range(len(config.budgets))]
+        series["seed heuristic" if name == "seed" else name] = (config.budgets, *np.array(line).T)
+        for at, budget in enumerate(config.budgets):
+            row: dict[str, Any] = {"strategies_of": name, "simulations": budget, **cells(line[at], "return")}
+            if len(exact.exploitability):
+                row |= cells(stats.mean_or_value(exact.exploitability[at, places]), "exploitability")
+            rows.append(row)
+    caption = (
+        f"Points a game in {stage.title} against an exact equilibrium, which loses to nobody on average; intervals "
+        "over seeds, the one seed heuristic without."
+    )
+    if len(exact.exploitability):
+        caption += f" Exploitability: the same strategies in GOPS-{config.small_cards}, exact."
+    run.table("exact", rows, caption=caption)
+    if len(config.budgets) > 1:
+        figure = plot.lines(
+            series,
+            xlabel="simulations a move",
+            ylabel="points against exact equilibrium",
+            title=f"{stage.title}: found strategies and search budget",
+            log_x=True,
+            references={"equilibrium": 0.0},
+        )
+        run.figure("budgets", figure, "Best strategy of each search; bands: 95 % intervals over seeds.")
+    if OURS in groups and len(config.budgets) > 1:
+        places = groups[OURS]
+        less, more = int(np.argmin(config.budgets)), int(np.argmax(config.budgets))
+        gain = stats.mean_or_value(exact.nash[more, places] - exact.nash[less, places])
+        few, many = config.budgets[less], config.budgets[more]
+        comparable = len(config.seeds) >= SURELY and config.num_cards == 6 and (few, many) == (16, 160)
+        seed_gain = float(exact.nash[more, 0] - exact.nash[less, 0])
+        run.result(
+            "strat-11",
+            gain.estimate,
+            low=gain.low,
+            high=gain.high,
+            unit=f"points gained from budget {few} to {many}",
+            verdict="not comparable" if not comparable else "held" if gain.low > 0 else "not held",
+            scale=f"{stage.title}, {len(config.seeds)} seeds, {config.nash_deals} deals, heuristics found in "
+            f"{config.strategies} strategies",
+            note=f"Against the exact equilibrium, where the seed heuristic gains {seed_gain:+.2f}. The paper's "
+            "opponents were its own other strategies.",
+        )
+
+
+def write_best(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final) -> None:
+    """The best strategy of each search as a file, and how the best of all came about."""
+    for arm in searches.arms[: len(config.methods)]:
+        for seed, search in zip(config.seeds, searches.found[arm.name], strict=True):
+            write_atomic(run.folder / "strategies" / f"{game}-{arm.name}-{seed}.py", search.best.text)
+    method = OURS if OURS in config.methods else config.methods[0]
+    number = int(np.argmax(final.gains[:, list(config.methods).index(method), -1]))
+    search = searches.found[method][number]
+    run.table(
+        f"lineage_{game}",
+        lineage(search),
+        caption=f"How the best strategy of {method}, seed {config.seeds[number]}, came about. Its source is "
+        f"strategies/{game}-{method}-{config.seeds[number]}.py; all that happened is in journal-{game}.jsonl.",
+    )
+
+
+def lineage(search: Search) -> list[dict[str, Any]]:
+    values = search.tree.values(search.config.standing)
+    return [
+        {
+            "strategy": number,
+            "round": search.tree.born[number],
+            "idea": _idea(search, number),
+            "strength": float(values[number]),
+        }
+        for number in search.tree.lineage(search.best.id)
+    ]
+
+
+def _idea(search: Search, number: int) -> str:
+    one = search.tree[number]
+    if one.idea is not None:
+        return search.queue[one.idea].text
+    if one.parent is None:
+        return "(the seed)"
+    return one.thought.splitlines()[-1] if one.thought else "(a copy of its parent)"

@@ -1,0 +1,238 @@
+"""The searches of the Strategist experiment: all methods and seeds of a game in lockstep, a round at a time.
+
+What a search does depends on its config, its seed, the journal and the recording alone, so a run that continues goes
+through the rounds that are done once more without a game or a request, and then plays on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments._strategist_games import Referee, StageMixin
+from jaxrl_suite.llm.http_config import HTTPConfig
+from jaxrl_suite.llm.http_sampler import HTTPSampler
+from jaxrl_suite.llm.jobs import Job
+from jaxrl_suite.llm.ledger import Ledger
+from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.protocol import Usage
+from jaxrl_suite.llm.recorder import Replay
+from jaxrl_suite.llm.recording import Recording
+from jaxrl_suite.strategist import evolve
+from jaxrl_suite.strategist.attempts import Setup
+from jaxrl_suite.strategist.grammar_proposer import GrammarProposer
+from jaxrl_suite.strategist.journal import Journal
+from jaxrl_suite.strategist.judge import Feedback
+from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
+from jaxrl_suite.strategist.methods import METHODS, PRESETS, EvolveConfig
+from jaxrl_suite.strategist.progress import Search
+from jaxrl_suite.strategist.proposals import Asking, Brief, Path, Proposer
+from jaxrl_suite.strategist.records import KeyState, Strategy
+from jaxrl_suite.strategist.services import services
+from jaxrl_suite.strategist.views import contract
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.strategist import Config, GameName
+
+OURS = "strategist"
+Control = Literal["", "states", "scores"]
+CONTROLS: tuple[Control, ...] = ("states", "scores")
+
+
+class Arm(NamedTuple):
+    """One way to search, run with every seed.
+
+    Args:
+      name: for tables.
+      evolve: its constants.
+      feedback: of its judge.
+      control: what is shuffled: the gaps of the key states it is shown, or the scores it goes by.
+    """
+
+    name: str
+    evolve: EvolveConfig
+    feedback: Feedback = "population"
+    control: Control = ""
+
+
+def arms_of(config: Config, game: GameName) -> list[Arm]:
+    """All searches of a game: the methods, then variants of Strategist in one respect each."""
+    base = evolve_config(config, game, OURS)
+    arms = [Arm(method, evolve_config(config, game, method)) for method in config.methods]
+    if OURS not in config.methods:
+        return arms
+    arms += [Arm(f"feedback: {feedback}", base, feedback) for feedback in config.feedbacks]
+    arms += [Arm(f"shuffled {control}", base, control=control) for control in CONTROLS if config.controls]
+    if config.ablations:
+        published = PRESETS[f"paper-{game}"]
+        for field in differing(base, published):
+            arms.append(Arm(f"published {field}", dataclasses.replace(base, **{field: getattr(published, field)})))
+    return arms
+
+
+def differing(ours: EvolveConfig, published: EvolveConfig) -> list[str]:
+    """The fields in which two searches differ, but for their sizes."""
+    names = [field.name for field in dataclasses.fields(ours)]
+    sizes = ("method", "strategies", "rounds", "feedback")
+    return [name for name in names if name not in sizes and getattr(ours, name) != getattr(published, name)]
+
+
+def evolve_config(config: Config, game: GameName, method: str) -> EvolveConfig:
+    base = PRESETS["default"] if config.mechanics == "default" else PRESETS[f"paper-{game}"]
+    sizes: dict[str, Any] = dict(
+        method=method, strategies=config.strategies, rounds=config.rounds, repairs=config.repairs,
+        feedback=max(1, config.key_states),
+    )  # fmt: skip
+    return dataclasses.replace(base, **sizes)
+
+
+class _Shuffled:
+    """A proposer that is shown each key state with the gap of another: what search found, and where, come apart."""
+
+    def conclusions(self, strategy: Strategy, states: Sequence[KeyState], path: Path) -> Asking[str]:
+        order = np.random.default_rng((len(states), *path)).permutation(len(states))
+        mixed = [
+            state._replace(search=tuple(np.add(state.heuristic, np.subtract(other.search, other.heuristic)).tolist()))
+            for state, other in zip(states, (states[place] for place in order), strict=True)
+        ]
+        return super().conclusions(strategy, mixed, path)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _ShuffledGrammar(_Shuffled, GrammarProposer):
+    pass
+
+
+class _ShuffledModel(_Shuffled, LanguageModelProposer):
+    pass
+
+
+def proposer_of(config: Config, stage: StageMixin, control: Control) -> Proposer:
+    shuffled = control == "states"
+    if config.proposer == "grammar":
+        return (_ShuffledGrammar if shuffled else GrammarProposer)(stage.library)
+    brief = Brief("heuristic", contract(stage.library.game))
+    return (_ShuffledModel if shuffled else LanguageModelProposer)(brief)
+
+
+def seed_strategy(config: Config, stage: StageMixin) -> Strategy:
+    """What every search starts from: points or quests won so far, nothing else."""
+    weights = stage.library.seed_weights
+    return Strategy(
+        0, "heuristic", stage.library.render(weights), weights=weights if config.proposer == "grammar" else None
+    )
+
+
+class Searches(NamedTuple):
+    """The searches of one game that are through.
+
+    Args:
+      arms: A.
+      found: by name of the arm, one search a seed.
+      usage: of the language model, by role.
+    """
+
+    arms: list[Arm]
+    found: dict[str, list[Search]]
+    usage: dict[str, Usage]
+
+
+def run_searches(config: Config, run: Run, game: GameName, stage: StageMixin) -> Searches:
+    """All searches of a game, all their rounds."""
+    arms = arms_of(config, game)
+    jobs = [(arm, seed) for arm in arms for seed in config.seeds]
+    usage: dict[str, Usage] = {}
+    with contextlib.ExitStack() as stack:
+        journal = stack.enter_context(Journal(run.folder / f"journal-{game}.jsonl"))
+        sampler = stack.enter_context(_sampler(config, run, game))
+        referees = {referee_name(arm): _referee(config, stage, arm) for arm in arms}
+        asked = services(referees, journal)  # pyright: ignore[reportArgumentType]
+        setups = [
+            Setup(
+                arm.evolve, proposer_of(config, stage, arm.control), seed, judge=referee_name(arm),
+                log=journal.log(f"{arm.name} {seed}"),
+            )
+            for arm, seed in jobs
+        ]  # fmt: skip
+        searches: list[Search] = []
+
+        def advance() -> None:
+            nonlocal searches
+            if searches:
+                steps = [partial(_improve, *pair) for pair in zip(setups, searches, strict=True)]
+            else:
+                steps = [partial(_start, setup, seed_strategy(config, stage)) for setup in setups]
+            names = [f"{arm.name} {seed}" for arm, seed in jobs]
+            outcomes = run_lockstep([Job(name, step) for name, step in zip(names, steps, strict=True)], sampler, asked)
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise _told(outcome.error)
+                for role, used in outcome.ledger.by_role.items():
+                    usage[role] = usage.get(role, Usage()) + used
+            searches = [outcome.value for outcome in outcomes]
+
+        loop = run.chunks(1 + config.rounds, np.int32(0), f"{stage.title}: rounds of search", name=f"search-{game}")
+        for _ in range(loop.step):
+            advance()
+        for _ in loop:
+            advance()
+            for (arm, seed), search in zip(jobs, searches, strict=True):
+                at = search.curve[-1]
+                run.log(arm=arm.name, seed=seed, best=at.best, value=at.value, **at.cost._asdict())
+            loop.carry = np.int32(1)
+    by_arm = {arm.name: [s for (a, _), s in zip(jobs, searches, strict=True) if a == arm] for arm in arms}
+    return Searches(arms, by_arm, usage)
+
+
+def referee_name(arm: Arm) -> str:
+    """Arms that are judged alike share a judge, and so what it said."""
+    alone = "steps" if METHODS[arm.evolve.method].alone else "rounds"
+    return " ".join(filter(None, (arm.feedback, alone, arm.control if arm.control == "scores" else "")))
+
+
+def _referee(config: Config, stage: StageMixin, arm: Arm) -> Referee:
+    steps = arm.evolve.a_round if METHODS[arm.evolve.method].alone else 1
+    return Referee(stage, config.round_games, steps, arm.feedback, config.key_states, deaf=arm.control == "scores")
+
+
+def _start(setup: Setup, seed: Strategy, ledger: Ledger) -> Asking[Search]:
+    return (yield from evolve.start(setup, ledger, [seed]))
+
+
+def _improve(setup: Setup, search: Search, ledger: Ledger) -> Asking[Search]:
+    return (yield from evolve.improve(setup, search, ledger))
+
+
+def http_config(config: Config) -> HTTPConfig:
+    return HTTPConfig(config.base_url, config.model, api_key_variable=config.api_key_variable, label="server")
+
+
+@contextlib.contextmanager
+def _sampler(config: Config, run: Run, game: GameName) -> Iterator[Any]:
+    """The language model, whose every draw is kept in the run folder; nobody for a grammar."""
+    if config.proposer == "grammar":
+        yield {}
+    elif config.proposer == "replay":
+        with Recording(f"{config.recording}/draws-{game}.jsonl", read_only=True) as known:
+            yield Replay(known)
+    else:
+        with (
+            Recording(run.folder / f"draws-{game}.jsonl") as draws,
+            HTTPSampler(http_config(config), recording=draws) as sampler,
+        ):
+            yield sampler
+
+
+def _told(error: Exception) -> Exception:
+    """A model that does not answer is no fault of the program: one line, and the way on."""
+    from jaxrl_suite.llm.jobs import SamplerFailedError
+
+    if isinstance(error, SamplerFailedError):
+        return UserError(f"the language model failed ({error}): continue with --resume when it is back")
+    return error

@@ -1,0 +1,148 @@
+"""Strategist: searches over strategies on GOPS and Avalon, their baselines, what they find and what it is worth.
+
+A strategy is the source of a value heuristic, which a tree search plays with. The methods write equally many of them,
+from the same seed strategy, and are judged by equally many games of self-play. What they find then plays on fresh
+games: against the seed strategy, against what the other methods found, against the exact equilibrium.
+
+Strategies come from a grammar of features (default), or from a language model: --proposer openai --base-url URL
+--model NAME, with the key in the environment. What was asked and answered stays in the run folder, and so does a
+journal of all that happened; the same command with --resume pays for nothing twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Literal
+
+from jaxrl_suite.core.config import UserError, check_distinct, check_ranges
+from jaxrl_suite.core.run import Run
+
+SYSTEM = "Strategist"
+CLAIMS = ("strat-1", "strat-2", "strat-4", "strat-5", "strat-6", "strat-7", "strat-11", "strat-12")
+
+GameName = Literal["gops", "avalon"]
+MethodName = Literal[
+    "line", "greedy", "best-first", "best-first-thought", "strategist", "strategist-bandit", "strategist-tree"
+]
+FeedbackName = Literal["fixed", "critic"]
+ProposerName = Literal["grammar", "openai", "replay"]
+FIVE: tuple[MethodName, ...] = ("line", "greedy", "best-first", "best-first-thought", "strategist")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All that decides the result."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # a search with each method
+    games: tuple[GameName, ...] = ("gops",)
+    methods: tuple[MethodName, ...] = FIVE
+    proposer: ProposerName = "grammar"  # openai: any compatible server; replay: the answers of an earlier run
+    base_url: str = ""  # of the server, for instance http://127.0.0.1:8080/v1
+    model: str = ""  # as the server calls it
+    api_key_variable: str = "OPENAI_API_KEY"  # name of the environment variable that holds the key
+    recording: str = ""  # run folder of the earlier run, for replay
+    mechanics: Literal["default", "paper"] = "default"  # of search over strategies and of search in the game
+    num_cards: int = 6  # of GOPS
+    strategies: int = 20  # written in one search
+    rounds: int = 5  # of improvement
+    round_games: int = 480  # of self-play in a round; 120 and multiples come out even for all methods
+    key_states: int = 10  # shown for a strategy
+    repairs: int = 8  # of a text that cannot be used
+    num_simulations: int = 16  # a move of GOPS
+    avalon_simulations: int = 20  # states evaluated for a decision of Avalon
+    rows: int = 256  # games that are played at a time
+    deals: int = 128  # fresh ones for each pair in the evaluation, played in both seats
+    exact_methods: tuple[MethodName, ...] = ("strategist",)  # held against exact opponents
+    budgets: tuple[int, ...] = (16, 160)  # simulations a move, against exact opponents; none skips them
+    nash_deals: int = 128  # against the exact equilibrium, in both seats
+    small_cards: int = 0  # size of the game whose exploitability is computed; 0 skips it
+    searches: int = 8  # for each of its states, averaged into the policy that is exploited
+    feedbacks: tuple[FeedbackName, ...] = ()  # other feedback than population self-play
+    controls: bool = False  # searches that are shown shuffled states, or go by shuffled scores
+    ablations: bool = False  # each rule of the search as published, one at a time
+    episodes: tuple[int, ...] = ()  # of learners beside the searches
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            seeds=(0, 2**32 - 1),
+            num_cards=(2, 7),
+            strategies=(1, 10**4),
+            rounds=(1, self.strategies),
+            round_games=(8, 10**6),
+            key_states=(1, 1000),
+            repairs=(0, 100),
+            num_simulations=(1, 10**5),
+            avalon_simulations=(10, 10**5),
+            rows=(1, 10**6),
+            deals=(2, 10**6),
+            budgets=(1, 10**5),
+            nash_deals=(2, 10**6),
+            searches=(1, 10**5),
+            episodes=(1, 10**6),
+        )
+        check_distinct(self, "seeds", "games", "methods")
+        if self.small_cards and not 2 <= self.small_cards <= 5:
+            raise UserError(f"small_cards must be 2 to 5, or 0 for no exploitability, got {self.small_cards}")
+        if self.strategies % self.rounds:
+            raise UserError(f"rounds must divide the {self.strategies} strategies, got {self.rounds}")
+        for name in ("exact_methods", "budgets", "feedbacks", "episodes"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise UserError(f"{name} must have no value twice, got {values}")
+        if missing := sorted(set(self.exact_methods) - set(self.methods)):
+            raise UserError(f"exact_methods has {missing[0]}, which is not among the methods: add it to --methods")
+        if "strategist" not in self.methods and (self.feedbacks or self.controls or self.ablations or self.episodes):
+            raise UserError("feedbacks, controls, ablations and episodes compare with strategist: add it to --methods")
+        self._check_proposer()
+
+    def _check_proposer(self):
+        served = dict(base_url=self.base_url, model=self.model)
+        if self.proposer == "openai":
+            from jaxrl_suite.llm.http_config import HTTPConfig
+
+            if not self.base_url:
+                raise UserError("--proposer openai needs --base-url, for instance http://127.0.0.1:8080/v1")
+            HTTPConfig(self.base_url, self.model)
+        elif given := [name for name, value in served.items() if value]:
+            raise UserError(f"{given[0]} is for --proposer openai: give that too, or leave it out")
+        if self.proposer == "replay" and not os.path.isdir(self.recording):
+            raise UserError(f"--proposer replay needs --recording FOLDER of an earlier run, got {self.recording!r}")
+        if self.proposer != "replay" and self.recording:
+            raise UserError("recording is for --proposer replay: give that too, or leave it out")
+
+
+_FULL = Config(
+    seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), games=("gops", "avalon"), strategies=40, rounds=10, rows=512, deals=256,
+    exact_methods=FIVE, budgets=(16, 32, 64, 160), small_cards=4, searches=16, feedbacks=("fixed", "critic"),
+    controls=True, ablations=True, episodes=(320, 1280),
+)  # fmt: skip
+PRESETS = {
+    "quick": Config(),
+    "full": _FULL,
+    "accel": dataclasses.replace(
+        _FULL, seeds=tuple(range(20)), round_games=1920, rows=8192, deals=2048, nash_deals=1024, searches=64,
+        episodes=(320, 1280, 20480),
+    ),
+    "paper": dataclasses.replace(
+        _FULL, mechanics="paper", round_games=32, ablations=False, controls=False,
+    ),
+}  # fmt: skip
+
+
+def main(config: Config, run: Run) -> None:
+    from jaxrl_suite.experiments import _strategist_report as report
+    from jaxrl_suite.experiments._strategist_final import play_exact, play_final
+    from jaxrl_suite.experiments._strategist_games import GopsStage, stage_of
+    from jaxrl_suite.experiments._strategist_search import run_searches
+
+    for game in config.games:
+        with stage_of(config, game, run) as stage:
+            searches = run_searches(config, run, game, stage)
+            final = play_final(config, run, game, stage, searches)
+            run.throughput(f"self-play games of {stage.title}, batches filled up", stage.games, stage.seconds)
+            exact = None
+            if isinstance(stage, GopsStage) and config.budgets and config.exact_methods:
+                exact = play_exact(config, run, stage, searches)
+            report.write(config, run, game, stage, searches, final, exact)
