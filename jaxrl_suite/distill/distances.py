@@ -1,8 +1,8 @@
 """Distances between two gradients of a network, smooth where rows of them are zero.
 
-A gradient is a pytree whose matrices have one column for each output unit (`[inputs, outputs]`) and whose vectors are
-biases. A ReLU unit that is off for every pair has a zero column, where a plain norm has no derivative: here every
-square root has a positive number in it, and a unit without a real gradient does not count.
+A gradient is that of parameters made of layers `{"w": [inputs, units], "b": [units]}`. A ReLU unit that is off for
+every pair has a zero column, where a plain norm has no derivative: here every square root has a positive number in it,
+and a unit without a real gradient does not count.
 
 Reference: Zhao, Mopuri and Bilen, "Dataset condensation with gradient matching", ICLR 2021, section 3.2 (cosine);
 Light, Liu and Hu, "Dataset distillation for offline reinforcement learning" (2024) (flat squared distance).
@@ -23,14 +23,24 @@ def gradient_distance(kind: Distance, syn: Any, real: Any) -> jax.Array:
     """float32[]: how far the gradient on distilled pairs is from the one on real pairs.
 
     Args:
-      kind: `l2` is the sum of squared differences over all numbers; `layer` divides each array's by the squared norm
-        of its real gradient; `cosine` sums 1 - cosine over the output units of each matrix, and over bias vectors.
-      syn: pytree of arrays.
+      kind: `l2` is the sum of squared differences over all numbers; `layer` divides each layer's by the squared norm
+        of its real gradient; `cosine` sums 1 - cosine over units, each with its weights and its bias.
+      syn: pytree of layers.
       real: pytree of the same structure.
     """
     parts = {"l2": _l2, "layer": _layer, "cosine": _cosine}[kind]
-    pairs = zip(jax.tree.leaves(syn), jax.tree.leaves(real), strict=True)
-    return sum((parts(a, b) for a, b in pairs), start=jnp.zeros((), jnp.result_type(*jax.tree.leaves(syn))))
+    layers = zip(*(jax.tree.leaves(tree, is_leaf=_is_layer) for tree in (syn, real)), strict=True)
+    distances = [parts(_matrix(a), _matrix(b)) for a, b in layers]
+    return sum(distances[1:], start=distances[0])
+
+
+def _is_layer(tree: Any) -> bool:
+    return isinstance(tree, dict) and set(tree) == {"w", "b"}
+
+
+def _matrix(layer: dict[str, jax.Array]) -> jax.Array:
+    """[inputs + 1, units]."""
+    return jnp.concatenate([layer["w"], layer["b"][None]])
 
 
 def _l2(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -42,7 +52,6 @@ def _layer(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _cosine(a: jax.Array, b: jax.Array) -> jax.Array:
-    a, b = a.reshape(-1, a.shape[-1] if a.ndim > 1 else 1), b.reshape(-1, b.shape[-1] if b.ndim > 1 else 1)
     size = jnp.sum(b**2, axis=0)
     norms = jnp.sqrt(jnp.sum(a**2, axis=0) + _TINY) * jnp.sqrt(size + _TINY)
     return jnp.sum(jnp.where(size > _TINY, 1 - jnp.sum(a * b, axis=0) / norms, 0.0))

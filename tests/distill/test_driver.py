@@ -1,0 +1,152 @@
+"""The outer loop: what it learns, students as a loop, resume, runs side by side, and choice by held-out loss."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxrl_suite.core import checkpoint
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.distill.driver import Driver, distill, run_chunk
+from jaxrl_suite.distill.gradient_matching import GradientMatching
+from jaxrl_suite.distill.kernel_ridge import KernelRidge
+from jaxrl_suite.distill.objective import Mean
+from jaxrl_suite.distill.pairs import Imitation, make_pairs, start_from
+from jaxrl_suite.distill.sampling import Uniform
+from jaxrl_suite.distill.unrolled import Unrolled
+from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.rl.policies import MLP
+
+RNG = np.random.default_rng(0)
+POLICY = MLP((3,), 1, widths=(6,))
+X = RNG.normal(size=(64, 3)).astype(np.float32)
+PAIRS = make_pairs(POLICY, X, np.tanh(X @ np.array([[1.0], [-1.0], [0.5]])).astype(np.float32))
+START = start_from(PAIRS, np.arange(5), POLICY)
+SHORT = Recipe("sgd", 0.1, 4)
+DRIVER = Driver(
+    Unrolled(Imitation(POLICY), SHORT), Uniform(8), students=3, judges=2, recipes=(SHORT, Recipe("adam", 1e-2, 3))
+)
+
+
+def close(a, b, **options):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_allclose(x, y, **options)
+
+
+def test_students_vmap_as_a_loop():
+    table, key = DRIVER.sampler.prepare(PAIRS), jax.random.key(0)
+    state = DRIVER.init(key, START)
+    together, slope = jax.jit(jax.value_and_grad(lambda syn: DRIVER.loss(syn, table, state.objective, key)[0]))(START)
+
+    @jax.jit
+    @jax.value_and_grad
+    def alone(syn, key):
+        draw_key, loss_key = jax.random.split(key)
+        return DRIVER.objective.loss(syn, DRIVER.sampler.draw(table, draw_key), (), loss_key)[0]
+
+    found = [alone(START, k) for k in jax.random.split(key, 3)]
+    np.testing.assert_allclose(together, np.mean([loss for loss, _ in found]), rtol=1e-5)
+    assert len({float(loss) for loss, _ in found}) == 3
+    close(slope, jax.tree.map(lambda *leaves: sum(leaves) / 3, *[slope for _, slope in found]), rtol=1e-4, atol=1e-7)
+
+
+def test_one_step_is_clip_adam_and_average():
+    table = DRIVER.sampler.prepare(PAIRS)
+    driver = dataclasses.replace(DRIVER, learn=("labels",), clip=1e-3, decay=0.9)
+    state = driver.init(jax.random.key(0), START)
+    after, (loss, norm, _) = jax.jit(driver.update)(state, table)
+    loss_key = jax.random.split(state.key, 3)[1]
+    value, slope = jax.value_and_grad(lambda syn: driver.loss(syn, table, state.objective, loss_key)[0])(START)
+    np.testing.assert_allclose(loss, value, rtol=1e-5)
+    np.testing.assert_allclose(norm, np.linalg.norm(slope.labels), rtol=1e-5)
+    chain = optax.chain(optax.clip_by_global_norm(1e-3), optax.adam(driver.rate))
+    updates, _ = chain.update(slope.labels, chain.init(START.labels))
+    np.testing.assert_allclose(after.syn.labels, START.labels + np.asarray(updates), rtol=1e-5)
+    np.testing.assert_array_equal(after.syn.observations, START.observations)  # not learned
+    np.testing.assert_allclose(after.average.labels, 0.9 * START.labels + 0.1 * after.syn.labels, rtol=1e-5)
+
+
+def test_resumed_equals_uninterrupted(tmp_path):
+    table = DRIVER.sampler.prepare(PAIRS)
+    driver = dataclasses.replace(DRIVER, objective=Mean((DRIVER.objective, KernelRidge(Imitation(POLICY), max_age=3))))
+    state = driver.init(jax.random.key(0), START)
+    for chunk in range(2):
+        state, metrics = run_chunk(driver, state, table, PAIRS, 4)
+        if chunk == 0:
+            checkpoint.save(tmp_path, 1, state, {})
+    again = checkpoint.restore(tmp_path, driver.init(jax.random.key(5), START)).tree
+    again, repeated = run_chunk(driver, again, table, PAIRS, 4)
+    close(state, again, rtol=0, atol=0)
+    close(metrics, repeated, rtol=0, atol=0)
+    assert state.step == 8
+    assert metrics.aux["part1"].shape == (4,)
+
+
+def test_runs_side_by_side_equal_runs_alone():
+    table = DRIVER.sampler.prepare(PAIRS)
+    keys = jax.random.split(jax.random.key(0), 2)
+    many = jax.vmap(lambda key: DRIVER.init(key, START))(keys)
+    many, metrics = run_chunk(DRIVER, many, table, PAIRS, 4, runs=True)
+    for i in range(2):
+        alone, one = run_chunk(DRIVER, DRIVER.init(keys[i], START), table, PAIRS, 4)
+        close(jax.tree.map(lambda leaf, i=i: leaf[i], many.best), alone.best, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(metrics.loss[i], one.loss, rtol=1e-4)
+    assert not np.allclose(metrics.loss[0], metrics.loss[1])
+
+
+def test_best_is_the_average_with_the_smallest_held_out_loss():
+    driver = dataclasses.replace(DRIVER, rate=0.05, decay=0.0)
+    held_out = PAIRS._replace(targets=-PAIRS.targets)  # the better the fit, the worse the judges do
+    table, losses, sets = driver.sampler.prepare(PAIRS), [], []
+    state = driver.init(jax.random.key(0), START)
+    for _ in range(6):
+        state, metrics = run_chunk(driver, state, table, held_out, 2)
+        losses.append(float(metrics.held_out))
+        sets.append(np.asarray(state.average.observations))
+        np.testing.assert_allclose(state.best_loss, min(losses), rtol=1e-6)
+        np.testing.assert_array_equal(state.best.observations, sets[int(np.argmin(losses))])
+    assert int(np.argmin(losses)) < 5  # the last set was not the best
+
+
+def test_observations_stay_between_bounds():
+    driver = dataclasses.replace(DRIVER, rate=1.0)
+    low, high = jnp.array([-0.5, -1.0, -2.0]), jnp.array([0.5, 1.0, 2.0])
+    state = driver.init(jax.random.key(0), START, bounds=(low, high))
+    state, _ = jax.jit(driver.update)(state, driver.sampler.prepare(PAIRS))
+    found = np.asarray(state.syn.observations)
+    assert np.all((found >= np.asarray(low)) & (found <= np.asarray(high)))
+    assert np.any(found == np.asarray(high))
+
+
+def test_gradient_matching_on_fresh_students_with_soft_labels():
+    policy = MLP((3,), 3, discrete=True, widths=(5,))
+    pairs = make_pairs(policy, X, np.argmax(X, axis=1).astype(np.int32))
+    start = start_from(pairs, np.arange(4), policy)
+    learn = ("observations", "labels", "log_weights")
+    driver = Driver(GradientMatching(Imitation(policy), "cosine", advance=3), Uniform(32), 2, learn, judges=2)
+    state = distill(driver, jax.random.key(0), start, pairs, pairs, 10, chunk=10)
+    for name in learn:
+        assert np.any(getattr(state.syn, name) != getattr(start, name)), name
+
+
+def test_a_loss_that_is_not_finite_is_an_error():
+    driver = dataclasses.replace(
+        DRIVER, objective=Unrolled(Imitation(MLP((3,), 1, widths=(), squash=False)), Recipe("sgd", 1e3, 60))
+    )
+    with pytest.raises(UserError, match="not finite"):
+        distill(driver, jax.random.key(0), START, PAIRS, PAIRS, 2, chunk=2)
+
+
+def test_refusals():
+    with pytest.raises(UserError, match="learn must name"):
+        dataclasses.replace(DRIVER, learn=("pixels",))
+    hard = Unrolled(Imitation(MLP((3,), 2, discrete=True), labels="hard"))
+    with pytest.raises(UserError, match="hard labels"):
+        Driver(hard)
+    with pytest.raises(UserError, match="same way"):
+        Mean((Unrolled(Imitation(POLICY)), hard))
