@@ -1,0 +1,299 @@
+"""Proximal policy optimisation for one player, continuous and discrete actions, as an (init, update) pair.
+
+One `update` is a scan over iterations of collecting and learning, followed by an evaluation; the best evaluated policy
+is kept. Nothing else runs inside, so `jax.jit(ppo.update)` compiles once, and `jax.vmap` of both runs many seeds. The
+loop over updates is the caller's:
+
+    ppo = PPO(env, INVERTED_PENDULUM)
+    state, update = jax.jit(ppo.init)(key), jax.jit(ppo.update)
+    for _ in range(ppo.config.updates):
+        state, metrics = update(state)
+    returns = rollout.evaluate(env, ppo.actor, ppo.stack(state.best.params), another_key, 100)
+
+Shapes: `B` environments, `T` steps of an iteration, `M` rows of a minibatch, `A` dimensions of an action or actions.
+
+Reference: Schulman et al., "Proximal policy optimization algorithms" (arXiv 1707.06347).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
+from jaxrl_suite.rl import rollout
+from jaxrl_suite.rl import running_statistics as statistics
+from jaxrl_suite.rl.gae import gae
+from jaxrl_suite.rl.policies import CNN, MLP, Params, Policy
+from jaxrl_suite.rl.ppo_config import PPOConfig
+from jaxrl_suite.rl.running_statistics import Statistics
+
+
+class ActorParams(NamedTuple):
+    """All that a trained policy needs to act."""
+
+    statistics: Statistics  # of observations, which are normalised by them
+    policy: Params
+    log_std: jax.Array  # float32[A]; of no use to discrete actions
+
+
+class Best(NamedTuple):
+    params: ActorParams
+    score: jax.Array  # float32[], mean return in the evaluation that chose it, and so a little too high
+
+
+class PPOState(NamedTuple):
+    params: dict[str, Any]  # policy, log_std, value
+    optimiser: Any
+    statistics: Statistics
+    envs: State  # B states
+    running: jax.Array  # float32[B], return of the unfinished episodes so far
+    best: Best
+    iteration: jax.Array  # int32[]
+    key: jax.Array
+
+
+class Metrics(NamedTuple):
+    """Of one update; means over its iterations."""
+
+    score: jax.Array  # float32[], mean return of the evaluation after it
+    episode_return: jax.Array  # float32[], mean over the training episodes that ended; NaN if none did
+    policy_loss: jax.Array  # float32[]
+    value_loss: jax.Array  # float32[]
+    entropy: jax.Array  # float32[], of the action distribution, nats
+    divergence: jax.Array  # float32[], estimate of KL(old || new)
+    clipped: jax.Array  # float32[], share of ratios beyond the bound
+
+
+class Batch(NamedTuple):
+    """Rows of experience, of shape [T, B], later [M]."""
+
+    observations: jax.Array  # [..., *shape], normalised
+    actions: jax.Array  # float32[..., A] or int32[...]
+    log_probs: jax.Array  # float32[...]
+    values: jax.Array  # float32[...]
+    advantages: jax.Array  # float32[...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedActor:
+    """Acts with `ActorParams`: greedily, or by drawing from the policy's distribution."""
+
+    policy: Policy
+    sample: bool = False
+
+    def __call__(self, params: ActorParams, observation: jax.Array, key: jax.Array) -> jax.Array:
+        output = self.policy.apply(params.policy, statistics.normalise(params.statistics, observation))
+        if self.sample:
+            return _sample(self.policy, output, params.log_std, key)
+        return jnp.argmax(output).astype(jnp.int32) if self.policy.discrete else output
+
+
+@dataclasses.dataclass(frozen=True)
+class PPO:
+    """The algorithm for one environment.
+
+    Args:
+      env: of one player, with `max_turns`.
+      config: the settings; `rl.ppo_config` has some that work.
+    """
+
+    env: Any
+    config: PPOConfig
+
+    @property
+    def policy(self) -> Policy:
+        """The policy network: `MLP`, or `CNN` for images."""
+        return _network(self.env, self.config)
+
+    @property
+    def actor(self) -> TrainedActor:
+        """Acts as in evaluation."""
+        return TrainedActor(self.policy, sample=not self.config.greedy)
+
+    def init(self, key: jax.Array) -> PPOState:
+        """Fresh networks and environments; `key` is consumed."""
+        policy_key, value_key, env_key, key = jax.random.split(key, 4)
+        policy, value = self.policy, _value_network(self.env, self.config)
+        params = {
+            "policy": policy.init(policy_key),
+            "log_std": jnp.full(policy.actions, self.config.log_std, jnp.float32),
+            "value": value.init(value_key),
+        }
+        seen = statistics.init(policy.observation_shape)
+        return PPOState(
+            params=params,
+            optimiser=self._optimiser().init(params),
+            statistics=seen,
+            envs=jax.vmap(self.env.init)(jax.random.split(env_key, self.config.num_envs)),
+            running=jnp.zeros(self.config.num_envs),
+            best=Best(ActorParams(seen, params["policy"], params["log_std"]), jnp.float32(-jnp.inf)),
+            iteration=jnp.int32(0),
+            key=key,
+        )
+
+    def update(self, state: PPOState) -> tuple[PPOState, Metrics]:
+        """`config.chunk` iterations and an evaluation."""
+        state, (losses, ended) = jax.lax.scan(lambda s, _: self._iterate(s), state, None, self.config.chunk)
+        key, eval_key = jax.random.split(state.key)
+        now = self.actor_params(state)
+        score = jnp.mean(rollout.evaluate(self.env, self.actor, self.stack(now), eval_key, self.config.eval_episodes))
+        better = score > state.best.score
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), Best(now, score), state.best)
+        total, count = (jnp.sum(part) for part in ended)
+        means = [jnp.mean(loss) for loss in losses]
+        metrics = Metrics(score, total / count, *means)
+        return state._replace(best=best, key=key), metrics
+
+    def actor_params(self, state: PPOState) -> ActorParams:
+        """Of the current policy; those of the best one are `state.best.params`."""
+        return ActorParams(state.statistics, state.params["policy"], state.params["log_std"])
+
+    @staticmethod
+    def stack(*params: ActorParams) -> ActorParams:
+        """Parameters of several policies with a leading axis, as `rollout.evaluate` takes them."""
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+
+    def _optimiser(self) -> optax.GradientTransformation:
+        config = self.config
+        rate = optax.linear_schedule(config.learning_rate, 0.0, config.iterations * config.epochs * config.minibatches)
+        return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(rate, eps=1e-5))
+
+    def _iterate(self, state: PPOState) -> tuple[PPOState, Any]:
+        key, collect_key, learn_key = jax.random.split(state.key, 3)
+        state, batch, raw, ended = self._collect(state, collect_key)
+        rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch)
+        optimiser, size = self._optimiser(), self.config.num_envs * self.config.unroll
+
+        def minibatch(carry: tuple[Any, Any], index: jax.Array):
+            params, opt_state = carry
+            part = jax.tree.map(lambda leaf: leaf[index], rows)
+            gradient, losses = jax.grad(self._loss, has_aux=True)(params, part)
+            updates, opt_state = optimiser.update(gradient, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), losses
+
+        def order(key: jax.Array) -> jax.Array:
+            return jax.random.permutation(key, size).reshape(self.config.minibatches, -1)
+
+        orders = jax.vmap(order)(jax.random.split(learn_key, self.config.epochs))
+        orders = orders.reshape(-1, orders.shape[-1])
+        (params, opt_state), losses = jax.lax.scan(minibatch, (state.params, state.optimiser), orders)
+        seen = statistics.update(state.statistics, raw) if self.config.normalise else state.statistics
+        state = state._replace(
+            params=params, optimiser=opt_state, statistics=seen, iteration=state.iteration + 1, key=key
+        )
+        return state, ([jnp.mean(loss) for loss in losses], ended)
+
+    def _collect(self, state: PPOState, key: jax.Array):
+        """T steps of B environments: (state, Batch [T, B], raw observations, (sum, number) of returns that ended)."""
+        config, env, policy = self.config, self.env, self.policy
+        value = _value_network(env, config)
+        start_key, turn_key = jax.random.split(key)
+        # Starts are made once for the iteration, as they can cost as much as a step. Environment i takes number i + t
+        # at step t, so that one that ends twice starts anew.
+        fresh = jax.vmap(env.init)(jax.random.split(start_key, config.num_envs))
+
+        def observe(envs: State) -> jax.Array:
+            return jax.vmap(lambda one: env.observe(one, 0))(envs)
+
+        def turn(carry: tuple[State, jax.Array], inputs: tuple[jax.Array, jax.Array]):
+            envs, running = carry
+            number, turn_key = inputs
+            act_key, step_key = jax.random.split(turn_key)
+            raw = observe(envs)
+            seen = statistics.normalise(state.statistics, raw)
+            output = policy.apply(state.params["policy"], seen)
+            act_keys = jax.random.split(act_key, config.num_envs)
+            log_std = state.params["log_std"]
+            actions = jax.vmap(lambda out, key: _sample(policy, out, log_std, key))(output, act_keys)
+            moves = jax.vmap(lambda action: rollout.as_action(env, action))(actions)
+            after: Any = jax.vmap(env.step)(envs, moves, jax.random.split(step_key, config.num_envs))
+            over = after.terminated | after.truncated
+            reward = after.reward[:, 0]
+            running = running + reward
+            ended = jnp.sum(jnp.where(over, running, 0.0)), jnp.sum(over)
+            starts = jax.tree.map(lambda leaf: jnp.roll(leaf, -number, axis=0), fresh)
+            following = jax.vmap(lambda o, new, old: jax.tree.map(lambda a, b: jnp.where(o, a, b), new, old))(
+                over, starts, after
+            )
+            log_probs = _log_prob(policy, output, log_std, actions)
+            row = (raw, seen, actions, log_probs, reward, observe(after), after.terminated, after.truncated)
+            return (following, jnp.where(over, 0.0, running)), (row, ended)
+
+        turns = (jnp.arange(config.unroll), jax.random.split(turn_key, config.unroll))
+        (envs, running), (row, ended) = jax.lax.scan(turn, (state.envs, state.running), turns)
+        raw, seen, actions, log_probs, rewards, after, terminated, truncated = row
+        both = jnp.stack([seen, statistics.normalise(state.statistics, after)])
+        values, next_values = value.apply(state.params["value"], both)[..., 0]
+        advantages = gae(
+            config.reward_scale * rewards, values, next_values, terminated, truncated, config.discount, config.decay
+        )
+        batch = Batch(seen, actions, log_probs, values, advantages)
+        return state._replace(envs=envs, running=running), batch, raw, ended
+
+    def _loss(self, params: dict[str, Any], batch: Batch) -> tuple[jax.Array, list[jax.Array]]:
+        config, policy = self.config, self.policy
+        output = policy.apply(params["policy"], batch.observations)
+        log_ratio = _log_prob(policy, output, params["log_std"], batch.actions) - batch.log_probs
+        ratio = jnp.exp(log_ratio)
+        spread = jnp.std(batch.advantages) + 1e-8
+        advantages = (batch.advantages - jnp.mean(batch.advantages)) / spread
+        bounded = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
+        policy_loss = -jnp.mean(jnp.minimum(ratio * advantages, bounded * advantages))
+        values = _value_network(self.env, config).apply(params["value"], batch.observations)[..., 0]
+        targets = batch.values + batch.advantages
+        errors = (values - targets) ** 2
+        if config.value_clip is not None:
+            held = batch.values + jnp.clip(values - batch.values, -config.value_clip, config.value_clip)
+            errors = jnp.maximum(errors, (held - targets) ** 2)
+        value_loss = 0.5 * jnp.mean(errors)
+        entropy = jnp.mean(_entropy(policy, output, params["log_std"]))
+        loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
+        clipped = jnp.mean((jnp.abs(ratio - 1) > config.clip).astype(jnp.float32))
+        return loss, [policy_loss, value_loss, entropy, jnp.mean(ratio - 1 - log_ratio), clipped]
+
+
+def _network(env: AnyEnv, config: PPOConfig) -> Policy:
+    continuous = isinstance(env, ContinuousEnv)
+    actions = env.action_size if isinstance(env, ContinuousEnv) else env.num_actions
+    return _make_network(env, config, actions, not continuous, 0.01)
+
+
+def _value_network(env: AnyEnv, config: PPOConfig) -> Policy:
+    """The same with one number as its output, as it is (what `discrete` means for these networks)."""
+    return _make_network(env, config, 1, True, 1.0)
+
+
+def _make_network(env: AnyEnv, config: PPOConfig, outputs: int, discrete: bool, head_scale: float) -> Policy:
+    shape = rollout.observation_spec(env).shape
+    if len(shape) == 3 and config.channels:
+        return CNN(shape, outputs, discrete, config.channels, config.widths, "relu", "orthogonal", head_scale)
+    return MLP(shape, outputs, discrete, config.widths, "tanh", "orthogonal", head_scale)
+
+
+def _sample(policy: Policy, output: jax.Array, log_std: jax.Array, key: jax.Array) -> jax.Array:
+    """An action of one observation; continuous ones may leave [-1, 1], where the environment lets them saturate."""
+    if policy.discrete:
+        return jax.random.categorical(key, output).astype(jnp.int32)
+    return output + jnp.exp(log_std) * jax.random.normal(key, output.shape)
+
+
+def _log_prob(policy: Policy, output: jax.Array, log_std: jax.Array, actions: jax.Array) -> jax.Array:
+    """float32[...]: log-probability of actions under the softmax of, or the normal around, an output [..., A]."""
+    if policy.discrete:
+        return jnp.take_along_axis(jax.nn.log_softmax(output), actions[..., None], axis=-1)[..., 0]
+    log_std = log_std[(None,) * (output.ndim - 1)]
+    scaled = (actions - output) * jnp.exp(-log_std)
+    return jnp.sum(-0.5 * scaled**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+
+
+def _entropy(policy: Policy, output: jax.Array, log_std: jax.Array) -> jax.Array:
+    """float32[...] in nats; of the normal before it saturates."""
+    if policy.discrete:
+        log_probs = jax.nn.log_softmax(output)
+        return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+    return jnp.broadcast_to(jnp.sum(log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)), output.shape[:-1])

@@ -1,0 +1,235 @@
+"""PPO: problems whose best policy and values are known, seeds side by side, and the choice of the best checkpoint."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_suite.envs import GridMaze, make
+from jaxrl_suite.rl import ppo as module
+from jaxrl_suite.rl import ppo_config, rollout
+from jaxrl_suite.rl.policies import CNN, MLP
+from jaxrl_suite.rl.ppo import PPO
+from jaxrl_suite.rl.ppo_config import PPOConfig
+
+KEY = jax.random.key(0)
+TINY = PPOConfig(
+    num_envs=32,
+    unroll=8,
+    iterations=60,
+    chunk=20,
+    minibatches=2,
+    learning_rate=5e-3,
+    discount=0.5,
+    widths=(16,),
+    eval_episodes=8,
+)
+
+
+class _Sign(NamedTuple):
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    sign: jax.Array
+    turn: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """Shows -1 or 1 at random, anew in each step."""
+
+    max_turns: int = 5
+    terminates: bool = False
+    num_players: int = 1
+
+    def init(self, key):
+        sign = 2.0 * jax.random.bernoulli(key).astype(jnp.float32) - 1
+        return _Sign(jnp.zeros(1), jnp.bool_(False), jnp.bool_(False), sign, jnp.int32(0))
+
+    def reward(self, state, action):
+        raise NotImplementedError
+
+    def step(self, state, action, key):
+        late = state.turn + 1 >= self.max_turns
+        after = _Sign(
+            self.reward(state, action)[None],
+            late & self.terminates,
+            late & (not self.terminates),
+            self.init(key).sign,
+            state.turn + 1,
+        )
+        old = state._replace(reward=jnp.zeros(1))
+        return jax.tree.map(lambda a, b: jnp.where(state.terminated | state.truncated, a, b), old, after)
+
+    def observe(self, state, player):
+        return state.sign[None]
+
+
+class _Signs(_Shown):
+    """The reward is 1 for action (sign + 1) / 2. The best return is `max_turns`."""
+
+    num_actions = 2
+
+    def reward(self, state, action):
+        return (action[0] == (state.sign > 0)).astype(jnp.float32)
+
+
+class _Targets(_Shown):
+    """Continuous: the reward is -(action - sign / 2)^2. The best return is 0."""
+
+    action_size = 1
+
+    def reward(self, state, action):
+        return -((jnp.clip(action[0, 0], -1, 1) - 0.5 * state.sign) ** 2)
+
+
+class _Ones(_Signs):
+    """Every action earns 1."""
+
+    def reward(self, state, action):
+        return jnp.float32(1)
+
+
+def train(env, config, seed=0):
+    ppo = PPO(env, config)
+    state, update = jax.jit(ppo.init)(jax.random.key(seed)), jax.jit(ppo.update)
+    rows = []
+    for _ in range(config.updates):
+        state, metrics = update(state)
+        rows.append(metrics)
+    assert update._cache_size() == 1, "an update changes the types of the state, and the next one compiles again"
+    return ppo, state, jax.tree.map(lambda *leaves: np.stack(leaves), *rows)
+
+
+def test_learns_the_best_discrete_policy():
+    ppo, state, _ = train(_Signs(), TINY)
+    assert state.best.score == 5
+    returns = rollout.evaluate(ppo.env, ppo.actor, ppo.stack(state.best.params), jax.random.key(9), 100)
+    assert returns.tolist() == [[5.0] * 100]
+
+
+def test_learns_the_best_continuous_policy():
+    ppo, state, metrics = train(_Targets(), TINY)
+    assert metrics.episode_return[0] < -0.3
+    for sign in (-1.0, 1.0):
+        action = ppo.actor(state.best.params, jnp.array([sign]), KEY)
+        assert abs(float(action[0]) - 0.5 * sign) < 0.1
+
+
+@pytest.mark.parametrize("terminates", [False, True])
+def test_values_bootstrap_through_a_time_limit_and_not_through_an_end(terminates):
+    """With reward 1 and gamma 1/2: 2 if what follows a cut counts, and 1 if an episode of one step ends."""
+    ppo, state, _ = train(_Ones(max_turns=1, terminates=terminates), TINY)
+    network = module._value_network(ppo.env, ppo.config)
+    seen = module.statistics.normalise(state.statistics, jnp.array([[-1.0], [1.0]]))
+    np.testing.assert_allclose(network.apply(state.params["value"], seen)[:, 0], 1.0 if terminates else 2.0, atol=0.1)
+
+
+def test_seeds_side_by_side_are_seeds_one_by_one():
+    config = dataclasses.replace(TINY, iterations=2, chunk=2)
+    ppo = PPO(_Targets(), config)
+    keys = jax.random.split(KEY, 2)
+    run = jax.jit(lambda key: ppo.update(ppo.init(key)))
+    both = jax.jit(jax.vmap(run))(keys)
+    for row in range(2):
+        alone = run(keys[row])
+        for left, right in zip(jax.tree.leaves(both), jax.tree.leaves(alone), strict=True):
+            if not jnp.issubdtype(left.dtype, jax.dtypes.prng_key):
+                np.testing.assert_allclose(left[row], right, rtol=2e-3, atol=2e-4)
+
+
+def test_the_best_evaluated_policy_is_kept():
+    config = dataclasses.replace(TINY, learning_rate=0.5, iterations=8, chunk=1, greedy=False)
+    ppo = PPO(_Signs(), config)
+    update = jax.jit(ppo.update)
+    state = jax.jit(ppo.init)(KEY)
+    best, kept = -np.inf, None
+    for _ in range(config.updates):
+        state, metrics = update(state)
+        if metrics.score > best:
+            best, kept = float(metrics.score), ppo.actor_params(state)
+        assert float(state.best.score) == best
+    for left, right in zip(jax.tree.leaves(state.best.params), jax.tree.leaves(kept), strict=True):
+        assert (left == right).all()
+
+
+def test_starts_are_fresh_where_episodes_end():
+    """Everyone begins a new episode in each step, and its sign is not that of the step before."""
+    ppo = PPO(_Signs(max_turns=1), dataclasses.replace(TINY, num_envs=64))
+    state = jax.jit(ppo.init)(KEY)
+    _, batch, raw, ended = jax.jit(ppo._collect)(state, jax.random.key(1))
+    assert int(ended[1].sum()) == 64 * 8
+    assert 0.4 < float((raw[1:] == raw[:-1]).mean()) < 0.6
+    assert abs(float(raw.mean())) < 0.15
+    np.testing.assert_allclose(batch.advantages.shape, (8, 64))
+
+
+def test_densities_and_entropies():
+    continuous, discrete = MLP((3,), 2), MLP((3,), 4, discrete=True)
+    output, log_std = jnp.array([[0.2, -0.7], [0.0, 0.5]]), jnp.array([-0.3, 0.4])
+    actions = jnp.array([[0.1, 0.9], [-1.2, 0.4]])
+    gap = (np.asarray(actions) - np.asarray(output)) / np.exp(np.asarray(log_std))
+    expected = np.log(np.exp(-0.5 * gap**2) / (np.sqrt(2 * np.pi) * np.exp(np.asarray(log_std)))).sum(axis=1)
+    np.testing.assert_allclose(module._log_prob(continuous, output, log_std, actions), expected, rtol=1e-5)
+    keys = jax.random.split(KEY, 50_000)
+    drawn = jax.vmap(lambda key: module._sample(continuous, jnp.zeros(2), log_std, key))(keys)
+    sampled = -module._log_prob(continuous, jnp.zeros((50_000, 2)), log_std, drawn).mean()
+    np.testing.assert_allclose(module._entropy(continuous, output, log_std), sampled, atol=0.02)
+    logits = jnp.array([[0.0, 1.0, -1.0, 3.0]])
+    shares = np.exp(np.asarray(logits[0])) / np.exp(np.asarray(logits[0])).sum()
+    np.testing.assert_allclose(
+        module._log_prob(discrete, logits, log_std, jnp.array([1])), np.log(shares[1]), rtol=1e-5
+    )
+    np.testing.assert_allclose(module._entropy(discrete, logits, log_std), -(shares * np.log(shares)).sum(), rtol=1e-5)
+    drawn = jax.vmap(lambda key: module._sample(discrete, logits[0], log_std, key))(jax.random.split(KEY, 20_000))
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 20_000, shares, atol=0.015)
+
+
+def test_swings_a_pendulum_up():
+    config = dataclasses.replace(ppo_config.PENDULUM, iterations=60)
+    _, state, _ = train(make("pendulum"), config)
+    assert state.best.score > -300  # random actions earn -1229, the expert -151
+
+
+def test_walks_through_mazes():
+    config = dataclasses.replace(
+        TINY, num_envs=64, discount=0.9, iterations=40, normalise=False, channels=(), widths=(32,), greedy=False
+    )
+    ppo, state, metrics = train(GridMaze(cells=2, levels=(0, 4)), config)
+    assert isinstance(ppo.policy, MLP)
+    assert metrics.episode_return[0] < 0.85
+    assert state.best.score == 1
+
+
+def test_images_can_be_convolved():
+    config = dataclasses.replace(TINY, num_envs=4, channels=(2,), normalise=False)
+    ppo = PPO(GridMaze(cells=2), config)
+    assert ppo.policy == CNN((5, 5, 3), 4, True, (2,), (16,), "relu", "orthogonal", 0.01)
+    state = jax.eval_shape(ppo.init, KEY)
+    assert jax.tree.structure(jax.eval_shape(ppo.update, state)[0]) == jax.tree.structure(state)
+
+
+@pytest.mark.slow
+def test_balances_the_inverted_pendulum():
+    env, config = make("mujoco/inverted_pendulum"), ppo_config.INVERTED_PENDULUM
+    ppo, state, _ = train(env, config)
+    returns = rollout.evaluate(env, ppo.actor, ppo.stack(state.best.params), jax.random.key(9), 64)
+    assert returns.mean() >= 950
+
+
+@pytest.mark.parametrize(
+    ("bad", "remedy"),
+    [
+        (dict(num_envs=10, unroll=1, minibatches=3), "minibatches"),
+        (dict(iterations=25, chunk=20), "multiple of chunk"),
+        (dict(discount=1.5), "discount"),
+        (dict(epochs=0), "epochs"),
+        (dict(value_clip=-1.0), "value_clip"),
+    ],
+)
+def test_refuses_settings_that_do_not_fit(bad, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        PPOConfig(**bad)
