@@ -1,0 +1,262 @@
+"""DeepRole: its regrets are gradients, a last round is solved as by linear programming, and its network learns."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+from jaxrl_suite.avalonbench.assignments import tables
+from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.envs import Avalon
+from jaxrl_suite.strategist import deeprole_cfr as cfr
+from jaxrl_suite.strategist.deeprole import DeepRole, play, random_situation
+from jaxrl_suite.strategist.information_sets import information_sets
+
+GAME = Avalon(5)
+TABLE = tables(GAME)
+LAST = cfr.Situation(*map(jnp.int32, (2, 2, 4, 1)))  # the fifth proposal for the fifth quest, by seat 1
+
+
+def situation(won, lost, round_, leader):
+    return cfr.Situation(*map(jnp.int32, (won, lost, round_, leader)))
+
+
+def random_belief(seed=0):
+    return np.random.default_rng(seed).dirichlet(np.ones(60)).astype(np.float32)
+
+
+def random_strategies(seed=0):
+    rng = np.random.default_rng(seed)
+    propose = rng.dirichlet(np.ones(10), 15).astype(np.float32)
+    approve = rng.uniform(0.1, 0.9, (5, 15, 10)).astype(np.float32)
+    return cfr.Strategies(
+        *map(jnp.asarray, (propose, approve, rng.uniform(0.1, 0.9, (5, 15, 10, 32)).astype(np.float32)))
+    )
+
+
+def nothing(situation, belief):
+    return jnp.zeros(60)
+
+
+@functools.cache
+def fixed_leaves():
+    """Worth of a leaf that depends on where it is and on the assignment, but not on the belief."""
+    table = jnp.asarray(np.random.default_rng(3).uniform(-1, 1, (4, 4, 5, 60)).astype(np.float32))
+    return lambda situation, belief: table[situation.won, situation.lost, situation.round]
+
+
+def one_round(where, belief, leaf_values):
+    teams = (GAME.teams()[int(where.won) + int(where.lost)][:, None] >> np.arange(5)) & 1
+    return cfr._Round(
+        GAME, cfr._constants(GAME), where, jnp.asarray(belief), jnp.asarray(teams, jnp.float32), leaf_values
+    )
+
+
+@pytest.mark.parametrize("where", [(1, 1, 2, 3), (0, 0, 4, 0)])
+def test_reach_is_that_of_playing_the_round_out(where):
+    where, belief, strategies = situation(*where), random_belief(), random_strategies()
+    reach, possible = map(np.asarray, cfr.ends(GAME, where, jnp.asarray(belief), strategies))
+    assert reach.sum() == pytest.approx(1, abs=1e-5)
+    assert reach[~possible].max() == 0
+    index = information_sets(GAME).index
+    forced = int(where.round) == 4
+    teams = GAME.teams()[int(where.won + where.lost)]
+    for k, team in itertools.product((0, 31), (2, 7)):
+        evil = int(TABLE.evil[k])
+        for pattern in (31,) if forced else (5, 19, 28, 31):
+            chance = belief[k] * strategies.propose[index[int(where.leader), k], team]
+            for seat in range(5):
+                p = strategies.approve[seat, index[seat, k], team]
+                chance *= 1 if forced else p if pattern >> seat & 1 else 1 - p
+            expected = np.zeros(3)
+            if bin(pattern).count("1") > 2:
+                able = [seat for seat in range(5) if evil >> seat & 1 and teams[team] >> seat & 1]
+                for choice in itertools.product((0, 1), repeat=len(able)):
+                    fails = [strategies.fail[seat, index[seat, k], team, pattern] for seat in able]
+                    part = np.prod([p if c else 1 - p for c, p in zip(choice, fails, strict=True)])
+                    expected[sum(choice)] += chance * part
+            else:
+                expected[0] = chance
+            np.testing.assert_allclose(reach[team, pattern, :, k], expected, atol=1e-8)
+
+
+def test_counterfactual_regrets_are_the_gradients_of_each_players_value():
+    where, belief, strategies = situation(1, 1, 2, 3), random_belief(), random_strategies()
+
+    @jax.jit
+    def both(strategies):
+        table = one_round(where, belief, fixed_leaves())
+
+        def worth(strategies):
+            return jnp.sum(table.belief * table.gains(strategies)[0])
+
+        return jax.grad(worth)(strategies), table.gains(strategies)[1], table.own_reach(strategies)
+
+    slope, gains, reach = both(strategies)
+    side = np.where(np.isin(information_sets(GAME).role, (6, 7)), -1.0, 1.0)  # [P, I]
+    for name in ("approve", "fail"):
+        found = np.asarray(getattr(gains, name))
+        sign = side.reshape(5, 15, *[1] * (found.ndim - 3))
+        difference = (found[..., 1] - found[..., 0]) * sign * np.asarray(getattr(reach, name))
+        np.testing.assert_allclose(difference, getattr(slope, name), atol=2e-6)
+    # the proposals are one choice of ten: the gradient less its mean under the strategy
+    mine = np.asarray(slope.propose)
+    centred = (mine - (mine * strategies.propose).sum(1, keepdims=True)) * side[3][:, None]
+    np.testing.assert_allclose(gains.propose, centred, atol=2e-6)
+
+
+def exact_last_round(belief, leader):
+    """The value to good of the last quest with a forced proposal, as a linear program.
+
+    A good leader picks a team by what it knows; a team with evil on it fails; after a success the Assassin, who knows
+    its partner and the team, names its best target. An evil leader goes itself.
+    """
+    teams, roles = GAME.teams()[4], TABLE.roles
+    types, hunters = {}, {}
+    for k in range(60):
+        if roles[k, leader] in (0, 5):
+            types.setdefault(leader_type(k, leader), len(types))
+        hunters.setdefault(hunter(k), len(hunters))
+    size = 10 * len(types)
+    rows = []
+    for one, team, target in itertools.product(hunters, range(10), range(5)):
+        row = np.zeros(size + 10 * len(hunters))
+        row[size + hunters[one] * 10 + team] = 1
+        for k in range(60):
+            if hunter(k) == one and roles[k, leader] in (0, 5) and not teams[team] & TABLE.evil[k]:
+                row[types[leader_type(k, leader)] * 10 + team] -= belief[k] * (roles[k, target] != 0)
+        rows.append(row)
+    normal = np.zeros((len(types), len(rows[0])))
+    for i in range(len(types)):
+        normal[i, 10 * i : 10 * i + 10] = 1
+    cost = np.concatenate([np.zeros(size), -np.ones(10 * len(hunters))])
+    bounds = [(0, 1)] * size + [(None, None)] * (10 * len(hunters))
+    result = linprog(cost, np.array(rows), np.zeros(len(rows)), normal, np.ones(len(types)), bounds)
+    return -2 * result.fun - 1
+
+
+def leader_type(k, leader):
+    return (5,) if TABLE.roles[k, leader] == 5 else (0, int(TABLE.evil[k]))
+
+
+def hunter(k):
+    return int(np.argmax(TABLE.roles[k] == 7)), int(TABLE.evil[k])
+
+
+@functools.cache
+def last_round():
+    return jax.jit(lambda belief, where: cfr.solve(GAME, where, belief, nothing, 150))
+
+
+@pytest.mark.parametrize("kind", ["random", "even", "leader is good"])
+def test_the_last_round_has_the_value_of_the_linear_program(kind):
+    belief = random_belief(1) if kind == "random" else np.full(60, 1 / 60, np.float32)
+    if kind == "leader is good":
+        belief = random_belief(2) * np.isin(TABLE.roles[:, 1], (0, 5))
+        belief /= belief.sum()
+    solution = last_round()(jnp.asarray(belief, jnp.float32), LAST)
+    exact = exact_last_round(belief, 1)
+    assert float(jnp.sum(solution.values * belief)) == pytest.approx(exact, abs=0.01)
+    # what the average strategy of the leader gets against the best Assassin
+    reach, _ = cfr.ends(GAME, LAST, jnp.asarray(belief, jnp.float32), solution.strategies)
+    worth = one_round(LAST, belief, nothing).ends_worth(reach)
+    assert float(jnp.sum(reach * worth)) == pytest.approx(exact, abs=0.02)
+    if kind == "leader is good":
+        assert exact > -0.95
+
+
+def test_evil_on_the_team_fails_the_quest_that_decides():
+    solution = last_round()(jnp.full(60, 1 / 60), LAST)
+    roles = information_sets(GAME).role
+    teams = (GAME.teams()[4][:, None] >> np.arange(5)) & 1
+    fail = np.asarray(solution.strategies.fail)[..., 31]
+    propose = np.asarray(solution.strategies.propose)
+    for seat, told in zip(*np.nonzero(np.isin(roles, (6, 7))), strict=True):
+        met = propose.max(0) > 0.05
+        assert fail[seat, told][(teams[:, seat] == 1) & met].min(initial=1) > 0.45
+    evil_leader = np.isin(roles[1], (6, 7))
+    assert (propose[evil_leader] * teams[:, 1]).sum(1).min() > 0.85
+
+
+# The network.
+
+
+def test_turning_the_table_turns_the_values():
+    learner = DeepRole(hidden=(16,))
+    params = learner.init(jax.random.key(0)).params
+    belief = random_belief()
+    numbers = {tuple(row): k for k, row in enumerate(TABLE.roles.tolist())}
+    moved = np.array([numbers[tuple(np.roll(row, 2).tolist())] for row in TABLE.roles])
+    there = np.zeros(60, np.float32)
+    there[moved] = belief
+    here = learner.values(params, situation(1, 2, 3, 1), jnp.asarray(belief))
+    np.testing.assert_allclose(
+        learner.values(params, situation(1, 2, 3, 3), jnp.asarray(there))[moved], here, atol=1e-6
+    )
+    assert np.std(here) > 0
+
+
+def test_information_set_values_are_means_over_what_a_player_cannot_tell_apart():
+    learner, belief = DeepRole(), random_belief()
+    values = np.random.default_rng(1).uniform(-1, 1, 60).astype(np.float32)
+    found = np.asarray(learner.information_set_values(jnp.asarray(values), jnp.asarray(belief)))
+    sets = information_sets(GAME)
+    for seat, k in ((0, 3), (4, 40), (2, 59)):
+        inside = sets.index[seat] == sets.index[seat, k]
+        sign = -1 if TABLE.evil[k] >> seat & 1 else 1
+        expected = sign * (values * belief)[inside].sum() / belief[inside].sum()
+        assert found[seat, sets.index[seat, k]] == pytest.approx(expected, abs=1e-5)
+
+
+def test_random_situations_have_evil_on_some_team_for_each_failed_quest():
+    situations, beliefs = jax.vmap(functools.partial(random_situation, GAME))(jax.random.split(jax.random.key(0), 64))
+    np.testing.assert_allclose(np.asarray(beliefs).sum(1), 1, atol=1e-5)
+    ruled_out = (np.asarray(beliefs) == 0).sum(1)
+    assert (ruled_out[np.asarray(situations.lost) == 0] == 0).all()
+    assert (ruled_out[np.asarray(situations.lost) > 0] >= 6).all()
+
+
+@functools.cache
+def trained():
+    learner = DeepRole(iterations=6, situations=12, gradient_steps=80)
+    first = state = learner.init(jax.random.key(0))
+    update = jax.jit(learner.update)
+    for step in range(6):
+        state, _ = update(state, jax.random.fold_in(jax.random.key(1), step))
+    assert int(state.solved) == 72
+    return learner, first.params, state.params
+
+
+def test_the_network_learns_what_the_solver_finds():
+    learner, before, after = trained()
+    unseen = jax.jit(learner.examples)(after, jax.random.split(jax.random.key(9), 24))
+    assert float(learner.loss(after, unseen)) < 0.6 * float(learner.loss(before, unseen))
+
+
+@pytest.mark.slow
+def test_plays_whole_games_by_the_rules_and_keeps_the_truth_possible():
+    learner, _, params = trained()
+    keys = jax.random.split(jax.random.key(4), 16)
+    results = {
+        side: jax.jit(lambda params, side=side: play(learner, params, side, Bots(GAME), keys))(params)
+        for side in ("good", "evil")
+    }
+    for result in results.values():
+        assert result.final.terminated.all()
+        truth = (TABLE.roles[None] == np.asarray(result.final.roles)[:, None]).all(2).argmax(1)
+        assert (np.asarray(result.belief)[np.arange(16), truth] > 0).all()
+    assert results["good"].good_wins.mean() >= results["evil"].good_wins.mean()
+
+
+def test_refuses_other_games_and_sides():
+    learner = DeepRole()
+    with pytest.raises(ValueError, match="Avalon\\(5\\)"):
+        cfr.solve(Avalon(6), LAST, jnp.zeros(60), nothing)
+    with pytest.raises(ValueError, match="same game"):
+        play(learner, (), "good", Bots(Avalon(6)), jax.random.split(jax.random.key(0), 2))
+    with pytest.raises(ValueError, match="side"):
+        play(learner, (), "neither", Bots(GAME), jax.random.split(jax.random.key(0), 2))
