@@ -94,6 +94,18 @@ def new_figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
         return figure, figure.add_subplot()
 
 
+def new_panels(columns: int, width: float = 9.0, height: float = 3.4) -> tuple[Figure, list[Axes]]:
+    """A figure with axes side by side, as `new_figure` makes one."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        return figure, list(figure.subplots(1, columns, squeeze=False)[0])
+
+
 def lines(
     series: Mapping[str, Line | tuple[Any, ...]],
     *,

@@ -1,0 +1,117 @@
+"""What DDRL is anchored by: offline reinforcement learning on all data, and evolution strategies on the set itself.
+
+Shapes: `S` seeds of a learner, `R` distillation seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.core import stats
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.distill.evolution import Evolution, mean_return
+from jaxrl_suite.distill.pairs import Distilled
+from jaxrl_suite.experiments._ddrl_scores import Judge, points
+from jaxrl_suite.experiments._ddrl_sets import PairSet
+from jaxrl_suite.experiments._ddrl_tasks import Task
+from jaxrl_suite.rl import offline_fit
+from jaxrl_suite.rl.actors import Actor, Greedy
+from jaxrl_suite.rl.iql import IQL
+from jaxrl_suite.rl.policies import Params
+from jaxrl_suite.rl.td3_bc import TD3BC
+from jaxrl_suite.rl.transitions import Transitions, transitions
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.ddrl import Config
+
+POLISHED = "distilled, then evolved by return"
+_ANCHOR_CHUNKS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Shifted:
+    """An actor whose observations are scaled by numbers that are part of it, so that it can stand in a fitness."""
+
+    actor: Actor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        scaled = (observation - jnp.asarray(self.mean)) / jnp.asarray(self.std)
+        return self.actor(params, scaled, key)
+
+
+def anchor_rows(config: Config, run: Run, task: Task, judge: Judge) -> list[dict[str, Any]]:
+    """TD3+BC and IQL on all data, one row each; none on images, or if the config has none."""
+    if not config.anchors or task.discrete:
+        return []
+    policy, rows = task.imitation.policy, []
+    widths: tuple[int, ...] = getattr(policy, "widths")  # noqa: B009
+    learners: dict[str, Any] = {
+        "TD3+BC on everything": TD3BC(policy.observation_shape, policy.actions, widths=widths),
+        "IQL on everything": IQL(policy.observation_shape, policy.actions, widths=widths),
+    }
+    found = transitions(task.data)
+    # Rewards of an episode add up to the order of 1000, as published for rewards of locomotion.
+    low, high = task.reference
+    spread = 1000.0 / (high - low) if high > low else 1.0
+    data = Transitions(*(jnp.asarray(leaf) for leaf in offline_fit.scaled(found, task.scaling)))
+    data = data._replace(rewards=data.rewards * spread)
+    updates = max(1, config.anchors // _ANCHOR_CHUNKS)
+    for title, learner in learners.items():
+        keys = jax.vmap(jax.random.key)(jnp.arange(config.students, dtype=jnp.uint32))
+        name = f"{task.slug}-{type(learner).__name__.lower()}"
+        start = offline_fit.init_seeds(learner, keys)
+        loop = run.chunks(_ANCHOR_CHUNKS, start, f"{task.name}: {title}", name=name)
+        for chunk in loop:
+            drawn = jax.vmap(jax.random.fold_in, (0, None))(keys, chunk + 1)
+            loop.carry, metrics = offline_fit.fit(learner, loop.carry, data, drawn, updates)
+            losses = {key: float(value.mean()) for key, value in metrics.items()}
+            run.log(task=task.name, learner=title, update=(chunk + 1) * updates, **losses)
+        params = jax.tree.map(lambda leaf: leaf[:, None], jax.device_get(loop.carry.actor))
+        scores = judge.judge(params, dataclasses.replace(task.imitation, policy=learner.policy))
+        cell = stats.bootstrap_interval(points(task, scores.returns[0]))
+        rows.append(
+            {
+                "trained on": title,
+                "pairs": len(task.data),
+                "score": round(cell.estimate, 1),
+                "low": round(cell.low, 1),
+                "high": round(cell.high, 1),
+            }
+        )
+    return rows
+
+
+def polish(config: Config, run: Run, task: Task, found: PairSet) -> PairSet:
+    """The smallest distilled sets moved on by their students' return, which distillation never looked at."""
+    mean, std = (tuple(np.ravel(leaf).tolist()) for leaf in task.scaling)
+    policy, recipe = task.imitation.policy, next(iter(task.recipes.values()))
+    actor = Greedy(policy)
+    env = next(iter(task.arenas.values()))
+    fitness = mean_return(
+        env, actor if task.discrete else Shifted(actor, mean, std), task.imitation, recipe, students=2, episodes=4
+    )
+    evolution = Evolution(population=64, sigma=0.03, rate=0.01)
+    targets = found.pairs.targets
+    sets = Distilled(
+        observations=found.pairs.observations,
+        labels=jnp.log(jnp.maximum(targets, 1e-6)) if task.discrete else targets,
+        log_weights=jnp.zeros(found.pairs.weights.shape),
+        raw_rate=jnp.full(len(config.seeds), jnp.log(jnp.expm1(recipe.rate))),
+    )
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 2) for seed in config.seeds])
+    state = jax.vmap(evolution.init)(keys, sets)
+    step = jax.jit(jax.vmap(lambda state: evolution.update(state, fitness)))
+    name = f"{task.slug}-polish-{found.size}"
+    loop = run.chunks(config.polish, state, f"{task.name}: {POLISHED}, {found.size} pairs", name=name)
+    for generation in loop:
+        loop.carry, fitnesses = step(loop.carry)
+        run.log(task=task.name, generation=generation + 1, fitness=np.asarray(fitnesses).mean(axis=1).tolist())
+    pairs = jax.vmap(task.imitation.pairs)(loop.carry.syn)
+    return PairSet(POLISHED, "distilled", found.size, pairs, steps=config.polish, seconds=loop.seconds)

@@ -1,0 +1,220 @@
+"""One task of DDRL's experiment from data to tables: sets are made, students play, and the report is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.core import plot, stats
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments import _ddrl_extras as extras
+from jaxrl_suite.experiments import _ddrl_figures as figures
+from jaxrl_suite.experiments import _ddrl_scores as scoring
+from jaxrl_suite.experiments import _ddrl_sets as making
+from jaxrl_suite.experiments._ddrl_scores import Scores, points
+from jaxrl_suite.experiments._ddrl_sets import PairSet
+from jaxrl_suite.experiments._ddrl_tasks import Task, make_task
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.ddrl import Config
+
+
+class Report(NamedTuple):
+    """What verdicts read of a task."""
+
+    task: Task
+    sets: list[PairSet]
+    scores: dict[Any, Scores]  # by (label, size, recipe)
+
+    def points(self, label: str, size: int, recipe: str, arena: int = 0) -> np.ndarray:
+        """Normalised scores float64[S, R]."""
+        return points(self.task, self.scores[label, size, recipe].returns[arena])
+
+    def cloned(self, label: str, arena: int = 0) -> np.ndarray:
+        """As `points`, of a set of everything or of the best episodes."""
+        (size,) = (found.size for found in self.sets if found.label == label)
+        return self.points(label, size, "clone", arena)
+
+
+def run_environment(config: Config, run: Run, environment: str) -> list[Report]:
+    """A report for each level of an environment's data."""
+    if not environment.startswith("mujoco/"):
+        return [run_task(config, run, make_task(config, environment))]
+    from jaxrl_suite.experiments import _ddrl_expert
+
+    trained = _ddrl_expert.train_expert(config, run, environment)
+    return [run_task(config, run, make_task(config, environment, level, trained)) for level in config.levels]
+
+
+def run_task(config: Config, run: Run, task: Task) -> Report:
+    distilled = [making.distil(config, run, task, method, size) for size in task.sizes for method in config.methods]
+    if config.polish:
+        distilled.append(extras.polish(config, run, task, distilled[0]))
+    chosen = [found for size in task.sizes for found in making.chosen_sets(config, task, size)]
+    cloned = making.cloned_sets(task)
+    sets = [*distilled, *chosen, *cloned]
+    judge = scoring.Judge(config, run, task)
+    report = Report(task, sets, scoring.score_sets(config, run, task, judge, sets))
+    making.save_sets(config, run, task, distilled)
+    write_sets(config, run, report)
+    write_cloned(config, run, report, extras.anchor_rows(config, run, task, judge))
+    figures.draw_sets(config, run, task, sets)
+    figures.draw_losses(run, task, distilled, config.chunk)
+    write_sweep(config, run, report)
+    if config.curve_steps:
+        curves = scoring.steps_to_score(config, run, task, judge, distilled[0], cloned[0])
+        write_steps(config, run, task, curves)
+    if config.across:
+        rows = scoring.across(config, run, task, judge, distilled[0])
+        caption = f"{task.name}: other students on the {distilled[0].size} pairs that were distilled with one of them."
+        run.table(f"{task.slug}_students", rows, caption=caption)
+    if task.name == "pendulum":
+        write_cause(run, report)
+    judge.say_speed()
+    for found in distilled:
+        what = f"outer steps of {found.label}, {found.size} pairs, {len(config.seeds)} seeds side by side"
+        run.throughput(f"{what}, {task.name}", found.steps, found.seconds)
+    return report
+
+
+def interval(scores: np.ndarray) -> stats.Interval:
+    """Interquartile mean of float64[S, R], students by seeds; students are resampled within each seed."""
+    return stats.bootstrap_interval(scores)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> stats.Interval:
+    """Interquartile mean of a - b, student by student: both started alike and played the same episodes."""
+    a, b = np.broadcast_arrays(a, b)
+    return stats.paired_bootstrap(a, b, stats.iqm)
+
+
+def write_sets(config: Config, run: Run, report: Report) -> None:
+    """A table and a figure for each size."""
+    task = report.task
+    for size in task.sizes:
+        rows, dots = [], {}
+        for found in (found for found in report.sets if found.kind != "cloned" and found.size == size):
+            for arena, where in enumerate(task.arenas):
+                row: dict[str, Any] = {"pairs": found.label}
+                row |= {"levels": where} if where else {}
+                for name in task.recipes:
+                    got = report.points(found.label, size, name, arena)
+                    cell = interval(got)
+                    row |= {name: tenths(cell.estimate), f"{name} low": tenths(cell.low)}
+                    row |= {f"{name} high": tenths(cell.high), f"{name} worst": tenths(got.mean(axis=0).min())}
+                    if name == next(iter(task.recipes)):
+                        dots[f"{found.label}{f', {where}' if where else ''}"] = tuple(cell)
+                if not where or arena == 0:
+                    losses = [report.scores[found.label, size, name].losses.mean() for name in task.recipes]
+                    row |= {"held-out loss": round(float(np.mean(losses)), 4)}
+                rows.append(row)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        rows = [{name: row.get(name) for name in columns} for row in rows]
+        seeds = len(config.seeds)
+        run.table(
+            f"{task.slug}_{size}",
+            rows,
+            caption=(
+                f"{task.name}, {size} pairs: {scale(task)}. Interquartile mean over {config.students} students x "
+                f"{seeds} sets, {config.episodes} episodes each, with 95 % bootstrap intervals over students; worst: "
+                "the mean of the worst of the sets. The held-out loss compares the students' answers with the "
+                "teacher's, on episodes that nothing was made from."
+            ),
+        )
+        first = next(iter(task.recipes))
+        figure = plot.dots(dots, xlabel=f"{unit(task)}, {first} students", title=f"{size} pairs on {task.name}")
+        run.figure(f"{task.slug}_{size}", figure, f"{config.students} students x {seeds} sets; 95 % intervals.")
+
+
+def write_cloned(config: Config, run: Run, report: Report, anchors: list[dict[str, Any]]) -> None:
+    """Cloning of everything and of the best episodes; and offline reinforcement learning, where it was run."""
+    task, rows = report.task, []
+    for found in report.sets:
+        if found.kind == "cloned":
+            row: dict[str, Any] = {"trained on": found.label, "pairs": found.size}
+            for arena, where in enumerate(task.arenas):
+                cell = interval(report.cloned(found.label, arena))
+                row |= {where or "score": tenths(cell.estimate)}
+                row |= {f"{where} low".strip(): tenths(cell.low), f"{where} high".strip(): tenths(cell.high)}
+            losses = report.scores[found.label, found.size, "clone"].losses
+            row["held-out loss"] = round(float(losses.mean()), 4)
+            rows.append(row)
+    rows += [{name: row.get(name) for name in rows[0]} for row in anchors]
+    recipe = task.clone
+    run.table(
+        f"{task.slug}_cloning",
+        rows,
+        caption=(
+            f"{task.name}: {scale(task)}. Behaviour cloning by {recipe.steps:,} steps of Adam on batches of "
+            f"{recipe.batch}, {config.students} students; percentile cloning keeps the best episodes."
+        ),
+    )
+
+
+def write_sweep(config: Config, run: Run, report: Report) -> None:
+    """Scores by size, where there are several."""
+    task, first = report.task, next(iter(report.task.recipes))
+    if len(task.sizes) < 2:
+        return
+    everywhere = [
+        label
+        for label in dict.fromkeys(found.label for found in report.sets if found.kind != "cloned")
+        if all((label, size, first) in report.scores for size in task.sizes)
+    ]
+    series: dict[str, Any] = {}
+    for label in everywhere[: len(plot.PALETTE)]:
+        cells = [interval(report.points(label, size, first)) for size in task.sizes]
+        series[label.removeprefix("distilled, ")] = (task.sizes, *np.array(cells).T)
+    whole = float(interval(report.cloned(making.EVERYTHING)).estimate)
+    figure = plot.lines(
+        series, xlabel="pairs", ylabel=f"score, {first} students", title=f"Size of the set, {task.name}", log_x=True,
+        references={"BC on everything": whole},
+    )  # fmt: skip
+    run.figure(f"{task.slug}_sizes", figure, f"{config.students} students x {len(config.seeds)} sets; 95 % intervals.")
+
+
+def write_steps(config: Config, run: Run, task: Task, curves: dict[str, np.ndarray]) -> None:
+    cells = {label: np.array([interval(found) for found in curve]) for label, curve in curves.items()}
+    series: dict[str, Any] = {label: (config.curve_steps, *found.T) for label, found in cells.items()}
+    figure = plot.lines(
+        series, xlabel="steps of the student's optimiser", ylabel="score", title=f"Steps to score, {task.name}",
+        log_x=True,
+    )  # fmt: skip
+    recipe = next(iter(task.recipes))
+    caption = f"Distilled pairs by {recipe.removesuffix('100')} on the whole set, all pairs by Adam on batches."
+    run.figure(f"{task.slug}_steps", figure, caption)
+
+
+def write_cause(run: Run, report: Report) -> None:
+    """Why percentile cloning fails where starts differ in difficulty."""
+    told = figures.why_the_best_returns_teach_little(run, report.task)
+    raw, fair = (interval(report.cloned(making.percentile_label(0.1, by))) for by in ("raw", "start_normalised"))
+    numbers = {name.partition(", ")[2] if name.startswith("return, ") else name: value for name, value in told.items()}
+    run.text(
+        f"The tenth of the episodes with the highest returns teaches a clone {raw.estimate:.0f} points "
+        f"({raw.low:.0f} to {raw.high:.0f}) of 100. An episode's return follows where it began (rank correlation "
+        f"{numbers['distance of the start from upright']:+.2f} with the distance from upright) more than how well it "
+        f"was played ({numbers['share of random actions']:+.2f} with the share of random actions): the kept episodes "
+        f"began within {told['largest start angle kept']:.2f} rad of upright, and never show how to swing up. Compared "
+        "with episodes from similar starts, the return follows the start by "
+        f"{told['return for its start, distance of the start from upright']:+.2f} and the play by "
+        f"{told['return for its start, share of random actions']:+.2f}; the best tenth by that measure teaches "
+        f"{fair.estimate:.0f} points ({fair.low:.0f} to {fair.high:.0f}).",
+        "Why the best returns teach little on the pendulum",
+    )
+
+
+def tenths(number: Any) -> float:
+    return round(float(number), 1)
+
+
+def scale(task: Task) -> str:
+    low, high = task.reference
+    if task.discrete:
+        return f"normalised solve rate, 0 for random actions ({low:.3f} solved) and 100 for the expert"
+    return f"normalised score, 0 for random actions (return {low:,.1f}) and 100 for the expert ({high:,.1f})"
+
+
+def unit(task: Task) -> str:
+    return "normalised solve rate" if task.discrete else "normalised score"

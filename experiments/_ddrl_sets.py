@@ -1,0 +1,242 @@
+"""Sets of pairs that students are trained on: distilled ones, real ones of the same size, and whole data sets.
+
+Shapes: `R` distillation seeds, `N` pairs, `C` chunks of outer steps.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.distill import baselines, presets, weighting
+from jaxrl_suite.distill.distilled_file import DistilledSet, write_distilled
+from jaxrl_suite.distill.driver import Driver, check_finite, run_chunk
+from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, start_from
+from jaxrl_suite.distill.sampling import balanced_rows
+from jaxrl_suite.distill.unrolled import Unrolled
+from jaxrl_suite.experiments._ddrl_tasks import Task
+from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.rl.episodes import returns_to_go
+from jaxrl_suite.rl.percentile import RANKINGS, percentile_rows
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.ddrl import Config
+
+LABELS = {
+    "pbc": "distilled, PBC",
+    "pbc-both": "distilled, PBC through SGD and Adam",
+    "dbc": "distilled, DBC",
+    "av-pbc": "distilled, Av-PBC",
+    "sdw": "distilled, SDW",
+    "gm-l2": "gradient matching, L2",
+    "gm-layer": "gradient matching, by layer",
+    "gm-cosine": "gradient matching, cosine",
+    "kernel-ridge": "kernel ridge",
+    "random-regressors": "random regressors",
+    "paper-p1": "published matching, teacher (P1)",
+    "paper-p2": "published matching, student (P2)",
+}
+RANDOM, RELABELLED, EVERYTHING = "random pairs", "random pairs, relabelled", "BC on everything"
+SHARES = (0.1, 0.25, 0.4)  # of the episodes, in percentile cloning
+_RANKED = {"raw": "return", "discounted": "discounted return", "start_normalised": "return for its start"}
+
+
+class PairSet(NamedTuple):
+    """Sets of one kind and size, one a distillation seed; of all data, or of a part that no seed decides, R = 1."""
+
+    label: str
+    kind: Literal["distilled", "chosen", "cloned"]
+    size: int
+    pairs: Pairs  # leading axis R
+    rows: np.ndarray | None = None  # int64[R, N] of real pairs
+    rates: jax.Array | None = None  # float32[R], of students' SGD, where it was learned
+    losses: np.ndarray | None = None  # float64[C, R], held-out loss as distillation goes on
+    steps: int = 0  # outer steps
+    seconds: float = 0.0  # of this process, for them
+
+
+def percentile_label(share: float, ranking: str) -> str:
+    return f"BC on {share:.0%} by {_RANKED[ranking]}"
+
+
+def distil(config: Config, run: Run, task: Task, method: str, size: int) -> PairSet:
+    """Distils one set for each seed, side by side, in a loop of its own that can be resumed."""
+    real, held_out = real_pairs(config, task, method), task.pairs(*_answered(task, held_out=True))
+    starts = [start_of(task, real, seed, size) for seed in config.seeds]
+    driver = driver_of(config, task, method, starts[0])
+    teacher = teacher_parameters(config, task) if method == "paper-p1" else None
+    syn: Distilled = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in config.seeds])
+    bounds = (jnp.float32(0), jnp.float32(1)) if task.discrete and not method.startswith("paper") else None
+    state = jax.vmap(lambda key, syn: driver.init(key, syn, teacher=teacher, bounds=bounds))(keys, syn)
+    table = driver.sampler.prepare(real)
+    chunks = outer_steps(config, task, method) // config.chunk
+    label, losses = LABELS[method], np.full((chunks, len(config.seeds)), np.nan)
+    loop = run.chunks(
+        chunks, (state, losses), f"{task.name}: {label}, {size} pairs", name=f"{task.slug}-{method}-{size}"
+    )
+    step: Any = None
+    for chunk in loop:
+        state, losses = loop.carry
+        if step is None:
+            part = functools.partial(run_chunk, driver, steps=config.chunk, runs=True)
+            what = f"{config.chunk} outer steps of {label}, {size} pairs, {len(config.seeds)} seeds"
+            step = run.compile(lambda s, t, h, part=part: part(s, t, h), state, table, held_out, name=what)
+        state, metrics = step(state, table, held_out)
+        check_finite(metrics)
+        losses[chunk] = np.asarray(metrics.held_out)
+        loop.carry = state, losses
+        run.log(task=task.name, method=method, size=size, outer_step=(chunk + 1) * config.chunk,
+                loss=float(jnp.mean(metrics.loss)), held_out=losses[chunk].tolist())  # fmt: skip
+    state, losses = loop.carry
+    pairs = jax.vmap(driver.objective.imitation.pairs)(state.best)
+    rates = state.best.rate if "raw_rate" in driver.learn else None
+    return PairSet(
+        label, "distilled", size, pairs, rates=rates, losses=losses, steps=chunks * config.chunk, seconds=loop.seconds
+    )
+
+
+def outer_steps(config: Config, task: Task, method: str) -> int:
+    if method.startswith("paper"):
+        return config.published_steps
+    return config.maze_outer_steps if task.discrete else config.outer_steps
+
+
+def driver_of(config: Config, task: Task, method: str, start: Distilled) -> Driver:
+    """The outer loop of a method; `start` says which actions the pairs of the published ones have."""
+    policy = task.imitation.policy
+    if method == "paper-p1":
+        return presets.paper_teacher(policy, start)
+    if method == "paper-p2":
+        return presets.paper_student(policy, start)
+    judged = tuple(task.recipes.values())
+    changes: dict[str, Any] = dict(
+        students=config.maze_meta_students if task.discrete else config.meta_students,
+        rate=config.maze_meta_rate if task.discrete else config.meta_rate,
+        recipes=judged,
+        judges=config.judges,
+    )
+    if method in ("dbc", "pbc", "av-pbc", "sdw"):
+        inner = Recipe("sgd", config.inner_rate, config.maze_inner_steps if task.discrete else config.inner_steps)
+        learn = ("observations", "labels", "raw_rate") if config.learn_rate else ("observations", "labels")
+        return Driver(Unrolled(Imitation(policy), inner, learn_rate=config.learn_rate), learn=learn, **changes)
+    return presets.make_driver({"pbc-both": "bptt-both"}.get(method, method), policy, **changes)
+
+
+def real_pairs(config: Config, task: Task, method: str) -> Pairs:
+    """What a method distils: DBC and the published one the recorded actions, the others the teacher's answers."""
+    if method == "dbc" or method.startswith("paper"):
+        return task.pairs(task.data.observations, task.data.actions)
+    weights = None
+    if method in ("av-pbc", "sdw"):
+        # Without a critic of the teacher: the return to go that was observed.
+        weights = weighting.value_weights(returns_to_go(task.data, discount=0.99), "rank")
+    if method == "sdw":
+        assert weights is not None
+        weights = weights * weighting.density_weights(task.scaling(task.data.observations))
+    return task.pairs(*_answered(task), weights)
+
+
+def start_of(task: Task, real: Pairs, seed: int, size: int) -> Distilled:
+    """Random real pairs, as many of each discrete action."""
+    key = jax.random.key(seed)
+    if task.discrete:
+        rows = balanced_rows(key, real, size)
+    else:
+        rows = np.asarray(jax.random.permutation(key, real.weights.shape[0]))[:size]
+    return start_from(real, rows, task.imitation.policy)
+
+
+def teacher_parameters(config: Config, task: Task) -> Any:
+    """A network trained on everything with the teacher's answers, for P1, which matches a network's gradients."""
+    from jaxrl_suite.distill.students import train_students
+
+    keys = jax.random.key(config.data_seed)[None]
+    params = train_students(task.imitation, task.clone, task.pairs(*_answered(task)), keys)
+    return jax.tree.map(lambda leaf: leaf[0], params)
+
+
+def chosen_sets(config: Config, task: Task, size: int) -> list[PairSet]:
+    """Real pairs by every rule of selection, one set a seed."""
+    rules: dict[str, Any] = {
+        RANDOM: functools.partial(baselines.choose_random, balanced=task.discrete),
+        RELABELLED: functools.partial(baselines.choose_random, balanced=task.discrete),
+        "k-means": baselines.choose_kmeans,
+        "top-q": baselines.choose_top,
+        "stepwise dual ranking": baselines.choose_dual_ranking,
+        "pairs of the best 10 %": functools.partial(baselines.choose_percentile, fraction=0.1),
+    }
+    if task.discrete:  # the others are of scalar returns, which tie here
+        rules = {name: rules[name] for name in (RANDOM, RELABELLED, "k-means")}
+    sets = []
+    for label, rule in rules.items():
+        pairs, rows = [], []
+        for seed in config.seeds:
+            try:
+                found = rule(task.data, size, jax.random.key(seed))
+            except UserError:  # too few pairs pass the rule: no set of this size
+                break
+            if label == RELABELLED:
+                found = baselines.relabel(found, task.data, task.teach)
+            pairs.append(task.pairs(task.data.observations[found.rows], found.targets, found.weights))
+            rows.append(found.rows)
+        else:
+            stacked = Pairs(*(jnp.stack(leaves) for leaves in zip(*pairs, strict=True)))
+            sets.append(PairSet(label, "chosen", size, stacked, rows=np.stack(rows)))
+    return sets
+
+
+def cloned_sets(task: Task) -> list[PairSet]:
+    """Everything, as recorded and with the teacher's answers, and the best episodes by several rankings.
+
+    Starts of mazes are images, which are not near or far as states are: there the ranking is by return alone. All
+    sets have as many rows, so that one program trains on any: a part is repeated, its rows weighed to count alike.
+    """
+    count = len(task.data)
+    whole = np.arange(count)
+    sets = [
+        _cloned(task, EVERYTHING, whole, task.data.actions),
+        _cloned(task, "BC on everything, relabelled", whole, task.teach(task.data.observations)),
+    ]
+    for ranking in RANKINGS[:1] if task.discrete else RANKINGS:
+        for share in SHARES:
+            kept = percentile_rows(task.data, share, by=ranking)  # pyright: ignore[reportArgumentType]
+            sets.append(_cloned(task, percentile_label(share, ranking), kept, task.data.actions))
+    return sets
+
+
+def save_sets(config: Config, run: Run, task: Task, sets: list[PairSet]) -> None:
+    """Each distilled set as a file of its own in the run's folder, see `distill.read_distilled`."""
+    rate = next(iter(task.recipes.values())).rate
+    for found in (found for found in sets if found.kind == "distilled"):
+        for place, seed in enumerate(config.seeds):
+            kept = DistilledSet(
+                observations=np.asarray(found.pairs.observations[place], np.float32),
+                actions=np.asarray(found.pairs.targets[place], np.float32),
+                weights=np.asarray(found.pairs.weights[place], np.float32),
+                obs_mean=np.asarray(task.scaling.mean),
+                obs_std=np.asarray(task.scaling.std),
+                inner_rate=rate if found.rates is None else float(found.rates[place]),
+                config={"task": task.name, "label": found.label, "seed": seed},
+            )
+            name = re.sub("[^a-z0-9]+", "-", found.label.lower()).strip("-")
+            write_distilled(run.folder / "sets" / f"{task.slug}-{name}-{found.size}-{seed}.npz", kept)
+
+
+def _cloned(task: Task, label: str, kept: np.ndarray, targets: np.ndarray) -> PairSet:
+    rows = np.resize(kept, len(task.data))
+    often = np.bincount(rows, minlength=len(task.data))
+    pairs = task.pairs(task.data.observations[rows], targets[rows], 1.0 / often[rows])
+    return PairSet(label, "cloned", len(kept), Pairs(*(leaf[None] for leaf in pairs)))
+
+
+def _answered(task: Task, *, held_out: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    observations = (task.held_out if held_out else task.data).observations
+    return observations, task.teach(observations)

@@ -1,0 +1,177 @@
+"""DDRL's experiment at its smallest: killed and resumed, what its tables and pictures hold, verdicts, bad configs."""
+
+import csv
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures.mortal_command import run_command
+
+from jaxrl_suite.core.stats import Interval
+from jaxrl_suite.distill.distilled_file import read_distilled
+from jaxrl_suite.experiments import _ddrl_figures, _ddrl_sets, _ddrl_tasks, _ddrl_verdicts, ddrl
+from jaxrl_suite.rl.percentile import percentile_rows
+
+SMALLEST = (
+    "run ddrl --resume --seeds 0,1 --methods pbc --sizes 8 --images 2 --students 2 --episodes 2 --episodes_of_data 20 "
+    "--levels_of_data 20 --widths 8 --maze_widths 8 --cloning_steps 20 --maze_cloning_steps 20 --cloning_batch 32 "
+    "--outer_steps 4 --maze_outer_steps 4 --published_steps 4 --chunk 2 --meta_students 1 --maze_meta_students 1 "
+    "--inner_steps 3 --maze_inner_steps 3 --judges 1"
+)
+
+
+def run(folder, *lines, dies=""):
+    return run_command(folder, *(f"{SMALLEST} {line}" for line in lines), dies=dies)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ddrl")
+    done = run(folder, "--out whole")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def read(folder: Path, name: str) -> list[dict[str, str]]:
+    with open(folder / "tables" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_killed_and_resumed_is_as_if_never_stopped(folder):
+    done = run(folder, "--out parts", dies="gridmaze-pbc-8-1")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = run(folder, "--out parts")
+    assert done.returncode == 0, done.stderr
+    assert "gridmaze: distilled, PBC, 8 pairs: continues at 1/2" in done.stderr
+    whole, parts = folder / "whole", folder / "parts"
+    names = [p.relative_to(whole) for kind in ("tables", "figures") for p in sorted((whole / kind).iterdir())]
+    tables = {"pendulum_8", "pendulum_cloning", "gridmaze_8", "gridmaze_cloning", "expectations", "differences"}
+    figures = {f"{task}_{what}" for task in ("pendulum", "gridmaze") for what in ("8", "set", "distillation")}
+    assert {name.stem for name in names} == tables | figures | {"pendulum_returns"}
+    for name in [*names, Path("metrics.jsonl")]:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+
+
+def test_every_set_meets_both_kinds_of_students(folder):
+    rows = read(folder / "whole", "pendulum_8")
+    assert [row["pairs"] for row in rows][:3] == ["distilled, PBC", "random pairs", "random pairs, relabelled"]
+    assert len({row["pairs"] for row in rows}) == len(rows) == 7
+    mazes = read(folder / "whole", "gridmaze_8")
+    assert [row["levels"] for row in mazes] == ["seen levels", "unseen levels"] * 4
+    for row in [*rows, *mazes]:
+        for recipe in ("sgd100", "adam300"):
+            assert float(row[f"{recipe} low"]) <= float(row[recipe]) <= float(row[f"{recipe} high"]) <= 110
+
+
+def test_distilled_sets_can_be_read_again(folder):
+    found = sorted((folder / "whole" / "sets").iterdir())
+    assert [path.name for path in found] == [
+        f"{task}-distilled-pbc-8-{seed}.npz" for task in ("gridmaze", "pendulum") for seed in (0, 1)
+    ]
+    maze, pendulum = read_distilled(found[0]), read_distilled(found[2])
+    assert maze.raw_observations.shape == (8, 9, 9, 3)
+    assert 0 <= maze.raw_observations.min() <= maze.raw_observations.max() <= 1
+    assert pendulum.actions.shape == (8, 1)
+
+
+def test_cloning_covers_all_shares_and_rankings(folder):
+    for task, count in (("pendulum", 2 + 3 * 3), ("gridmaze", 2 + 3)):
+        rows = read(folder / "whole", f"{task}_cloning")
+        assert len(rows) == count
+        pairs = {row["trained on"]: int(row["pairs"]) for row in rows}
+        assert pairs["BC on 10% by return"] < pairs["BC on 25% by return"] < pairs["BC on 40% by return"]
+        assert pairs["BC on 40% by return"] < pairs["BC on everything"]
+
+
+def test_small_scales_get_no_verdict_and_the_cause_is_told(folder):
+    results = json.loads((folder / "whole" / "results.json").read_text())
+    assert {claim["id"]: claim["verdict"] for claim in results["claims"]} == dict.fromkeys(
+        ("ddrl-1", "ddrl-2", "ddrl-4", "ddrl-5"), "not comparable"
+    )
+    (cause,) = [text["body"] for text in results["texts"] if text["title"].startswith("Why the best returns")]
+    assert "began within" in cause
+    assert "nan" not in cause
+    assert any(text["title"] == "How this differs from the paper" for text in results["texts"])
+    assert {row["what"].partition(",")[0] for row in read(folder / "whole", "expectations")} == {"pendulum", "gridmaze"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "like", "ahead"),
+    [
+        (2, 5, "held", "held"),
+        (-5, 5, "held", "partly"),
+        (-12, 5, "partly", "partly"),
+        (-30, -12, "not held", "not held"),
+        (-9, -2, "held", "not held"),
+    ],
+)
+def test_verdicts_follow_from_intervals(low, high, like, ahead):
+    gap, config = Interval((low + high) / 2, low, high), ddrl.Config()
+    assert _ddrl_verdicts.alike(config, gap) == like
+    assert _ddrl_verdicts.positive(config, gap) == ahead
+    few = dataclasses.replace(config, seeds=(0, 1))
+    assert _ddrl_verdicts.alike(few, gap) == _ddrl_verdicts.positive(few, gap) == "not comparable"
+
+
+def test_a_part_of_the_data_counts_its_rows_alike():
+    config = ddrl.Config(episodes_of_data=20)
+    task = _ddrl_tasks.make_task(config, "pendulum")
+    sets = {found.label: found for found in _ddrl_sets.cloned_sets(task)}
+    assert len({found.pairs.weights.shape for found in sets.values()}) == 1  # one program for all
+    part = sets["BC on 40% by return"]
+    kept = task.scaling(task.data.observations[percentile_rows(task.data, 0.4)])
+    states, counts = np.unique(kept, axis=0, return_counts=True)  # states at rest recur
+    found, owner = np.unique(np.asarray(part.pairs.observations[0]), axis=0, return_inverse=True)
+    np.testing.assert_array_equal(found, states)
+    weight = np.bincount(owner.ravel(), np.asarray(part.pairs.weights[0])) / counts
+    assert part.size == counts.sum() == 200 * 7  # of 18 episodes
+    np.testing.assert_allclose(weight, weight[0], rtol=1e-4)
+
+
+def test_images_become_a_picture():
+    images = np.zeros((5, 3, 3, 3))
+    images[:, 0, 0, 0] = 1  # a wall
+    picture = _ddrl_figures.mosaic(_ddrl_figures.colours(images), 2)
+    assert picture.shape == (2 * 4 - 1, 3 * 4 - 1, 4)
+    assert picture[0, 4, :3] == pytest.approx(picture[4, 0, :3])  # walls of the second and of the fourth image
+    assert picture[1, 1, :3] == pytest.approx(1.0)
+    assert picture[0, 3, 3] == 0  # nothing between images
+
+
+def test_the_bad_word_is_named_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "jaxrl_suite.cli", "run", "ddrl"]
+    for words, message in (("--environments pendulums", "Did you mean pendulum?"), ("--sizes 2", "each of sizes must")):
+        done = subprocess.run([*command, *words.split()], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seeds", (), "at least one"),
+        ("methods", ("pbc", "pbc"), "none twice"),
+        ("chunk", 70, "chunk must divide the 1500 outer_steps"),
+        ("students", 1, "students must be 2 to"),
+        ("noise", 1.5, "noise must be 0 to 1"),
+        ("images", 0, "images must be"),
+        ("inner_steps", 0, "inner_steps must be"),
+    ],
+)
+def test_refuses_what_cannot_be_run(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        ddrl.Config(**{field: value})
+
+
+def test_presets_hold_enough_for_verdicts():
+    for config in ddrl.PRESETS.values():
+        assert _ddrl_verdicts.enough(config)
+    assert ddrl.PRESETS["paper"].published
+    assert {"paper-p1", "paper-p2"} <= set(ddrl.PRESETS["paper"].methods)
+    assert len(ddrl.PRESETS["accel"].levels) * 3 == 9  # three of its environments make D4RL's table of nine
