@@ -154,22 +154,22 @@ def evil_unseen(view):
 
 def merlin_votes_right(view):
     """Share of the votes in which Merlin approved a team without evil or rejected one with it; 0 before any vote."""
-    clean = (jnp.sum(view.proposals * view.evil, axis=1) == 0) & (view.voted > 0)
+    clean = (jnp.sum(view.proposals * view.evil[None], axis=1) == 0) & (view.voted > 0)
     right = view.approvals * clean[:, None] + (1.0 - view.approvals) * ((view.voted > 0) & ~clean)[:, None]
-    return jnp.sum(right * view.merlin) / jnp.maximum(jnp.sum(view.voted), 1.0)
+    return jnp.sum(right * view.merlin[None]) / jnp.maximum(jnp.sum(view.voted), 1.0)
 
 
 def good_votes_right(view):
     """The same share over all good players but Merlin."""
-    clean = (jnp.sum(view.proposals * view.evil, axis=1) == 0) & (view.voted > 0)
+    clean = (jnp.sum(view.proposals * view.evil[None], axis=1) == 0) & (view.voted > 0)
     right = view.approvals * clean[:, None] + (1.0 - view.approvals) * ((view.voted > 0) & ~clean)[:, None]
     others = 1.0 - view.evil - view.merlin
-    return jnp.sum(right * others) / jnp.maximum(jnp.sum(view.voted) * jnp.sum(others), 1.0)
+    return jnp.sum(right * others[None]) / jnp.maximum(jnp.sum(view.voted) * jnp.sum(others), 1.0)
 
 
 def merlin_stands_out(view):
     """How much more often Merlin's votes were right than those of the other good players: what gives Merlin away."""
-    clean = (jnp.sum(view.proposals * view.evil, axis=1) == 0) & (view.voted > 0)
+    clean = (jnp.sum(view.proposals * view.evil[None], axis=1) == 0) & (view.voted > 0)
     right = view.approvals * clean[:, None] + (1.0 - view.approvals) * ((view.voted > 0) & ~clean)[:, None]
     others = 1.0 - view.evil - view.merlin
     share = jnp.sum(right, axis=0) / jnp.maximum(jnp.sum(view.voted), 1.0)
@@ -178,9 +178,9 @@ def merlin_stands_out(view):
 
 def evil_votes_right(view):
     """Share of the votes in which evil players voted as a good player should; 0 before any vote."""
-    clean = (jnp.sum(view.proposals * view.evil, axis=1) == 0) & (view.voted > 0)
+    clean = (jnp.sum(view.proposals * view.evil[None], axis=1) == 0) & (view.voted > 0)
     right = view.approvals * clean[:, None] + (1.0 - view.approvals) * ((view.voted > 0) & ~clean)[:, None]
-    return jnp.sum(right * view.evil) / jnp.maximum(jnp.sum(view.voted) * jnp.sum(view.evil), 1.0)
+    return jnp.sum(right * view.evil[None]) / jnp.maximum(jnp.sum(view.voted) * jnp.sum(view.evil), 1.0)
 
 
 def assassination_open(view):

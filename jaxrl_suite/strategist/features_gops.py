@@ -82,20 +82,20 @@ def pairwise_advantage(view):
 
 def best_card_advantage(view):
     """Highest card held, less the other's."""
-    best = jnp.max(view.hands * view.cards, axis=1)
+    best = jnp.max(view.hands * view.cards[None], axis=1)
     return best[0] - best[1]
 
 
 def lowest_card_advantage(view):
     """Lowest card held, less the other's."""
     top = jnp.max(view.cards) + 1.0
-    lowest = jnp.min(jnp.where(view.hands > 0, view.cards, top), axis=1)
+    lowest = jnp.min(jnp.where(view.hands > 0, view.cards[None], top), axis=1)
     return lowest[0] - lowest[1]
 
 
 def cards_above_prize(view):
     """Number of cards held above the prize bid for now, less the other's; 0 while none is revealed."""
-    above = jnp.sum(view.hands * (view.cards > view.prize), axis=1)
+    above = jnp.sum(view.hands * (view.cards > view.prize)[None], axis=1)
     return jnp.where(view.prize > 0, above[0] - above[1], 0.0)
 
 
@@ -109,13 +109,13 @@ def pot_advantage(view):
 
 def pot_best_card(view):
     """The pot for the one with the higher best card; what is carried counts before a prize is revealed too."""
-    best = jnp.max(view.hands * view.cards, axis=1)
+    best = jnp.max(view.hands * view.cards[None], axis=1)
     return (view.prize + view.carry) * jnp.sign(best[0] - best[1])
 
 
 def remaining_value_advantage(view):
     """All points still to be won, times the difference of the hands' shares of their joint sum."""
-    held = jnp.sum(view.hands * view.cards, axis=1)
+    held = jnp.sum(view.hands * view.cards[None], axis=1)
     left = jnp.sum(view.deck * view.cards) + view.prize + view.carry
     return left * (held[0] - held[1]) / jnp.maximum(held[0] + held[1], 1.0)
 
@@ -125,10 +125,10 @@ def ranked_prizes(view):
     left = view.deck + (view.cards == view.prize)
     place = jnp.arange(view.cards.shape[0])
     above = jnp.flip(jnp.cumsum(jnp.flip(view.hands, 1), axis=1), 1) - view.hands
-    rows = view.hands[:, :, None] * (above[:, :, None] == place)
-    sorted_hands = jnp.sum(rows * view.cards[:, None], axis=1)
+    rows = view.hands[:, :, None] * (above[:, :, None] == place[None, None])
+    sorted_hands = jnp.sum(rows * view.cards[None, :, None], axis=1)
     over = jnp.flip(jnp.cumsum(jnp.flip(left))) - left
-    sorted_prizes = jnp.sum((left * view.cards)[:, None] * (over[:, None] == place), axis=0)
+    sorted_prizes = jnp.sum((left * view.cards)[:, None] * (over[:, None] == place[None]), axis=0)
     return jnp.sum(sorted_prizes * jnp.sign(sorted_hands[0] - sorted_hands[1]))
 
 
@@ -136,28 +136,28 @@ def ranked_matches(view):
     """If best cards meet, second for second and so on: the number of rounds won, less the other's."""
     place = jnp.arange(view.cards.shape[0])
     above = jnp.flip(jnp.cumsum(jnp.flip(view.hands, 1), axis=1), 1) - view.hands
-    rows = view.hands[:, :, None] * (above[:, :, None] == place)
-    sorted_hands = jnp.sum(rows * view.cards[:, None], axis=1)
+    rows = view.hands[:, :, None] * (above[:, :, None] == place[None, None])
+    sorted_hands = jnp.sum(rows * view.cards[None, :, None], axis=1)
     return jnp.sum(jnp.sign(sorted_hands[0] - sorted_hands[1]))
 
 
 def sure_wins(view):
     """Number of cards held that beat every card of the other, less the other's."""
-    best = jnp.max(view.hands * view.cards, axis=1)
-    sure = jnp.sum(view.hands * (view.cards > jnp.flip(best)[:, None]), axis=1)
+    best = jnp.max(view.hands * view.cards[None], axis=1)
+    sure = jnp.sum(view.hands * (view.cards[None] > jnp.flip(best)[:, None]), axis=1)
     return sure[0] - sure[1]
 
 
 def top_prize_control(view):
     """The highest prize still to be won, for the one with the higher best card."""
-    best = jnp.max(view.hands * view.cards, axis=1)
+    best = jnp.max(view.hands * view.cards[None], axis=1)
     top = jnp.maximum(jnp.max(view.deck * view.cards), view.prize)
     return top * jnp.sign(best[0] - best[1])
 
 
 def wasted_strength(view):
     """How far the best card lies above the best prize still to be won, less the other's: strength for nothing."""
-    best = jnp.max(view.hands * view.cards, axis=1)
+    best = jnp.max(view.hands * view.cards[None], axis=1)
     top = jnp.maximum(jnp.max(view.deck * view.cards), view.prize)
     waste = jnp.maximum(best - top, 0.0)
     return waste[0] - waste[1]
@@ -166,8 +166,8 @@ def wasted_strength(view):
 def hand_spread(view):
     """Variance of the cards held, less the other's."""
     count = jnp.maximum(view.rounds_left, 1.0)
-    mean = jnp.sum(view.hands * view.cards, axis=1) / count
-    spread = jnp.sum(view.hands * (view.cards - mean[:, None]) ** 2, axis=1) / count
+    mean = jnp.sum(view.hands * view.cards[None], axis=1) / count
+    spread = jnp.sum(view.hands * (view.cards[None] - mean[:, None]) ** 2, axis=1) / count
     return spread[0] - spread[1]
 
 

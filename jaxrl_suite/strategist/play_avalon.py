@@ -92,11 +92,11 @@ class AvalonPlayer:
         count = jnp.maximum(jnp.sum(legal, dtype=jnp.int32), 1)
         rank = jnp.cumsum(legal) - 1
         slots = jnp.arange(self.num_simulations)
-        taken = jnp.sum(jnp.where(legal & (rank == (slots % count)[:, None]), actions, 0), axis=1)
+        taken = jnp.sum(jnp.where(legal[None] & (rank[None] == (slots % count)[:, None]), actions[None], 0), axis=1)
         round_key, offset_key = jax.random.split(key)
         number, total = slots // count, self.num_simulations // count
         level = (number + jax.random.uniform(offset_key)) / total
-        worlds = jnp.sum(jnp.cumsum(chances) < level[:, None], axis=1)
+        worlds = jnp.sum(jnp.cumsum(chances)[None] < level[:, None], axis=1)
         roles = jnp.asarray(tables(game).roles)[jnp.minimum(worlds, chances.size - 1)]
         memory = bots.memory_of(state)
 
@@ -111,7 +111,7 @@ class AvalonPlayer:
             return jnp.where(after.terminated, after.reward[good_seat], worth)
 
         found = jax.vmap(imagine)(taken, roles, number)
-        counted = (taken[:, None] == actions) & (number < total)[:, None]
+        counted = (taken[:, None] == actions[None]) & (number < total)[:, None]
         values = jnp.sum(jnp.where(counted, found[:, None], 0.0), axis=0) / total
         merlin = jnp.zeros(game.num_actions).at[: game.num_players].set(p_merlin(game, chances))
         values = jnp.where(state.phase == ASSASSINATION, 1 - 2 * merlin, values)

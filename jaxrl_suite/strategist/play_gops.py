@@ -60,7 +60,7 @@ class GopsPlayer:
     pool: Pool
     num_simulations: int = 16
     style: Style = "regret_matching"
-    shrinkage: float = 8.0
+    shrinkage: float = 4.0
 
     def __post_init__(self):
         if self.style not in get_args(Style):

@@ -1,7 +1,7 @@
 """How strong a GOPS heuristic is in absolute terms: its return against exact equilibrium play, and its exploitability.
 
-Both depend on the budget of the search that uses it. Win rates against other heuristics say who is better; these say how
-far the best is from what can be had.
+Both depend on the budget of the search that uses it. Win rates against other heuristics say who is better; these say
+how far the best is from what can be had.
 
 Shapes: `K` strategies, `G` deals, `P` = 2 players, `N` cards, `A` = N actions.
 """
