@@ -134,9 +134,9 @@ class Finding(NamedTuple):
 def findings(states: Sequence[KeyState], weights: Sequence[float], names: Sequence[str]) -> tuple[Finding, ...]:
     """Ridge regression of what the search adds to the heuristic on the features, over the key states.
 
-    Values are compared player by player around their mean. Their unit is put into that of `weights @ features` by the
-    ratio that the heuristic's own values have to it, and their sign too: in Avalon a player's value rises with the
-    weighted sum or falls, depending on its side.
+    Values are those of player 0 where there are two players, else of the larger side, around the middle between the
+    sides: what `weights @ features` stands for in GOPS and in Avalon. The ratio of the heuristic's values to that sum
+    puts them into its unit.
 
     Args:
       states: B; those without features are left out.
@@ -151,12 +151,12 @@ def findings(states: Sequence[KeyState], weights: Sequence[float], names: Sequen
         return ()
     x = np.array([state.features for state in rows], float)
     total = x @ np.asarray(weights, float)
-    heuristic = np.array([_centred(state.heuristic)[0] for state in rows])
-    gap = np.array([_centred(state.search)[0] for state in rows]) - heuristic
-    side = np.where(heuristic * total < 0, -1.0, 1.0)
-    heuristic, gap = side * heuristic, side * gap
+    heuristic = np.array([_lead(state.heuristic) for state in rows])
+    gap = np.array([_lead(state.search) for state in rows]) - heuristic
     unit = float(heuristic @ total / (total @ total)) if total @ total > 0 else 0.0
-    gap = gap / (unit if unit > 1e-9 else 1.0)
+    if unit <= 1e-9:  # the heuristic says nothing here: half a difference of points, or log-odds around one half
+        unit = 0.5 if len(rows[0].heuristic) == 2 else 0.25
+    gap = gap / unit
     size = np.sqrt(np.mean(x**2, axis=0))
     known = size > 1e-9
     z = x[:, known] / size[known]
@@ -178,8 +178,10 @@ def parse_findings(conclusions: str) -> tuple[Finding, ...]:
     return tuple(Finding(name, float(slope), float(worth)) for name, slope, worth in _CONCLUDED.findall(conclusions))
 
 
-def _centred(values: Sequence[float]) -> np.ndarray:
-    return np.asarray(values, float) - np.mean(values)
+def _lead(values: Sequence[float]) -> float:
+    """How far player 0 of two, or the larger of two sides, is above the middle; a median is of the larger side."""
+    first = values[0] if len(values) == 2 else float(np.median(values))
+    return first - (max(values) + min(values)) / 2
 
 
 def draw_guided(rng: np.random.Generator, found: Sequence[Finding], weights: Mapping[str, float]) -> Operator:

@@ -31,13 +31,16 @@ def strategy(weights, number=0, thought=""):
 
 
 def states(weights, count=10, seed=0, sides=False, spread=1.0):
-    """Key states of a heuristic, with values of two players; with `sides`, half of them seen from the other seat."""
+    """Key states of a heuristic, with scores of two players; with `sides`, chances of three good ones and two evil."""
     rng = np.random.default_rng(seed)
     rows = []
     for x in spread * rng.normal(size=(count, len(NAMES))):
-        said, seen = float(np.dot(weights, x)), float(TRUTH @ x)
-        sign = -1 if sides and rng.random() < 0.5 else 1
-        values = [(5 + sign * v / 2, 5 - sign * v / 2) for v in (said, seen)]
+        evil = rng.permutation([True, True, False, False, False])
+        values = []
+        for total in (float(np.dot(weights, x)), float(TRUTH @ x)):
+            good_wins = 0.5 + total / 100  # in a range in which log-odds are linear
+            chances = np.where(evil, 1 - good_wins, good_wins)
+            values.append(tuple(chances) if sides else (5 + total / 2, 5 - total / 2))
         rows.append(KeyState(0, "", values[0], {}, values[1], values[1], tuple(x)))
     return rows
 
