@@ -193,11 +193,12 @@ def write_cause(run: Run, report: Report) -> None:
     numbers = {name.partition(", ")[2] if name.startswith("return, ") else name: value for name, value in told.items()}
     run.text(
         f"The tenth of the episodes with the highest returns teaches a clone {raw.estimate:.0f} points "
-        f"({raw.low:.0f} to {raw.high:.0f}) of 100. An episode's return follows where it began (rank correlation "
-        f"{numbers['distance of the start from upright']:+.2f} with the distance from upright) more than how well it "
-        f"was played ({numbers['share of random actions']:+.2f} with the share of random actions): the kept episodes "
-        f"began within {told['largest start angle kept']:.2f} rad of upright, and never show how to swing up. Compared "
-        "with episodes from similar starts, the return follows the start by "
+        f"({raw.low:.0f} to {raw.high:.0f}) of 100. A return mixes where an episode began (rank correlation "
+        f"{numbers['distance of the start from upright']:+.2f} with the distance from upright) with how well it was "
+        f"played ({numbers['share of random actions']:+.2f} with the share of random actions): "
+        f"{told['kept that began near upright']:.0f} of the {told['kept']:.0f} episodes that are kept began within "
+        f"{figures.NEAR:g} rad of upright, where there is nothing to swing up. Compared with episodes from similar "
+        f"starts, the return follows the start by "
         f"{told['return for its start, distance of the start from upright']:+.2f} and the play by "
         f"{told['return for its start, share of random actions']:+.2f}; the best tenth by that measure teaches "
         f"{fair.estimate:.0f} points ({fair.low:.0f} to {fair.high:.0f}).",

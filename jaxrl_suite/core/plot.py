@@ -11,6 +11,7 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -82,6 +83,13 @@ class Dot(NamedTuple):
     high: float | None = None
 
 
+def style() -> AbstractContextManager[None]:
+    """Within it, titles, labels and legends that are added to a figure have the house style."""
+    import matplotlib
+
+    return matplotlib.rc_context(_SETTINGS)
+
+
 def new_figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
     """A figure and its axes in the house style, in inches; no global state is touched."""
     import matplotlib
@@ -95,12 +103,11 @@ def new_figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
 
 
 def new_panels(columns: int, width: float = 9.0, height: float = 3.4) -> tuple[Figure, list[Axes]]:
-    """A figure with axes side by side, as `new_figure` makes one."""
-    import matplotlib
+    """A figure with axes side by side, as `new_figure` makes one; draw on them within `style`."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_SETTINGS):
+    with style():
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         return figure, list(figure.subplots(1, columns, squeeze=False)[0])

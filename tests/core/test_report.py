@@ -182,3 +182,13 @@ def test_claims_are_read_and_checked(tmp_path):
         load_claims(path)
     with pytest.raises(ValueError, match="cannot read"):
         load_claims(tmp_path / "none.csv")
+
+
+def test_panels_side_by_side_have_the_house_style():
+    figure, panels = plot.new_panels(3)
+    with plot.style():
+        for axes in panels:
+            axes.set_title("one")
+    assert len(figure.axes) == len(panels) == 3
+    assert {axes.get_title(loc="left") for axes in panels} == {"one"}
+    assert "var(--plot-ink" in plot.to_svg(figure)
