@@ -20,7 +20,7 @@ from jaxrl_suite.avalonbench.bot_games import play_bots
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.core import devices
 from jaxrl_suite.envs import Avalon, Gops
-from jaxrl_suite.experiments import _bench_distill, _bench_heuristics, _bench_lm, _bench_values
+from jaxrl_suite.experiments import _bench_distill, _bench_heuristics, _bench_lm, _bench_strategist, _bench_values
 from jaxrl_suite.search import gops_exact, tree_search
 from jaxrl_suite.search.evaluators import Rollout
 from jaxrl_suite.search.records import RecurrentFnOutput, RootFnOutput
@@ -206,5 +206,6 @@ BENCHES = {
     "heuristics": _bench_heuristics.heuristics,
     "lm_decode": _bench_lm.lm_decode,
     "data_values": _bench_values.rows,
+    "self_play": _bench_strategist.self_play,
     "distill": _bench_distill.rows,
 }
