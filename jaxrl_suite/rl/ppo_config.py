@@ -86,8 +86,8 @@ class PPOConfig:
         return self.iterations * self.num_envs * self.unroll
 
 
-# mujoco/inverted_pendulum on spring.
-INVERTED_PENDULUM = PPOConfig(iterations=400, chunk=40, discount=0.97, reward_scale=0.1)
+# mujoco/inverted_pendulum on spring: 2 million steps, 48 CPU seconds with compilation.
+INVERTED_PENDULUM = PPOConfig(iterations=800, chunk=80, discount=0.97, reward_scale=0.1)
 
 PENDULUM = PPOConfig(
     num_envs=256, unroll=20, iterations=100, chunk=20, epochs=8, discount=0.95, reward_scale=0.05, learning_rate=2e-3
