@@ -58,7 +58,7 @@ class AvalonJudge(HeuristicJudge):
 
         def program(good: Choice, evil: Choice, keys: jax.Array) -> Played:
             games = play(player, good, evil, keys, RECORDED if self.config.key_states else 0)
-            sides = has_bit(games.final.evil[:, None], jnp.arange(players))
+            sides = has_bit(games.final.evil[:, None], jnp.arange(players)[None])
             by_evil = has_bit(games.states.evil, games.seats)
             one = jax.vmap(lambda choice, states: jax.vmap(lambda state: _values(pool, choice, state))(states))
             heuristic = jnp.where(by_evil[..., None], one(evil, games.states), one(good, games.states))
