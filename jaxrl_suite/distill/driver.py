@@ -66,10 +66,12 @@ class Driver:
       optimiser: of the outer loop.
       rate: its step size.
       momentum: of `sgd`.
-      clip: bound on the norm of the gradient over all that is learned; inf for none.
+      clip: bound on the norm of the gradient over all that is learned; inf for none. Unrolled gradients have rare
+        spikes: a bound near the usual norm makes the descent smooth, a wide one leaves noise that can free a poor start.
       decay: of the moving average; 0 keeps the last set alone.
       judges: students trained at the end of a chunk.
       recipes: how they are trained.
+      anneal: outer steps over which the step size falls to a tenth of `rate` along a cosine; 0 keeps it.
     """
 
     objective: Any
@@ -83,6 +85,7 @@ class Driver:
     decay: float = 0.99
     judges: int = 4
     recipes: tuple[Recipe, ...] = (RECIPES["sgd100"],)
+    anneal: int = 0
 
     def __post_init__(self):
         unknown = set(self.learn) - set(LEARNABLE)
@@ -91,6 +94,7 @@ class Driver:
         if self.objective.imitation.labels == "hard" and "labels" in self.learn:
             raise UserError("hard labels are not learned: leave labels out of learn, or use labels='soft'")
         check_ranges(self, students=(1, 10**5), rate=(0, 1e6), momentum=(0, 1), decay=(0, 1), judges=(1, 10**5))
+        check_ranges(self, anneal=(0, 10**9))
         if not self.clip > 0 or not self.recipes:
             raise UserError(f"clip must be above 0 and recipes at least one, got {self.clip} and {self.recipes}")
 
@@ -197,10 +201,8 @@ class Driver:
         return state, Metrics(loss, norm, aux, judged)
 
     def _optimiser(self) -> optax.GradientTransformation:
-        if self.optimiser == "sgd":
-            step = optax.sgd(self.rate, momentum=self.momentum or None)
-        else:
-            step = optax.adam(self.rate)
+        rate = optax.cosine_decay_schedule(self.rate, self.anneal, 0.1) if self.anneal else self.rate
+        step = optax.sgd(rate, momentum=self.momentum or None) if self.optimiser == "sgd" else optax.adam(rate)
         return step if self.clip == float("inf") else optax.chain(optax.clip_by_global_norm(self.clip), step)
 
 
@@ -224,6 +226,7 @@ def distill(
     *,
     chunk: int = 100,
     teacher: Params | None = None,
+    bounds: tuple[jax.Array, jax.Array] | None = None,
     report: Callable[[int, Metrics], None] | None = None,
 ) -> State:
     """Runs the outer loop in memory; a run that is to be resumed keeps the `State` in its own loop of `run_chunk`.
@@ -237,13 +240,14 @@ def distill(
       steps: outer steps, rounded up to whole chunks.
       chunk: C.
       teacher: parameters, for objectives that match its gradients.
+      bounds: between which learned observations are kept, as in `Driver.init`.
       report: called after each chunk with the steps done and its metrics.
 
     Raises:
       UserError: if the loss is no longer finite.
     """
     table = driver.sampler.prepare(pairs)
-    state = driver.init(key, syn, teacher=teacher)
+    state = driver.init(key, syn, teacher=teacher, bounds=bounds)
     for done in range(0, steps, chunk):
         state, metrics = run_chunk(driver, state, table, held_out, chunk)
         check_finite(metrics)
