@@ -67,7 +67,7 @@ class Driver:
       rate: its step size.
       momentum: of `sgd`.
       clip: bound on the norm of the gradient over all that is learned; inf for none. Unrolled gradients have rare
-        spikes: a bound near the usual norm makes the descent smooth, a wide one leaves noise that can free a poor start.
+        spikes: a bound near the usual norm makes the descent smooth, a wide one leaves noise that frees poor starts.
       decay: of the moving average; 0 keeps the last set alone.
       judges: students trained at the end of a chunk.
       recipes: how they are trained.
