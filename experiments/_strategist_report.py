@@ -130,8 +130,8 @@ def write_methods(config: Config, run: Run, game: GameName, stage: StageMixin, f
             differences[method] = stats.mean_or_value(cross[:, ours, place] - even)
             pairs.append({"method": method, **cells(differences[method], "games"), **cells(less, "over_seed")})
     caption = (
-        f"{UNITS[game].capitalize()} of what each method found, with 95 % intervals over {len(config.seeds)} seeds: over "
-        "the seed heuristic, and on average against what the other methods found with the same seed."
+        f"{UNITS[game].capitalize()} of what each method found, with 95 % intervals over {len(config.seeds)} seeds: "
+        "over the seed heuristic, and on average against what the other methods found with the same seed."
     )
     run.table(f"methods_{game}", rows, caption=caption)
     if pairs:

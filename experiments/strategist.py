@@ -132,6 +132,7 @@ PRESETS = {
 
 
 def main(config: Config, run: Run) -> None:
+    from jaxrl_suite.experiments import _strategist_learners as learners
     from jaxrl_suite.experiments import _strategist_report as report
     from jaxrl_suite.experiments._strategist_final import play_exact, play_final
     from jaxrl_suite.experiments._strategist_games import GopsStage, stage_of
@@ -146,3 +147,5 @@ def main(config: Config, run: Run) -> None:
             if isinstance(stage, GopsStage) and config.budgets and config.exact_methods:
                 exact = play_exact(config, run, stage, searches)
             report.write(config, run, game, stage, searches, final, exact)
+            if config.episodes:
+                learners.write(config, run, stage, searches)

@@ -1,0 +1,266 @@
+"""Learners beside the searches, at equal episodes of play: AlphaZero-style networks, and DeepRole for Avalon.
+
+In GOPS a learner plays the strategy that Strategist found with the same seed, with equal simulations. In Avalon the
+players of one side act by the network, by the strategy, or by the solver, and the others are the naive bots.
+
+Shapes: `S` seeds, `L` learners, `E` numbers of episodes, `G` deals.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.matches import play_side
+from jaxrl_suite.avalonbench.observation_models import VotesAndProposals
+from jaxrl_suite.avalonbench.search_agent import SearchAgent
+from jaxrl_suite.core import devices, stats
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.experiments._strategist_games import AvalonStage, GopsStage, StageMixin
+from jaxrl_suite.experiments._strategist_search import OURS, Searches, seed_strategy
+from jaxrl_suite.search import arena
+from jaxrl_suite.strategist import deeprole
+from jaxrl_suite.strategist.alphazero import AlphaZero
+from jaxrl_suite.strategist.avalon_value import AvalonValueLearner
+from jaxrl_suite.strategist.deeprole import DeepRole
+from jaxrl_suite.strategist.heuristics import Choice, Pool
+from jaxrl_suite.strategist.play_avalon import PoolEvaluator
+from jaxrl_suite.strategist.play_gops import GopsPlayer
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.strategist import Config
+
+FRESH = 2  # stream of the deals
+A_WORLD = dict(num_simulations=8, num_assignments=4)  # search of a decision in Avalon, for network and strategy alike
+
+
+class Learner(NamedTuple):
+    """How one kind of learner is trained and played.
+
+    Args:
+      init: from a key to its state.
+      update: (state, key) to (state, loss).
+      games: episodes of an update.
+    """
+
+    init: Callable[[jax.Array], Any]
+    update: Callable[[Any, jax.Array], tuple[Any, Any]]
+    games: int
+
+
+def write(config: Config, run: Run, stage: StageMixin, searches: Searches) -> None:
+    """Trains the learners of a game, plays, and reports."""
+    if isinstance(stage, GopsStage):
+        write_gops(config, run, stage, play_gops(config, run, stage, searches))
+    elif isinstance(stage, AvalonStage):
+        write_avalon(config, run, stage, *play_avalon(config, run, stage, searches))
+
+
+def snapshots(config: Config, run: Run, learner: Learner, update: Any, seed: int) -> list[Any]:
+    """The learner's parameters after each number of episodes, rounded up to whole updates."""
+    state, found = learner.init(jax.random.key(seed)), []
+    done = 0
+    for episodes in sorted(config.episodes):
+        for step in range(done, -(-episodes // learner.games)):
+            state, _ = update(state, jax.random.fold_in(jax.random.key(seed), step))
+            done = step + 1
+        found.append(state.params)
+    return found
+
+
+def compiled_update(run: Run, learner: Learner, name: str) -> Any:
+    example = jax.eval_shape(learner.init, jax.random.key(0))
+    return run.compile(learner.update, example, jax.random.key(0), name=f"{name}: an update")
+
+
+# GOPS.
+
+
+def gops_learners(config: Config, game: Gops) -> dict[str, AlphaZero]:
+    return {
+        "AlphaZero, fair": AlphaZero.fair(game, num_simulations=config.num_simulations),
+        "AlphaZero, as published": AlphaZero.paper(game, num_simulations=config.num_simulations),
+    }
+
+
+def play_gops(config: Config, run: Run, stage: GopsStage, searches: Searches) -> np.ndarray:
+    """float[S, L, E]: points of Strategist's best against each learner, over both seats."""
+    game: Any = stage.library.game
+    learners = gops_learners(config, game)
+    best = [search.best for search in searches.found[OURS]]
+    pool, choices = stage.pool_of(best)
+    player = GopsPlayer(pool, config.num_simulations, stage.style)
+    jobs = [(kind, seed) for kind in learners for seed in range(len(config.seeds))]
+    scores = np.zeros((len(jobs), len(config.episodes)))
+    programs: dict[str, Any] = {}
+    loop = run.chunks(len(jobs), scores, f"{stage.title}: learners", name="learners-gops")
+    for job in loop:
+        kind, number = jobs[job]
+        whole, seed = learners[kind], config.seeds[number]
+        learner = Learner(whole.init, whole.update, whole.games)
+        if kind not in programs:
+            match = devices.map_batch(
+                functools.partial(_gops_match, game, player, whole), stage.mesh, replicated=(0, 1)
+            )
+            programs[kind] = compiled_update(run, learner, kind), match
+        update, match = programs[kind]
+        choice = jax.tree.map(lambda leaf, row=number: jnp.asarray(leaf)[row], choices)
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), seed), _even(config.deals, stage.mesh))
+        for place, params in enumerate(snapshots(config, run, learner, update, seed)):
+            loop.carry[job, place] = float(np.mean(match(params, choice, keys)))
+        run.log(learner=kind, seed=seed, points=loop.carry[job].tolist())
+    return np.moveaxis(np.asarray(loop.carry).reshape(len(learners), len(config.seeds), -1), 0, 1)
+
+
+def _gops_match(game: Gops, player: GopsPlayer, learner: AlphaZero, params: Any, choice: Choice, keys: jax.Array):
+    def strategy(keys, states):
+        rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (keys.shape[0], *leaf.shape)), choice)
+        return player(rows, keys, states)[0]
+
+    return arena.play_both_seats(game, (strategy, learner.policy(params)), keys)
+
+
+def write_gops(config: Config, run: Run, stage: StageMixin, scores: np.ndarray) -> None:
+    rows, first = [], None
+    for place, kind in enumerate(gops_learners(config, stage.library.game)):  # pyright: ignore[reportArgumentType]
+        for at, episodes in enumerate(sorted(config.episodes)):
+            cell = stats.mean_or_value(scores[:, place, at])
+            rows.append(
+                {"learner": kind, "episodes": episodes, "points": cell.estimate, "low": cell.low, "high": cell.high}
+            )
+            first = first or cell
+    caption = (
+        f"Points of Strategist's best against each learner in {stage.title}, {config.num_simulations} simulations a "
+        "move on both sides; 95 % intervals over seeds. An episode is a game of self-play. A search over "
+        f"{config.strategies} strategies plays about {config.rounds * config.round_games} games, without learning from "
+        "them what the learners do. In GOPS only the bids are hidden: DeepRole comes down to the fair network here."
+    )
+    run.table("learners_gops", rows, caption=caption)
+    if first is None:
+        return
+    comparable = len(config.seeds) >= 5 and config.num_cards == 6 and min(config.episodes) == 320
+    verdict = "held" if first.low > 0 else "not held"
+    run.result(
+        "strat-4",
+        first.estimate,
+        low=first.low,
+        high=first.high,
+        unit="points a game",
+        verdict=verdict if comparable else "not comparable",
+        scale=f"{stage.title}, {len(config.seeds)} seeds, {min(config.episodes)} episodes",
+        note="Against a policy and value network with replay, Adam and the same search, which is given all facts.",
+    )
+
+
+# Avalon.
+
+
+def play_avalon(
+    config: Config, run: Run, stage: AvalonStage, searches: Searches
+) -> tuple[list[str], np.ndarray]:  # fmt: skip
+    """Names of players, and float[S, players]: win rates against naive bots, a mean over both sides."""
+    game: Any = stage.library.game
+    bots, model = Bots(game), VotesAndProposals()
+    values, solver = AvalonValueLearner(bots), DeepRole(game)
+    kinds = {
+        "AlphaZero-style": Learner(values.init, values.update, values.games),
+        "DeepRole": Learner(solver.init, solver.update, solver.situations),
+    }
+    pool, choices = stage.pool_of([seed_strategy(config, stage), *(search.best for search in searches.found[OURS])])
+    names = ["seed heuristic", OURS]
+    names += [f"{kind}, {episodes} episodes" for kind in kinds for episodes in sorted(config.episodes)]
+    deals = _even(config.deals, stage.mesh)
+
+    def compiled(fn: Callable[..., Any]) -> Any:
+        return devices.map_batch(fn, stage.mesh, replicated=(0,))
+
+    def searched(side: Literal["good", "evil"], kind: str, what: Any, keys: jax.Array) -> jax.Array:
+        if kind == "strategy":
+            judge = PoolEvaluator(Pool(pool.library, pool.functions, pool.compact), bots)
+            agent = SearchAgent(bots, model, lambda key, state, memory: judge(what, key, state, memory), **A_WORLD)
+            wins = play_side(agent, side, bots, keys).good_wins
+        elif kind == "AlphaZero-style":
+            wins = play_side(SearchAgent(bots, model, values.evaluator(what), **A_WORLD), side, bots, keys).good_wins
+        else:
+            wins = deeprole.play(solver, what, side, bots, keys).good_wins
+        return wins if side == "good" else ~wins
+
+    matches = {
+        (side, kind): compiled(functools.partial(searched, side, kind))
+        for side in ("good", "evil")
+        for kind in ("strategy", *kinds)
+    }
+
+    def rate(kind: str, what: Any, keys: jax.Array) -> float:
+        return float(np.mean([np.mean(matches[side, kind](what, keys)) for side in ("good", "evil")]))
+
+    updates: dict[str, Any] = {}
+    loop = run.chunks(
+        len(config.seeds), np.zeros((len(config.seeds), len(names))), f"{stage.title}: learners", name="learners-avalon"
+    )
+    for number in loop:
+        seed = config.seeds[number]
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), seed), deals)
+        row = [rate("strategy", _row(choices, place), keys) for place in (0, number + 1)]
+        for kind, learner in kinds.items():
+            if kind not in updates:
+                updates[kind] = compiled_update(run, learner, kind)
+            row += [rate(kind, params, keys) for params in snapshots(config, run, learner, updates[kind], seed)]
+        loop.carry[number] = row
+        run.log(seed=seed, rates=dict(zip(names, row, strict=True)))
+    return names, np.asarray(loop.carry)
+
+
+def write_avalon(config: Config, run: Run, stage: StageMixin, names: Sequence[str], rates: np.ndarray) -> None:
+    ours = rates[:, names.index(OURS)]
+    rows, cells = [], {}
+    for place, name in enumerate(names):
+        cell = stats.mean_or_value(rates[:, place])
+        less = cells[name] = stats.mean_or_value(ours - rates[:, place])
+        rows.append(
+            {"player": name, "win_rate": cell.estimate, "low": cell.low, "high": cell.high,
+             "strategist_less_this": less.estimate, "less_low": less.low, "less_high": less.high}
+        )  # fmt: skip
+    caption = (
+        f"Share of games won against naive bots in {stage.title}, a mean over both sides, on the same deals; 95 % "
+        "intervals over seeds, differences paired. Strategy and network judge the leaves of the same search "
+        f"({A_WORLD['num_simulations']} simulations in each of {A_WORLD['num_assignments']} worlds a decision); "
+        "DeepRole solves each round by regret minimisation, and its episodes are situations that it solves."
+    )
+    run.table("learners_avalon", rows, caption=caption)
+    few = min(config.episodes)
+    claims = {"strat-5": f"AlphaZero-style, {few} episodes", "strat-6": f"DeepRole, {few} episodes"}
+    give(config, run, stage, claims, cells)
+
+
+def give(
+    config: Config, run: Run, stage: StageMixin, claims: Mapping[str, str], cells: Mapping[str, stats.Interval]
+) -> None:
+    for claim, name in claims.items():
+        cell = cells[name]
+        run.result(
+            claim,
+            cell.estimate,
+            low=cell.low,
+            high=cell.high,
+            unit="more of the games won",
+            verdict="not comparable" if len(config.seeds) < 5 else "held" if cell.low > 0 else "not held",
+            scale=f"{stage.title}, {len(config.seeds)} seeds, {min(config.episodes)} episodes, {config.deals} deals",
+            note="Both against naive bots, on the same deals; the paper's opponents are each other.",
+        )
+
+
+def _row(choices: Choice, row: int) -> Choice:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[row], choices)
+
+
+def _even(count: int, mesh: Any) -> int:
+    """`count`, rounded up to what the devices can share."""
+    return -(-count // mesh.size) * mesh.size

@@ -1,0 +1,53 @@
+"""The README's two strategies are complete: the heuristic passes the sandbox and plays well, the guide is read."""
+
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.llm.export import EXPORT
+from jaxrl_suite.llm.sandbox import Sandbox
+from jaxrl_suite.search import arena, gops_policies
+from jaxrl_suite.strategist import Choice, GopsPlayer, Guide, Pool, export_texts, library
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+GAME = Gops(4, objective="points")
+
+
+def block(language: str) -> str:
+    section = README.partition("\n## Strategies\n")[2].partition("\n## ")[0]
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    return found
+
+
+@pytest.fixture(scope="module")
+def function():
+    with Sandbox(EXPORT) as sandbox:
+        (report,) = export_texts(GAME, sandbox, [block("py")])
+    assert report.function is not None, report.feedback
+    return report.function
+
+
+def test_the_heuristic_becomes_a_policy_that_beats_the_highest_card(function):
+    player = GopsPlayer(Pool(library(GAME), (function.call_one,), compact=False), num_simulations=8)
+
+    def strategy(keys, states):
+        rows = Choice(np.ones(keys.shape, np.int32), np.zeros((*keys.shape, player.pool.library.size), np.float32))
+        return player(rows, keys, states)[0]
+
+    def highest(keys, states):
+        return jax.vmap(lambda state: gops_policies.highest(GAME, state))(states)
+
+    points = jax.jit(lambda keys: arena.play_both_seats(GAME, (strategy, highest), keys))(
+        jax.random.split(jax.random.key(0), 64)
+    )
+    assert float(points.mean()) > 0.5
+
+
+def test_the_guide_is_read():
+    guide = Guide.parse("merlin", block("text"))
+    assert len(guide.questions) == 2
+    assert guide.preface.startswith("Before you speak")
