@@ -120,6 +120,8 @@ def driver_of(config: Config, task: Task, method: str, start: Distilled) -> Driv
     changes: dict[str, Any] = dict(
         students=config.maze_meta_students if task.discrete else config.meta_students,
         rate=config.maze_meta_rate if task.discrete else config.meta_rate,
+        clip=config.clip,
+        anneal=outer_steps(config, task, method),
         recipes=judged,
         judges=config.judges,
     )

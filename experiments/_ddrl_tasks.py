@@ -16,12 +16,13 @@ import numpy as np
 from jaxrl_suite import envs
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.pairs import Imitation, Pairs, make_pairs
+from jaxrl_suite.distill.presets import PAPER_STUDENT
 from jaxrl_suite.envs.gridmaze import UNSEEN_LEVELS
 from jaxrl_suite.rl.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.collection import noisy_expert_data
 from jaxrl_suite.rl.episodes import episodes, split_episodes, take_episodes
 from jaxrl_suite.rl.offline import OfflineData
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import CNN, MLP
 from jaxrl_suite.rl.scores import Reference
 from jaxrl_suite.rl.transitions import Scaling, scaling
 
@@ -94,28 +95,29 @@ def make_task(config: Config, environment: str, level: str = "", trained: Traine
         data=train,
         held_out=held_out,
         scaling=no_scaling(train.observations) if maze else scaling(train.observations),
-        imitation=Imitation(student_of(config, environment, data)),
+        imitation=Imitation(
+            student_of(config, environment, data), "softmax_mse" if maze and config.published else None
+        ),
         teach=teach,
         reference=reference,
         sizes=(env.num_actions * config.images,) if maze else config.sizes,
         recipes=recipes_of(config),
-        clone=Recipe(
-            "adam",
-            config.cloning_rate,
-            config.maze_cloning_steps if maze else config.cloning_steps,
-            batch=config.cloning_batch,
-        ),
+        clone=clone_of(config, maze),
         expert_return=trained.expert_return if trained else None,
     )
 
 
 def recipes_of(config: Config) -> dict[str, Recipe]:
     """How students on few pairs are trained; the published one is Adam on batches."""
-    if config.published:
-        from jaxrl_suite.distill.presets import PAPER_STUDENT
+    return {"adam1000": PAPER_STUDENT} if config.published else dict(RECIPES)
 
-        return {"adam1000": PAPER_STUDENT}
-    return dict(RECIPES)
+
+def clone_of(config: Config, maze: bool) -> Recipe:
+    """How students on all pairs are trained; the published ones as those on few."""
+    if config.published:
+        return PAPER_STUDENT
+    steps = config.maze_cloning_steps if maze else config.cloning_steps
+    return Recipe("adam", config.cloning_rate, steps, batch=config.cloning_batch)
 
 
 def arenas_of(environment: str, env: Any) -> dict[str, Any]:
@@ -124,8 +126,10 @@ def arenas_of(environment: str, env: Any) -> dict[str, Any]:
     return {"": env}
 
 
-def student_of(config: Config, environment: str, data: OfflineData) -> MLP:
+def student_of(config: Config, environment: str, data: OfflineData) -> MLP | CNN:
     shape = data.observations.shape[1:]
+    if environment == "gridmaze" and config.published:
+        return CNN(shape, data.num_actions, channels=(12, 48, 12, 3), widths=())
     if environment == "gridmaze":
         return MLP(shape, data.num_actions, True, config.maze_widths)
     return MLP(shape, data.actions.shape[1], widths=config.widths if environment == "pendulum" else config.large_widths)

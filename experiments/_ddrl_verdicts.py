@@ -220,7 +220,10 @@ def write_differences(config: Config, run: Run) -> None:
         "own training. The published mechanics run as P1 and P2"
     )
     if config.published:
-        body += ", here on 100 clean episodes with hard labels, students trained and sampled as published (P3)"
+        body += (
+            ", here on 100 clean episodes with hard labels; students have the published network, and are trained and "
+            "sampled as published (P3)"
+        )
     body += (
         ". P1 needs a network as its teacher: a student trained on everything with the expert's answers. On continuous "
         "actions, which the paper does not have, they match squared error on all pairs at once."

@@ -58,22 +58,23 @@ class Config:
     sample: bool = True  # students draw discrete actions from their probabilities
     published: bool = False  # students are trained as the published code trains them
     # Data.
-    episodes_of_data: int = 64  # of the pendulum
+    episodes_of_data: int = 128  # of the pendulum
     levels_of_data: int = 400  # episodes in mazes
     noise: float = 0.5  # share of random actions in the last episode; it rises from 0
     # Students.
     widths: tuple[int, ...] = (64, 64)
     maze_widths: tuple[int, ...] = (64, 64)
     large_widths: tuple[int, ...] = (64, 64)  # in MuJoCo's environments
-    cloning_steps: int = 3000  # on all pairs
+    cloning_steps: int = 2000  # on all pairs
     cloning_rate: float = 1e-3
     cloning_batch: int = 128
     maze_cloning_steps: int = 1000
     # Distillation.
-    outer_steps: int = 1500
+    outer_steps: int = 800
     chunk: int = 100  # outer steps between two judgements by held-out loss
     meta_students: int = 4  # fresh ones in an outer step
-    meta_rate: float = 1e-2
+    meta_rate: float = 1e-2  # of Adam; it falls to a tenth over the outer steps
+    clip: float = 0.2  # of the outer gradient's norm
     inner_steps: int = 60
     inner_rate: float = 0.1
     learn_rate: bool = False  # the inner step size is learned too, and students use their own
@@ -113,6 +114,7 @@ class Config:
             chunk=(1, 10**6),
             meta_students=(1, 10**4),
             meta_rate=(0, 100),
+            clip=(1e-9, 1e9),
             inner_steps=(1, 10**5),
             inner_rate=(0, 100),
             judges=(1, 10**4),
@@ -145,6 +147,7 @@ PRESETS = {
         episodes=32,
         outer_steps=2000,
         published_steps=1000,
+        cloning_steps=3000,
         cloning_batch=256,
         maze_cloning_steps=3000,
         maze_outer_steps=1000,

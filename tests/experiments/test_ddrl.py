@@ -15,6 +15,7 @@ from fixtures.mortal_command import run_command
 from jaxrl_suite.core.stats import Interval
 from jaxrl_suite.distill.distilled_file import read_distilled
 from jaxrl_suite.experiments import _ddrl_figures, _ddrl_sets, _ddrl_tasks, _ddrl_verdicts, ddrl
+from jaxrl_suite.experiments._ddrl_extras import POLISHED
 from jaxrl_suite.rl.percentile import percentile_rows
 
 SMALLEST = (
@@ -100,6 +101,24 @@ def test_small_scales_get_no_verdict_and_the_cause_is_told(folder):
     assert {row["what"].partition(",")[0] for row in read(folder / "whole", "expectations")} == {"pendulum", "gridmaze"}
 
 
+@pytest.mark.slow
+def test_what_full_adds_is_in_the_report(tmp_path):
+    extras = "--environments pendulum --sizes 4,8 --methods av-pbc,gm-cosine,paper-p1 --anchors 20 --polish 2 --across"
+    words = SMALLEST.replace("--methods pbc --sizes 8 ", "")
+    done = run_command(tmp_path, f"{words} {extras} --curve_steps 2,5 --out full")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "full"
+    assert {path.stem for path in (folder / "figures").iterdir()} >= {"pendulum_sizes", "pendulum_steps"}
+    assert [row["trained on"] for row in read(folder, "pendulum_cloning")][-2:] == [
+        "TD3+BC on everything",
+        "IQL on everything",
+    ]
+    labels = [row["pairs"] for row in read(folder, "pendulum_4")]
+    assert labels[:4] == [*(_ddrl_sets.LABELS[name] for name in ("av-pbc", "gm-cosine", "paper-p1")), POLISHED]
+    students = {row["student"] for row in read(folder, "pendulum_students")}
+    assert {"as in distillation", "double width", "ensemble of 2"} <= students
+
+
 @pytest.mark.parametrize(
     ("low", "high", "like", "ahead"),
     [
@@ -157,7 +176,7 @@ def test_the_bad_word_is_named_in_one_line(tmp_path):
     [
         ("seeds", (), "at least one"),
         ("methods", ("pbc", "pbc"), "none twice"),
-        ("chunk", 70, "chunk must divide the 1500 outer_steps"),
+        ("chunk", 70, "chunk must divide the 800 outer_steps"),
         ("students", 1, "students must be 2 to"),
         ("noise", 1.5, "noise must be 0 to 1"),
         ("images", 0, "images must be"),
