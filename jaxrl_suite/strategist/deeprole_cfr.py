@@ -12,8 +12,8 @@ Shapes: `K` = 60 assignments, `P` = 5 players, `I` = 15 information sets, `A` = 
 `F` = 3 numbers of fails.
 
 Reference: Serrino, Kleiman-Weiner, Parkes and Tenenbaum, "Finding friend and foe in multi-agent games", NeurIPS 2019
-(DeepRole); CFR+ with linear averaging: Tammelin (2014); the Assassin's best response: Johanson et al., "Finding optimal
-abstract strategies in extensive-form games" (CFR-BR), AAAI 2012.
+(DeepRole); CFR+: Tammelin (2014), averaged as in Brown and Sandholm (2019); the Assassin's best response: Johanson et
+al., "Finding optimal abstract strategies in extensive-form games" (CFR-BR), AAAI 2012.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Strategies(NamedTuple):
 
 class Solution(NamedTuple):
     strategies: Strategies  # averages over the iterations
-    values: jax.Array  # float32[K], what the situation is worth to good under each assignment, from -1 to 1
+    values: jax.Array  # float32[K], what they are worth to good under each assignment, from -1 to 1
 
 
 LeafValues = Callable[[Situation, jax.Array], jax.Array]  # (situation, belief float32[K]) -> float32[K], worth to good
@@ -100,7 +100,11 @@ def _constants(game: Avalon) -> _Tables:
 def solve(
     game: Avalon, situation: Situation, belief: jax.Array, leaf_values: LeafValues, iterations: int = 40
 ) -> Solution:
-    """Average strategies after some iterations of CFR+.
+    """Average strategies after some iterations of CFR+, weighted by the square of the iteration.
+
+    The values are those of the average strategies against the best Assassin: those of the iterations themselves would
+    be too low for good, whose first, random strategies such an Assassin punishes, and a network that learns from them
+    would carry that from stage to stage.
 
     A fifth proposal is accepted whatever the votes, so votes on it are not modelled: they could only give good away.
 
@@ -123,28 +127,32 @@ def solve(
         jnp.zeros((5, sets, actions, NUM_PATTERNS, 2)),
     )
 
+    uniform = _matched(nothing)
+
+    def average(played: Strategies, weighted: Strategies) -> Strategies:
+        return jax.tree.map(
+            lambda total, weight, part: jnp.where(weight > 1e-9, total / jnp.maximum(weight, 1e-9), part),
+            played,
+            weighted,
+            uniform,
+        )
+
     def iterate(carry, step):
-        regrets, played, weighted, values = carry
-        now = _matched(regrets)
+        regrets, played, weighted, _ = carry
+        last = step == iterations  # one more pass says what the averages are worth
+        now = jax.tree.map(lambda a, b: jnp.where(last, a, b), average(played, weighted), _matched(regrets))
         found, gains = one_round.gains(now)
         regrets = jax.tree.map(lambda old, gain: jnp.maximum(old + gain, 0.0), regrets, gains)
-        weights = jax.tree.map(lambda reach: (step + 1) * reach, one_round.own_reach(now))
+        weights = jax.tree.map(lambda reach: jnp.where(last, 0.0, (step + 1) ** 2 * reach), one_round.own_reach(now))
         played = jax.tree.map(lambda total, weight, part: total + weight * part, played, weights, now)
         weighted = jax.tree.map(jnp.add, weighted, weights)
-        return (regrets, played, weighted, values + (step + 1) * found), None
+        return (regrets, played, weighted, found), None
 
-    uniform = _matched(nothing)
     zeros = jax.tree.map(jnp.zeros_like, uniform)
-    steps = jnp.arange(iterations, dtype=jnp.float32)
+    steps = jnp.arange(iterations + 1, dtype=jnp.float32)
     start = (nothing, zeros, zeros, jnp.zeros_like(belief))
     (_, played, weighted, values), _ = jax.lax.scan(iterate, start, steps)
-    average = jax.tree.map(
-        lambda total, weight, part: jnp.where(weight > 1e-9, total / jnp.maximum(weight, 1e-9), part),
-        played,
-        weighted,
-        uniform,
-    )
-    return Solution(average, values / (iterations * (iterations + 1) / 2))
+    return Solution(average(played, weighted), values)
 
 
 def ends(game: Avalon, situation: Situation, belief: jax.Array, strategies: Strategies) -> tuple[jax.Array, jax.Array]:
