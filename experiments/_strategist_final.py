@@ -1,7 +1,8 @@
 """What the strategies found are worth: on fresh games against the seed and each other, against exact equilibrium play,
 and against best responses, at every search budget.
 
-Shapes: `S` seeds, `A` arms (ways to search), `T` = rounds + 1, `G` deals, `Q` budgets, `K` strategies.
+Shapes: `S` seeds, `A` arms (ways to search), `M` methods among them, `T` = rounds + 1, `G` deals, `Q` budgets,
+`K` strategies.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Final(NamedTuple):
     """Fresh games, means over both seats, on the same deals for all; a win rate in Avalon, else points."""
 
     gains: np.ndarray  # float[S, A, T], of the best strategy after each round over the seed strategy
-    cross: np.ndarray  # float[S, A, A], of the row's last best strategy against the column's
+    cross: np.ndarray  # float[S, M, M], of the last best strategy of the row's method against the column's
 
 
 class Exact(NamedTuple):
@@ -48,9 +49,10 @@ class Exact(NamedTuple):
 def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches) -> Final:
     """Plays the last and the earlier best strategies of every search, one seed a step."""
     names, times = [arm.name for arm in searches.arms], 1 + config.rounds
-    arms, seeds = len(names), len(config.seeds)
+    arms, seeds, methods = len(names), len(config.seeds), len(config.methods)
+    deals = config.deals if game == "gops" else config.avalon_deals
     even = 0.0 if stage.zero_sum else 0.5
-    carry = np.zeros((seeds, arms, times)), np.full((seeds, arms, arms), even)
+    carry = np.zeros((seeds, arms, times)), np.full((seeds, methods, methods), even)
     origin = seed_strategy(config, stage)
     loop = run.chunks(seeds, carry, f"{stage.title}: fresh games", name=f"final-{game}")
     for number in loop:
@@ -59,7 +61,8 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
         best = np.zeros((arms, times), int)
         for arm, name in enumerate(names):
             search = searches.found[name][number]
-            for point in search.curve:
+            points = search.curve if arm < methods else search.curve[-1:]  # of variants the last is all that is shown
+            for point in points:
                 one = search.tree[point.best]
                 if _what(one) not in place:
                     place[_what(one)] = len(players)
@@ -67,16 +70,16 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
                 best[arm, point.round :] = place[_what(one)]
         last = best[:, -1]
         wanted = {(0, player) for player in range(1, len(players))}
-        wanted |= {(min(a, b), max(a, b)) for a in last for b in last if a != b}
+        wanted |= {(min(a, b), max(a, b)) for a in last[:methods] for b in last[:methods] if a != b}
         pairs = sorted(wanted)
         if pairs:
-            keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), config.seeds[number]), config.deals)
+            keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), config.seeds[number]), deals)
             scores = dict(zip(pairs, stage.duel(players, pairs, keys).mean(axis=1), strict=True))
             table = np.full((len(players), len(players)), even)
             for (a, b), score in scores.items():
                 table[a, b], table[b, a] = score, (-score if stage.zero_sum else 1 - score)
             gains[number] = table[best, 0] - even
-            cross[number] = table[np.ix_(last, last)]
+            cross[number] = table[np.ix_(last[:methods], last[:methods])]
         run.log(seed=config.seeds[number], gains=dict(zip(names, gains[number, :, -1].tolist(), strict=True)))
         loop.carry = gains, cross
     return Final(*loop.carry)

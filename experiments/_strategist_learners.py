@@ -176,7 +176,7 @@ def play_avalon(
     pool, choices = stage.pool_of([seed_strategy(config, stage), *(search.best for search in searches.found[OURS])])
     names = ["seed heuristic", OURS]
     names += [f"{kind}, {episodes} episodes" for kind in kinds for episodes in sorted(config.episodes)]
-    deals = _even(config.deals, stage.mesh)
+    deals = _even(config.avalon_deals, stage.mesh)
 
     def compiled(fn: Callable[..., Any]) -> Any:
         return devices.map_batch(fn, stage.mesh, replicated=(0,))
@@ -252,7 +252,7 @@ def give(
             high=cell.high,
             unit="more of the games won",
             verdict="not comparable" if len(config.seeds) < 5 else "held" if cell.low > 0 else "not held",
-            scale=f"{stage.title}, {len(config.seeds)} seeds, {min(config.episodes)} episodes, {config.deals} deals",
+            scale=f"{stage.title}, {len(config.seeds)} seeds, {min(config.episodes)} episodes",
             note="Both against naive bots, on the same deals; the paper's opponents are each other.",
         )
 

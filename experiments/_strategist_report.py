@@ -50,10 +50,20 @@ def write(
         run.table(f"ledger_{game}", rows, caption="What was asked of the language model and the sandbox, all searches.")
 
 
+def deals_of(config: Config, game: GameName) -> int:
+    return config.deals if game == "gops" else config.avalon_deals
+
+
 def cells(interval: stats.Interval, name: str = "") -> dict[str, float]:
     """An interval as three columns."""
     prefix = f"{name}_" if name else ""
     return {name or "estimate": interval.estimate, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
+
+
+def banded(series: dict[str, Any]) -> dict[str, Any]:
+    """The series with the band of one of them: five that overlap show nothing."""
+    shown = OURS if OURS in series else next(iter(series))
+    return {name: line if name == shown else line[:2] for name, line in series.items()}
 
 
 def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, names: list[str], final: Final) -> None:
@@ -63,7 +73,7 @@ def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, 
     run.text(
         f"{stage.title}: the best heuristic that {names[best]} found in {config.strategies} strategies beats the seed "
         f"heuristic by {gain.estimate:+.2f} {UNITS[game]} ({gain.low:+.2f} to {gain.high:+.2f}, 95 % over "
-        f"{len(config.seeds)} seeds; {config.deals} fresh deals each, in both seats). {sure} "
+        f"{len(config.seeds)} seeds; {deals_of(config, game)} fresh deals each, in both seats). {sure} "
         + ("Strategies come from a grammar of features, not from a language model." if config.proposer == "grammar"
            else f"Strategies come from the language model {config.model or 'on record'}.")
     )  # fmt: skip
@@ -77,15 +87,17 @@ def write_curve(config: Config, run: Run, game: GameName, stage: StageMixin, fin
         line = np.array([stats.mean_or_value(final.gains[:, place, at]) for at in range(len(written))])
         series[method] = (written, *line.T)
     figure = plot.lines(
-        series,
+        banded(series),
         xlabel="strategies written",
         ylabel=f"{UNITS[game]} over the seed heuristic",
         title=f"{stage.title}: the best strategy so far",
         references={"seed heuristic": 0.0},
     )
+    if len(written) <= 12:
+        figure.axes[0].set_xticks(written)
     caption = (
         "What each search holds to be its best after every round, on the same fresh games against the seed heuristic. "
-        "Bands: 95 % intervals over seeds."
+        "Band: 95 % interval over seeds; those of all methods are in the table of the curve."
     )
     run.figure(f"curve_{game}", figure, caption)
     rows = [
@@ -115,7 +127,7 @@ def write_tree(config: Config, run: Run, game: GameName, stage: StageMixin, sear
 def write_methods(config: Config, run: Run, game: GameName, stage: StageMixin, final: Final) -> None:
     """The ranking of methods at equal budgets, and the verdict on the paper's."""
     count = len(config.methods)
-    cross = final.cross[:, :count, :count]
+    cross = final.cross
     even = 0.0 if stage.zero_sum else 0.5
     others = (cross.sum(axis=2) - even) / max(count - 1, 1)  # float[S, A], the mean over the other methods
     rows, pairs, differences = [], [], {}
@@ -173,7 +185,8 @@ def give_ranking(
         high=score.high,
         unit=f"{UNITS[game]} against the other methods",
         verdict=verdict if comparable else "not comparable",
-        scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies, {config.deals} deals a pair",
+        scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies, "
+        f"{deals_of(config, game)} deals a pair",
         note=f"{said} (paired 95 % intervals over seeds). Ideas come from {source}; the paper's from GPT-3.5.",
     )
 

@@ -70,7 +70,7 @@ def arms_of(config: Config, game: GameName) -> list[Arm]:
         return arms
     arms += [Arm(f"feedback: {feedback}", base, feedback) for feedback in config.feedbacks]
     arms += [Arm(f"shuffled {control}", base, control=control) for control in CONTROLS if config.controls]
-    if config.ablations:
+    if config.ablations and game == "gops":  # a game of Avalon costs ten of GOPS
         published = PRESETS[f"paper-{game}"]
         for field in differing(base, published):
             arms.append(Arm(f"published {field}", dataclasses.replace(base, **{field: getattr(published, field)})))
@@ -198,7 +198,8 @@ def referee_name(arm: Arm) -> str:
 
 def _referee(config: Config, stage: StageMixin, arm: Arm) -> Referee:
     steps = arm.evolve.a_round if METHODS[arm.evolve.method].alone else 1
-    return Referee(stage, config.round_games, steps, arm.feedback, config.key_states, deaf=arm.control == "scores")
+    games = config.round_games if stage.zero_sum else config.avalon_games
+    return Referee(stage, games, steps, arm.feedback, config.key_states, deaf=arm.control == "scores")
 
 
 def _start(setup: Setup, seed: Strategy, ledger: Ledger) -> Asking[Search]:

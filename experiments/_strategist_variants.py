@@ -116,12 +116,15 @@ def write_differences(
             row |= {key: found[key] for key in ("default_less_this", "less_low", "less_high")}
         rows.append(row)
     columns = ["what", "here", "published", "what_it_changes"]
-    if config.ablations:
+    ablated = config.ablations and game == "gops"
+    if ablated:
         columns += ["default_less_this", "less_low", "less_high"]
     rows += [dict(zip(columns, low, strict=False)) for low in LOW_LEVEL]
+    if config.mechanics == "paper":
+        rows[-len(LOW_LEVEL)]["here"] = "as published, with a fresh tree for each move"
     rows = [{column: row.get(column) for column in columns} for row in rows]
     caption = "How this search differs from the published one."
-    if config.ablations:
+    if ablated:
         caption += (
             f" Measured: {UNITS[game]} that are lost when this rule alone is as published, paired by seed, 95 %; where "
             "nothing stands it was not."
@@ -142,15 +145,16 @@ def write_cost(config: Config, run: Run, game: GameName, stage: StageMixin, sear
         early = max(1, (length - 1) // 4)
         rises[method] = stats.mean_or_value(final.gains[:, place, -1] - final.gains[:, place, min(early, length - 1)])
     label = field.replace("_", " ") + (" of the proposer" if field == "calls" else "")
+    shown = OURS if OURS in series else config.methods[0]
     figure = plot.lines(
-        series,
+        {name: line if name == shown else line[:2] for name, line in series.items()},
         xlabel=label,
         ylabel=f"{UNITS[game]} over the seed heuristic",
         title=f"{stage.title}: the best strategy by what it cost",
         references={"seed heuristic": 0.0},
     )
     why = "" if field == "output_tokens" else " The grammar has no tokens; calls stand for them."
-    run.figure(f"cost_{game}", figure, f"Means over seeds; bands: 95 % intervals.{why}")
+    run.figure(f"cost_{game}", figure, f"Means over seeds; band: 95 % interval.{why}")
     if game != "gops" or OURS not in rises or len(rises) < 2:
         return
     rising = [method for method, cell in rises.items() if cell.low > 0]

@@ -46,22 +46,24 @@ class Config:
     num_cards: int = 6  # of GOPS
     strategies: int = 20  # written in one search
     rounds: int = 5  # of improvement
-    round_games: int = 480  # of self-play in a round; 120 and multiples come out even for all methods
+    round_games: int = 480  # of GOPS in a round; 120 and multiples come out even for all methods
+    avalon_games: int = 120  # of Avalon in a round
     key_states: int = 10  # shown for a strategy
     repairs: int = 8  # of a text that cannot be used
     num_simulations: int = 16  # a move of GOPS
     avalon_simulations: int = 20  # states evaluated for a decision of Avalon
     rows: int = 256  # games that are played at a time
-    deals: int = 128  # fresh ones for each pair in the evaluation, played in both seats
+    deals: int = 128  # of GOPS, fresh ones for each pair in the evaluation, played in both seats
+    avalon_deals: int = 64  # of Avalon, played on both sides
     exact_methods: tuple[MethodName, ...] = ("strategist",)  # held against exact opponents
     budgets: tuple[int, ...] = (16, 160)  # simulations a move, against exact opponents; none skips them
-    nash_deals: int = 128  # against the exact equilibrium, in both seats
-    small_cards: int = 0  # size of the game whose exploitability is computed; 0 skips it
+    nash_deals: int = 256  # against the exact equilibrium, in both seats
+    small_cards: int = 3  # size of the game whose exploitability is computed; 0 skips it
     searches: int = 8  # for each of its states, averaged into the policy that is exploited
-    feedbacks: tuple[FeedbackName, ...] = ()  # other feedback than population self-play
-    controls: bool = False  # searches that are shown shuffled states, or go by shuffled scores
+    feedbacks: tuple[FeedbackName, ...] = ("fixed", "critic")  # other feedback than population self-play
+    controls: bool = True  # searches that are shown shuffled states, or go by shuffled scores
     ablations: bool = False  # each rule of the search as published, one at a time
-    episodes: tuple[int, ...] = ()  # of learners beside the searches
+    episodes: tuple[int, ...] = (320,)  # of learners beside the searches
 
     def __post_init__(self):
         check_ranges(
@@ -71,12 +73,14 @@ class Config:
             strategies=(1, 10**4),
             rounds=(1, self.strategies),
             round_games=(8, 10**6),
+            avalon_games=(8, 10**6),
             key_states=(1, 1000),
             repairs=(0, 100),
             num_simulations=(1, 10**5),
             avalon_simulations=(10, 10**5),
             rows=(1, 10**6),
             deals=(2, 10**6),
+            avalon_deals=(2, 10**6),
             budgets=(1, 10**5),
             nash_deals=(2, 10**6),
             searches=(1, 10**5),
@@ -115,19 +119,20 @@ class Config:
 
 _FULL = Config(
     seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), games=("gops", "avalon"), strategies=40, rounds=10, rows=512, deals=256,
-    exact_methods=FIVE, budgets=(16, 32, 64, 160), small_cards=4, searches=16, feedbacks=("fixed", "critic"),
-    controls=True, ablations=True, episodes=(320, 1280),
+    exact_methods=FIVE, budgets=(16, 32, 64, 160), small_cards=4, ablations=True, episodes=(320, 1280),
 )  # fmt: skip
+_PAPER = dataclasses.replace(
+    _FULL, games=("gops",), mechanics="paper", round_games=32, avalon_games=32, ablations=False, controls=False
+)
 PRESETS = {
     "quick": Config(),
     "full": _FULL,
     "accel": dataclasses.replace(
-        _FULL, seeds=tuple(range(20)), round_games=1920, rows=8192, deals=2048, nash_deals=1024, searches=64,
-        episodes=(320, 1280, 20480),
+        _FULL, seeds=tuple(range(20)), round_games=1920, avalon_games=480, rows=8192, deals=2048, avalon_deals=1024,
+        nash_deals=1024, searches=64, episodes=(320, 1280, 20480),
     ),
-    "paper": dataclasses.replace(
-        _FULL, mechanics="paper", round_games=32, ablations=False, controls=False,
-    ),
+    "paper": _PAPER,
+    "paper-avalon": dataclasses.replace(_PAPER, games=("avalon",), strategies=24, rounds=6),
 }  # fmt: skip
 
 

@@ -1,0 +1,288 @@
+"""The Strategist experiment at its smallest: killed and resumed, what its tables say, its judge, a language model."""
+
+import csv
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures.fake_server import FakeServer
+from fixtures.mortal_command import run_command
+
+from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.experiments import _strategist_search as searching
+from jaxrl_suite.experiments import strategist
+from jaxrl_suite.experiments._strategist_games import Referee
+from jaxrl_suite.strategist.features import library
+from jaxrl_suite.strategist.judge import JudgeConfig
+from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
+
+SMALL = (
+    "run strategist --resume --num-cards 3 --rounds 2 --rows 24 --key-states 4 --budgets --feedbacks --episodes "
+    "--out {name} "
+    "--methods {methods} --strategies {strategies} --round-games {games} --num-simulations 4 --deals {deals} {more}"
+)
+GRAMMAR = dict(methods="line strategist", strategies=4, games=48, deals=6, more="--seeds 0 1")
+FILES = ("tables", "figures", "strategies")
+
+
+def run(folder, name, dies="", dies_after="", **options):
+    line = SMALL.format(name=name, **(options or GRAMMAR))
+    return run_command(folder, line, dies=dies, DIES_AFTER=dies_after or "0")
+
+
+def read(folder: Path, name: str) -> list[dict[str, str]]:
+    with open(folder / "tables" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = [path for kind in FILES for path in sorted((folder / kind).iterdir())]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strategist")
+    done = run(folder, "whole")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_killed_in_a_search_and_in_the_evaluation_is_as_if_never_stopped(folder):
+    for moment in ("search-gops-1", "final-gops-1"):
+        done = run(folder, "parts", dies=moment)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    done = run(folder, "parts")
+    assert done.returncode == 0, done.stderr
+    assert "fresh games: continues at 1/2" in done.stderr
+    whole, parts = folder / "whole", folder / "parts"
+    assert contents(whole) == contents(parts)
+    for name in ("metrics.jsonl", "journal-gops.jsonl"):
+        assert sorted((whole / name).read_text().splitlines()) == sorted((parts / name).read_text().splitlines())
+    claims = [json.loads((one / "results.json").read_text())["claims"] for one in (whole, parts)]
+    assert claims[0] == claims[1]
+
+
+def test_budgets_are_equal_and_the_seed_gains_nothing(folder):
+    budgets = read(folder / "whole", "budgets_gops")
+    assert [row["search"] for row in budgets] == ["line", "strategist", "shuffled states", "shuffled scores"]
+    for row in budgets:
+        assert float(row["strategies"]) + float(row["dropped"]) >= 4
+    whole = [row for row in budgets if float(row["dropped"]) == 0]
+    assert len({row["games"] for row in whole}) <= 1
+    curve = read(folder / "whole", "curve_gops")
+    assert all(float(row["gain"]) == 0 for row in curve if row["strategies"] == "0")
+    methods = read(folder / "whole", "methods_gops")
+    assert sum(float(row["against_others"]) for row in methods) == pytest.approx(0, abs=1e-9)  # zero-sum
+    last = {row["method"]: float(row["gain"]) for row in curve if row["strategies"] == "4"}
+    assert {row["method"]: float(row["over_seed"]) for row in methods} == pytest.approx(last)
+
+
+def test_small_runs_give_no_verdict(folder):
+    claims = json.loads((folder / "whole" / "results.json").read_text())["claims"]
+    assert {claim["id"]: claim["verdict"] for claim in claims} == {
+        "strat-1": "not comparable",
+        "strat-12": "not comparable",
+    }
+
+
+def test_the_lineage_leads_from_the_seed_to_the_file(folder):
+    rows = read(folder / "whole", "lineage_gops")
+    assert rows[0]["idea"] == "(the seed)"
+    assert [int(row["strategy"]) for row in rows] == sorted(int(row["strategy"]) for row in rows)
+    sources = [path.read_text() for path in (folder / "whole" / "strategies").iterdir()]
+    assert len(sources) == 4
+    assert all("def evaluate_state(view):" in source for source in sources)
+
+
+# The judge of a round.
+
+
+class Stage:
+    """Notes how it was set, and gives every strategy its number as a score."""
+
+    def __init__(self):
+        self.config = JudgeConfig()
+
+    def set(self, **changes):
+        self.config = JudgeConfig(**changes)
+
+    def judge(self, strategies, path):
+        count = len(strategies)
+        return Judgement(tuple(float(one.id) for one in strategies), (1,) * count, (0.5,) * count, ())
+
+
+@pytest.mark.parametrize(
+    ("feedback", "size", "path", "deals"),
+    [
+        ("population", 5, (0, 1, 0), 24),  # 10 pairs, both seats
+        ("population", 6, (0, 1, 0), 16),
+        ("population", 2, (0, 1, 0), 240),
+        ("population", 1, (0, 0, 0), 60),  # the seed alone: a quarter
+        ("fixed", 5, (0, 2, 0), 48),
+    ],
+)
+def test_every_round_costs_the_same_games(feedback, size, path, deals):
+    stage = Stage()
+    judge = Referee(stage, 480, 1, feedback, 3)  # pyright: ignore[reportArgumentType]
+    judge.judge([Strategy(number, "heuristic", "") for number in range(size)], path)
+    assert stage.config.deals == deals
+    assert stage.config.feedback == feedback
+
+
+def test_a_deaf_judge_deals_scores_out_at_random():
+    judge = Referee(Stage(), 480, 1, "population", 3, deaf=True)  # pyright: ignore[reportArgumentType]
+    strategies = [Strategy(number, "heuristic", "") for number in range(6)]
+    said = [judge.judge(strategies, (seed, 1, 0)) for seed in range(4)]
+    assert all(sorted(one.scores) == list(range(6)) for one in said)
+    assert len({one.scores for one in said}) > 1
+    assert said[0].improvements == (None,) * 6
+
+
+def test_shuffled_states_keep_the_gaps_and_part_them_from_the_states():
+    rng = np.random.default_rng(0)
+    states = [
+        KeyState(0, str(i), tuple(rng.normal(size=2)), {}, tuple(rng.normal(size=2)), (0.0, 0.0)) for i in range(8)
+    ]
+    seen = []
+
+    class Base:
+        def conclusions(self, strategy, states, path):
+            seen.extend(states)
+
+    class Both(searching._Shuffled, Base):
+        pass
+
+    Both().conclusions(Strategy(0, "heuristic", ""), states, (3, 1, 0))
+    before, after = ([np.subtract(one.search, one.heuristic) for one in some] for some in (states, seen))
+    assert [one.state for one in seen] == [one.state for one in states]
+    np.testing.assert_allclose(sorted(map(tuple, before)), sorted(map(tuple, after)), atol=1e-12)
+    assert not np.allclose(before, after)
+
+
+# A language model.
+
+GOOD = library(Gops(3, objective="points")).render([0.5 + 0.1 * i for i in range(20)])
+ODD = (
+    "I am sorry, Dave.",
+    "```python\ndef evaluate_state(view:\n    return 1\n```",
+    "```python\ndef evaluate_state(view):\n    return view.scores / 0 * 0, {}\n```",
+    "```python\ndef evaluate_state(view):\n    return view.scores[0], {}\n```",
+    "",
+)
+
+
+class OddServer(FakeServer):
+    """Ideas are numbered; number 0 is carried out well, each of the others is answered with one kind of nonsense."""
+
+    odd = ODD
+
+    def reply(self, number, received):
+        data = super().reply(number, received)
+        prompt = received.body["messages"][-1]["content"]
+        if "Give " in prompt:
+            known = prompt.count("- Do number")
+            text = "\n".join(f"{i}. Do number {known + i}." for i in range(3))
+        elif "Write no code" in prompt:
+            text = "It sees too little."
+        elif "Do number 0" in prompt:
+            text = f"```python\n{GOOD}```"
+        else:
+            kind = next((i for i in range(len(self.odd)) if f"Do number {i + 1}." in prompt), 0)
+            text = self.odd[kind]
+        data["choices"][0]["message"]["content"] = text
+        return data
+
+
+def options(server, strategies):
+    more = f"--seeds 0 --controls no --repairs 1 --proposer openai --base-url {server.base_url} --model fake"
+    return dict(methods="strategist", strategies=strategies, games=8, deals=2, more=more)
+
+
+def asked(server):
+    counted = Counter(json.dumps(received.body, sort_keys=True) for received in server.requests)
+    server.requests.clear()
+    return counted
+
+
+def test_every_kind_of_bad_answer_is_a_failed_idea_and_a_killed_run_pays_for_nothing_twice(tmp_path):
+    with OddServer() as server:
+        given = options(server, 6)
+        done = run(tmp_path, "whole", **given)
+        assert done.returncode == 0, done.stderr
+        paid = asked(server)
+        assert max(paid.values()) == 1
+        journal = (tmp_path / "whole" / "journal-gops.jsonl").read_text().splitlines()
+        events = [line["data"] for line in map(json.loads, journal) if line["kind"] == "event"]
+        dropped = [event for event in events if event["event"] == "dropped"]
+        assert len(dropped) == len(ODD)
+        assert all(len(event["failures"]) == 2 for event in dropped)  # the first text, and its mend
+        assert [event["id"] for event in events if event["event"] == "strategy"] == [0, 1]
+        ledger = {row["role"]: row for row in read(tmp_path / "whole", "ledger_gops")}
+        assert int(ledger["implement"]["requests"]) == 6
+        assert int(ledger["repair"]["requests"]) == len(ODD)
+        for after in ("3", "9"):
+            done = run(tmp_path, "parts", dies_after=after, **given)
+            assert done.returncode == -signal.SIGKILL, done.stderr
+        done = run(tmp_path, "parts", **given)
+        assert done.returncode == 0, done.stderr
+        assert asked(server) == paid
+        assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+
+
+class EndlessServer(OddServer):
+    odd = ("```python\ndef evaluate_state(view):\n    while True:\n        pass\n```", *ODD)
+
+
+@pytest.mark.slow
+def test_killed_at_every_call_it_pays_for_nothing_twice(tmp_path):
+    with EndlessServer() as server:
+        given = options(server, 2)
+        assert run(tmp_path, "whole", **given).returncode == 0
+        paid = asked(server)
+        deaths = 0
+        while (done := run(tmp_path, "parts", dies_after="1", **given)).returncode == -signal.SIGKILL:
+            deaths += 1
+            assert deaths < 60
+        assert done.returncode == 0, done.stderr
+        assert deaths >= len(paid)
+        assert asked(server) == paid
+        assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+
+
+# What cannot be run.
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (dict(strategies=7), "rounds must divide the 7"),
+        (dict(seeds=(1, 1)), "none twice"),
+        (dict(small_cards=7), "small_cards must be 2 to 5"),
+        (dict(budgets=(16, 16)), "budgets must have no value twice"),
+        (dict(methods=("line",)), "exact_methods has strategist"),
+        (dict(methods=("line",), exact_methods=()), "compare with strategist"),
+        (dict(proposer="openai"), "needs --base-url"),
+        (dict(proposer="openai", base_url="http://me:secret@host/v1", model="m"), "keep keys in the environment"),
+        (dict(proposer="openai", base_url="http://127.0.0.1:1/v1"), "model is empty"),
+        (dict(model="gpt"), "model is for --proposer openai"),
+        (dict(proposer="replay"), "--recording"),
+        (dict(recording="somewhere"), "recording is for --proposer replay"),
+        (dict(avalon_simulations=5), "avalon_simulations must be 10"),
+    ],
+)
+def test_refuses_what_cannot_be_run(bad, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        strategist.Config(**bad)
+    assert "\n" not in str(caught.value)
+
+
+def test_presets_ask_for_enough_seeds_and_even_games():
+    for config in strategist.PRESETS.values():
+        assert len(config.seeds) >= 5
+        assert config.strategies // config.rounds == 4
+        assert config.num_cards == 6
+        assert config.mechanics == "paper" or config.round_games % 120 == 0
