@@ -84,7 +84,7 @@ def draw_images(run: Run, task: Task, ours: PairSet, control: PairSet) -> None:
     """One row an action, as the sets began; walls are grey, the agent blue, the goal orange."""
     count = ours.pairs.targets.shape[-1]
     with plot.style():
-        figure, panels = plot.new_panels(2, 10.4, 2.9)
+        figure, panels = plot.new_panels(2, 10.4, 2.4)
         for axes, found, title in ((panels[0], ours, "distilled"), (panels[1], control, "random")):
             images = np.asarray(found.pairs.observations[0]) * task.scaling.std + task.scaling.mean
             axes.imshow(mosaic(colours(images), count), interpolation="nearest")
@@ -129,7 +129,8 @@ def draw_losses(run: Run, task: Task, sets: list[PairSet], chunk: int) -> None:
     """Held-out loss of students on the moving average of the set, as distillation goes on."""
     series: dict[str, Any] = {}
     for found in sets:
-        if found.losses is not None and len(found.losses) and len(series) < len(plot.PALETTE):
+        other = task.discrete and found.label.startswith("published")  # of another loss
+        if found.losses is not None and len(found.losses) and not other and len(series) < len(plot.PALETTE):
             steps = chunk * np.arange(1, len(found.losses) + 1)
             low, high = found.losses.min(axis=1), found.losses.max(axis=1)
             name = f"{found.label.removeprefix('distilled, ')}, {found.size}"

@@ -117,9 +117,9 @@ def write_sets(config: Config, run: Run, report: Report) -> None:
             rows,
             caption=(
                 f"{task.name}, {size} pairs: {scale(task)}. Interquartile mean over {config.students} students x "
-                f"{seeds} sets, {config.episodes} episodes each, with 95 % bootstrap intervals over students; worst: "
-                "the mean of the worst of the sets. The held-out loss compares the students' answers with the "
-                "teacher's, on episodes that nothing was made from."
+                f"{seeds} sets, the same {config.episodes} episodes for all, with 95 % bootstrap intervals over "
+                "students; worst: the mean of the worst of the sets. The held-out loss compares the students' "
+                "answers with the teacher's, on episodes that nothing was made from."
             ),
         )
         first = next(iter(task.recipes))
@@ -162,6 +162,8 @@ def write_sweep(config: Config, run: Run, report: Report) -> None:
         for label in dict.fromkeys(found.label for found in report.sets if found.kind != "cloned")
         if all((label, size, first) in report.scores for size in task.sizes)
     ]
+    first_shown = [everywhere[0], making.RANDOM, making.RELABELLED, "k-means", "stepwise dual ranking"]
+    everywhere.sort(key=lambda label: first_shown.index(label) if label in first_shown else len(first_shown))
     series: dict[str, Any] = {}
     for label in everywhere[: len(plot.PALETTE)]:
         cells = [interval(report.points(label, size, first)) for size in task.sizes]

@@ -54,7 +54,7 @@ class Config:
     sizes: tuple[int, ...] = (16, 64)  # pairs of continuous sets
     images: int = 10  # for each action of a maze
     students: int = 8  # trained on each set
-    episodes: int = 16  # played by each
+    episodes: int = 64  # played by each, the same ones
     sample: bool = True  # students draw discrete actions from their probabilities
     published: bool = False  # students are trained as the published code trains them
     # Data.
@@ -144,7 +144,6 @@ PRESETS = {
             "random-regressors", "paper-p1", "paper-p2",
         ),
         sizes=(4, 16, 64, 256),
-        episodes=32,
         outer_steps=2000,
         published_steps=1000,
         cloning_steps=3000,
