@@ -16,6 +16,7 @@ from jaxrl_suite.experiments import _strategist_variants as variants
 from jaxrl_suite.experiments._strategist_final import Exact, Final
 from jaxrl_suite.experiments._strategist_games import StageMixin
 from jaxrl_suite.experiments._strategist_search import OURS, Searches
+from jaxrl_suite.experiments._strategist_variants import UNITS
 from jaxrl_suite.strategist.progress import Search
 from jaxrl_suite.strategist.tree_picture import tree_figure
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from jaxrl_suite.experiments.strategist import Config, GameName
 
 SURELY = 5  # seeds that a verdict needs
-UNITS = {"gops": "points a game", "avalon": "share of games won"}
 CLAIM = {"gops": "strat-1", "avalon": "strat-2"}
 
 
@@ -60,12 +60,6 @@ def cells(interval: stats.Interval, name: str = "") -> dict[str, float]:
     return {name or "estimate": interval.estimate, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
 
 
-def banded(series: dict[str, Any]) -> dict[str, Any]:
-    """The series with the band of one of them: five that overlap show nothing."""
-    shown = OURS if OURS in series else next(iter(series))
-    return {name: line if name == shown else line[:2] for name, line in series.items()}
-
-
 def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, names: list[str], final: Final) -> None:
     best = names.index(OURS) if OURS in names else 0
     gain = stats.mean_or_value(final.gains[:, best, -1])
@@ -87,7 +81,7 @@ def write_curve(config: Config, run: Run, game: GameName, stage: StageMixin, fin
         line = np.array([stats.mean_or_value(final.gains[:, place, at]) for at in range(len(written))])
         series[method] = (written, *line.T)
     figure = plot.lines(
-        banded(series),
+        variants.banded(series),
         xlabel="strategies written",
         ylabel=f"{UNITS[game]} over the seed heuristic",
         title=f"{stage.title}: the best strategy so far",

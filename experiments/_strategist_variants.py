@@ -36,6 +36,12 @@ LOW_LEVEL = (
 )  # fmt: skip
 
 
+def banded(series: dict[str, Any]) -> dict[str, Any]:
+    """The series with the band of one of them: five that overlap show nothing."""
+    shown = OURS if OURS in series else next(iter(series))
+    return {name: line if name == shown else line[:2] for name, line in series.items()}
+
+
 def write(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final) -> None:
     names = [arm.name for arm in searches.arms]
     if OURS in names:
@@ -145,9 +151,8 @@ def write_cost(config: Config, run: Run, game: GameName, stage: StageMixin, sear
         early = max(1, (length - 1) // 4)
         rises[method] = stats.mean_or_value(final.gains[:, place, -1] - final.gains[:, place, min(early, length - 1)])
     label = field.replace("_", " ") + (" of the proposer" if field == "calls" else "")
-    shown = OURS if OURS in series else config.methods[0]
     figure = plot.lines(
-        {name: line if name == shown else line[:2] for name, line in series.items()},
+        banded(series),
         xlabel=label,
         ylabel=f"{UNITS[game]} over the seed heuristic",
         title=f"{stage.title}: the best strategy by what it cost",
