@@ -176,8 +176,12 @@ def across(config: Config, run: Run, task: Task, judge: Judge, found: PairSet) -
     for (name, label, ensemble), scores in zip(jobs, loop.carry, strict=True):
         shown = scores[:1].T if ensemble else scores
         title = f"ensemble of {config.students}" if ensemble else {"same": "as in distillation"}.get(name, name)
-        cell = summary(shown) if shown.shape[0] > 1 else {"mean": float(shown.mean())}
-        rows.append({"student": title, "optimiser": label, **cell, "lowest seed": float(scores.mean(axis=0).min())})
+        mean = float(shown.mean())
+        alone: dict[str, Any] = {"mean": mean, "deviation": None, "iqm": mean, "low": None, "high": None}
+        cell: dict[str, Any] = dict(summary(shown)) if shown.shape[0] > 1 else alone
+        cell |= {"worst": float(scores.mean(axis=0).min())}
+        numbers = {key: None if value is None else round(value, 1) for key, value in cell.items()}
+        rows.append({"student": title, "optimiser": label, **numbers})
     return rows
 
 
