@@ -50,7 +50,6 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
     """Plays the last and the earlier best strategies of every search, one seed a step."""
     names, times = [arm.name for arm in searches.arms], 1 + config.rounds
     arms, seeds, methods = len(names), len(config.seeds), len(config.methods)
-    deals = config.deals if game == "gops" else config.avalon_deals
     even = 0.0 if stage.zero_sum else 0.5
     carry = np.zeros((seeds, arms, times)), np.full((seeds, methods, methods), even)
     origin = seed_strategy(config, stage)
@@ -73,7 +72,9 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
         wanted |= {(min(a, b), max(a, b)) for a in last[:methods] for b in last[:methods] if a != b}
         pairs = sorted(wanted)
         if pairs:
-            keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), config.seeds[number]), deals)
+            keys = jax.random.split(
+                jax.random.fold_in(jax.random.key(FRESH), config.seeds[number]), config.deals_of(game)
+            )
             scores = dict(zip(pairs, stage.duel(players, pairs, keys).mean(axis=1), strict=True))
             table = np.full((len(players), len(players)), even)
             for (a, b), score in scores.items():

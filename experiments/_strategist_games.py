@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 class Reported:
-    """A program whose compilation the run reports, and whose games it counts."""
+    """A program whose compilation the run reports, and whose games it counts if it plays any."""
 
-    def __init__(self, program: Program, stage: StageMixin, name: str):
-        self._program, self._stage, self._name = program, stage, name
+    def __init__(self, program: Program, stage: StageMixin, name: str, plays: bool):
+        self._program, self._stage, self._name, self._plays = program, stage, name, plays
         self._compiled: Any = None
 
     def __call__(self, *args: Any) -> Any:
@@ -41,8 +41,9 @@ class Reported:
             self._compiled = self._stage.run.compile(self._program, *args, name=self._name)
         start = time.monotonic()
         played = jax.block_until_ready(self._compiled(*args))
-        self._stage.seconds += time.monotonic() - start
-        self._stage.games += args[-1].shape[0]
+        if self._plays:
+            self._stage.seconds += time.monotonic() - start
+            self._stage.games += args[-1].shape[0]
         return played
 
 
@@ -69,7 +70,7 @@ class StageMixin(HeuristicJudge):
         if (what, pool) not in self._reported:
             kinds = ["weights"] * pool.compact + [f"{len(pool.functions)} texts"] * bool(pool.functions)
             name = f"{self.title} {what}: {', '.join(kinds + ['rollouts'] * pool.rollout)}"
-            self._reported[what, pool] = Reported(make(pool), self, name)
+            self._reported[what, pool] = Reported(make(pool), self, name, what == "games")
         return self._reported[what, pool]
 
     def set(self, **changes: Any) -> None:

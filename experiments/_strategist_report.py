@@ -35,23 +35,16 @@ def write(
     write_headline(config, run, game, stage, names, final)
     write_curve(config, run, game, stage, final)
     write_tree(config, run, game, stage, searches)
-    write_methods(config, run, game, stage, final)
+    write_methods(config, run, game, stage, searches, final)
     write_budgets(run, game, searches)
     if exact is not None:
         write_exact(config, run, stage, exact)
     write_best(config, run, game, stage, searches, final)
     variants.write(config, run, game, stage, searches, final)
-    if searches.usage:
-        columns = ("samples", "requests", "prompt_tokens", "output_tokens")
-        rows = [
-            {"role": role} | {name: getattr(used, name) for name in columns}
-            for role, used in sorted(searches.usage.items())
-        ]
-        run.table(f"ledger_{game}", rows, caption="What was asked of the language model and the sandbox, all searches.")
-
-
-def deals_of(config: Config, game: GameName) -> int:
-    return config.deals if game == "gops" else config.avalon_deals
+    columns = ("samples", "requests", "prompt_tokens", "output_tokens", "verifier_calls")
+    used = sorted(searches.usage.items())
+    rows = [{"role": role, **{name: getattr(usage, name) for name in columns}} for role, usage in used]
+    run.table(f"ledger_{game}", rows, caption="What was asked of the model, the sandbox and the judge, all searches.")
 
 
 def cells(interval: stats.Interval, name: str = "") -> dict[str, float]:
@@ -67,7 +60,7 @@ def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, 
     run.text(
         f"{stage.title}: the best heuristic that {names[best]} found in {config.strategies} strategies beats the seed "
         f"heuristic by {gain.estimate:+.2f} {UNITS[game]} ({gain.low:+.2f} to {gain.high:+.2f}, 95 % over "
-        f"{len(config.seeds)} seeds; {deals_of(config, game)} fresh deals each, in both seats). {sure} "
+        f"{len(config.seeds)} seeds; {config.deals_of(game)} fresh deals each, in both seats). {sure} "
         + ("Strategies come from a grammar of features, not from a language model." if config.proposer == "grammar"
            else f"Strategies come from the language model {config.model or 'on record'}.")
     )  # fmt: skip
@@ -118,16 +111,20 @@ def write_tree(config: Config, run: Run, game: GameName, stage: StageMixin, sear
     run.figure(f"tree_{game}", figure, caption)
 
 
-def write_methods(config: Config, run: Run, game: GameName, stage: StageMixin, final: Final) -> None:
+def write_methods(
+    config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final
+) -> None:
     """The ranking of methods at equal budgets, and the verdict on the paper's."""
     count = len(config.methods)
     cross = final.cross
     even = 0.0 if stage.zero_sum else 0.5
     others = (cross.sum(axis=2) - even) / max(count - 1, 1)  # float[S, A], the mean over the other methods
     rows, pairs, differences = [], [], {}
+    axis, early = variants.at_equal_cost(config, searches, final)
     ours = config.methods.index(OURS) if OURS in config.methods else None
     for place, method in enumerate(config.methods):
         row: dict[str, Any] = {"method": method, **cells(stats.mean_or_value(final.gains[:, place, -1]), "over_seed")}
+        row[f"at_equal_{axis}"] = float(np.mean(early[:, place]))
         if count > 1:
             row |= cells(stats.mean_or_value(others[:, place]), "against_others")
         rows.append(row)
@@ -137,7 +134,8 @@ def write_methods(config: Config, run: Run, game: GameName, stage: StageMixin, f
             pairs.append({"method": method, **cells(differences[method], "games"), **cells(less, "over_seed")})
     caption = (
         f"{UNITS[game].capitalize()} of what each method found, with 95 % intervals over {len(config.seeds)} seeds: "
-        "over the seed heuristic, and on average against what the other methods found with the same seed."
+        "over the seed heuristic, and on average against what the other methods found with the same seed. In between: "
+        f"the gain over the seed heuristic when no search may use more {axis.replace('_', ' ')} than the cheapest did."
     )
     run.table(f"methods_{game}", rows, caption=caption)
     if pairs:
@@ -180,14 +178,16 @@ def give_ranking(
         unit=f"{UNITS[game]} against the other methods",
         verdict=verdict if comparable else "not comparable",
         scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies, "
-        f"{deals_of(config, game)} deals a pair",
+        f"{config.deals_of(game)} deals a pair",
         note=f"{said} (paired 95 % intervals over seeds). Ideas come from {source}; the paper's from GPT-3.5.",
     )
 
 
 def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
     """What each method used: the table that shows the budgets equal."""
-    fields = ("strategies", "dropped", "calls", "games", "checks", "prompt_tokens", "output_tokens", "characters")
+    paid = any(search.cost.output_tokens for found in searches.found.values() for search in found)
+    fields = ("strategies", "dropped", "calls", "games", "checks")
+    fields += ("prompt_tokens", "output_tokens") if paid else ("characters",)
     rows = []
     for arm in searches.arms:
         costs = [search.cost for search in searches.found[arm.name]]
@@ -197,18 +197,13 @@ def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
             row[field] = float(np.mean(values))
             if field in ("strategies", "games"):
                 row[f"{field}_range"] = f"{min(values)} to {max(values)}"
-        if any(row[field] for field in ("prompt_tokens", "output_tokens")):
-            del row["characters"]
-        else:
-            del row["prompt_tokens"], row["output_tokens"]
         rows.append(row)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
     caption = (
         "Used by a search, a mean over seeds. Games count once for each strategy in them. Strategies that were written "
         "and those dropped add up to the same number; line search puts a copy of the parent in the place of a dropped "
         "one, and plays it. A grammar has no tokens: characters it wrote stand for them."
     )
-    run.table(f"budgets_{game}", rows, columns, caption)
+    run.table(f"budgets_{game}", rows, caption=caption)
 
 
 def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> None:

@@ -138,9 +138,27 @@ def write_differences(
     run.table(f"differences_{game}", rows, columns, caption)
 
 
+def cost_axis(config: Config) -> str:
+    """What the proposer is paid by: tokens, or calls where it has none."""
+    return "output_tokens" if config.proposer != "grammar" else "calls"
+
+
+def at_equal_cost(config: Config, searches: Searches, final: Final) -> tuple[str, np.ndarray]:
+    """The axis, and float[S, M]: gains of the methods when none may use more than the cheapest search did in all."""
+    axis = cost_axis(config)
+    found = [searches.found[method] for method in config.methods]
+    most = min(getattr(search.cost, axis) for row in found for search in row)
+    gains = np.zeros((len(config.seeds), len(found)))
+    for place, row in enumerate(found):
+        for number, search in enumerate(row):
+            rounds = [point.round for point in search.curve if getattr(point.cost, axis) <= most]
+            gains[number, place] = final.gains[number, place, rounds[-1]]
+    return axis, gains
+
+
 def write_cost(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final) -> None:
     """Strength by what the proposer was paid: output tokens, or calls where it has no tokens."""
-    field = "output_tokens" if config.proposer != "grammar" else "calls"
+    field = cost_axis(config)
     series, rises = {}, {}
     for place, method in enumerate(config.methods):
         curves = [[getattr(point.cost, field) for point in search.curve] for search in searches.found[method]]

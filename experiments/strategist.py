@@ -101,6 +101,10 @@ class Config:
             raise UserError("feedbacks, controls, ablations and episodes compare with strategist: add it to --methods")
         self._check_proposer()
 
+    def deals_of(self, game: GameName) -> int:
+        """Deals of a pair in the evaluation."""
+        return self.deals if game == "gops" else self.avalon_deals
+
     def _check_proposer(self):
         served = dict(base_url=self.base_url, model=self.model)
         if self.proposer == "openai":

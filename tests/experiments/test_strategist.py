@@ -77,6 +77,7 @@ def test_budgets_are_equal_and_the_seed_gains_nothing(folder):
     assert all(float(row["gain"]) == 0 for row in curve if row["strategies"] == "0")
     methods = read(folder / "whole", "methods_gops")
     assert sum(float(row["against_others"]) for row in methods) == pytest.approx(0, abs=1e-9)  # zero-sum
+    assert all("at_equal_calls" in row for row in methods)
     last = {row["method"]: float(row["gain"]) for row in curve if row["strategies"] == "4"}
     assert {row["method"]: float(row["over_seed"]) for row in methods} == pytest.approx(last)
 
