@@ -36,7 +36,7 @@ class Config:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # a search with each method
     games: tuple[GameName, ...] = ("gops",)
-    methods: tuple[MethodName, ...] = FIVE
+    methods: tuple[MethodName, ...] = ("line", "greedy", "best-first", "best-first-thought", "strategist")
     proposer: ProposerName = "grammar"  # openai: any compatible server; replay: the answers of an earlier run
     base_url: str = ""  # of the server, for instance http://127.0.0.1:8080/v1
     model: str = ""  # as the server calls it
