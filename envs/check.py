@@ -62,6 +62,7 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
         action = _random_action(env, game, state, action_key)
         after = env.step(state, action, step_key) if plain else step(state, action, step_key)
         _check_shapes(state, after, "step changes the shape or dtype of the state")
+        _require(np.isfinite(after.reward).all(), f"the reward is {after.reward} (turn {turn}): it must be finite")
         if plain:
             _same(step(state, action, step_key), after, f"step under jit differs from step (turn {turn})")
         if game is not None:

@@ -12,7 +12,7 @@ benchmark reinforcement learning" (ICML 2020).
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,19 +63,20 @@ class GridMaze:
     max_turns: int = 0
 
     def __post_init__(self):
-        if not 2 <= self.cells <= 31:
-            raise ValueError(f"cells must be 2 to 31, got {self.cells}")
-        if not 0 <= self.openings <= 1:
-            raise ValueError(f"openings must be 0 to 1, got {self.openings}")
+        if not isinstance(self.cells, int) or not 2 <= self.cells <= 31:
+            raise ValueError(f"cells must be a whole number, 2 to 31, got {self.cells!r}")
+        if not isinstance(self.openings, (int, float)) or not 0 <= self.openings <= 1:
+            raise ValueError(f"openings must be 0 to 1, got {self.openings!r}")
+        if not _is_range(self.levels):
+            raise ValueError(f"levels must be (first, count) with numbers 0 to {MAX_LEVEL}, got {self.levels!r}")
         object.__setattr__(self, "levels", tuple(self.levels))
-        first, count = self.levels
-        if first < 0 or count < 1 or first + count - 1 > MAX_LEVEL:
-            raise ValueError(f"levels must be (first, count) with numbers 0 to {MAX_LEVEL}, got {self.levels}")
         longest = 2 * (self.cells**2 - 1)
         if self.max_turns == 0:
             object.__setattr__(self, "max_turns", longest + 2)
-        if self.max_turns < longest:
-            raise ValueError(f"max_turns must be at least {longest}, which some levels need, got {self.max_turns}")
+        if not isinstance(self.max_turns, int) or self.max_turns < longest:
+            raise ValueError(
+                f"max_turns must be whole and at least {longest}, which some levels need, got {self.max_turns!r}"
+            )
 
     @property
     def num_players(self) -> int:
@@ -87,7 +88,13 @@ class GridMaze:
 
     @property
     def reference_scores(self) -> tuple[float, float]:
-        """Mean returns of uniformly random actions and of the expert, on the training levels with default options."""
+        """Mean returns of uniformly random actions and of the expert, on the training levels; for unseen ones as well.
+
+        Raises:
+          AttributeError: for mazes of other options, whose scores `rl.references` measures.
+        """
+        if self != GridMaze(levels=self.levels):
+            raise AttributeError("reference_scores are of default mazes: measure others with rl.references")
         return RANDOM_SCORE, EXPERT_SCORE
 
     def init(self, key: jax.Array) -> State:
@@ -149,3 +156,11 @@ class GridMaze:
     def expert(self, observation: jax.Array) -> jax.Array:
         """int32[]: the first of `optimal_actions`."""
         return jnp.argmax(self.optimal_actions(observation)).astype(jnp.int32)
+
+
+def _is_range(levels: Any) -> bool:
+    """Whether (first, count) is a range of level numbers."""
+    if not isinstance(levels, (tuple, list)) or len(levels) != 2 or not all(isinstance(n, int) for n in levels):
+        return False
+    first, count = levels
+    return first >= 0 and 1 <= count <= MAX_LEVEL and first + count - 1 <= MAX_LEVEL

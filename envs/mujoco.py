@@ -73,8 +73,8 @@ class MuJoCo:
     max_turns: int = 1000
 
     def __post_init__(self):
-        if self.max_turns < 1:
-            raise ValueError(f"max_turns must be at least 1, got {self.max_turns}")
+        if not isinstance(self.max_turns, int) or self.max_turns < 1:
+            raise ValueError(f"max_turns must be a whole number of at least 1, got {self.max_turns!r}")
         if self.backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
         _brax_env(self.name, self.backend)

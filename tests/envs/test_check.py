@@ -143,6 +143,12 @@ class _BothKinds(_Slide):
     num_actions = 2
 
 
+class _NoNumber(_Slide):
+    def step(self, state, action, key):
+        after = super().step(state, action, key)
+        return after.replace(reward=after.reward * jnp.nan)
+
+
 @pytest.mark.parametrize(
     ("env", "complaint"),
     [
@@ -154,6 +160,7 @@ class _BothKinds(_Slide):
         (_HiddenCards(leak=True), "cannot know"),
         (_Slide(gust=0.1), "step under jit differs from step"),
         (_BothKinds(), "never both"),
+        (_NoNumber(), "must be finite"),
     ],
     ids=lambda value: type(value).__name__,
 )

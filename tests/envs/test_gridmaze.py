@@ -11,6 +11,7 @@ import pytest
 from jaxrl_suite.envs import GridMaze, check_env, make
 from jaxrl_suite.envs import gridmaze as module
 from jaxrl_suite.envs.gridmaze_levels import MOVES, UNREACHABLE, distances, spanning_tree
+from jaxrl_suite.rl import Uniform, evaluate
 
 KEY = jax.random.key(0)
 LEVELS = 200
@@ -151,25 +152,30 @@ def test_steps_into_walls_stay_and_the_limit_truncates(maze):
 
 
 def test_reference_scores_hold(maze):
-    def play(key):
-        start_key, action_key = jax.random.split(key)
-
-        def step(state, action):
-            after = maze.step(state, action[None], KEY)
-            return after, after.reward[0]
-
-        actions = jax.random.randint(action_key, (maze.max_turns,), 0, 4)
-        return jax.lax.scan(step, maze.init(start_key), actions)[1].sum()
-
-    returns = jax.jit(jax.vmap(play))(jax.random.split(KEY, 32_768))
+    returns = evaluate(maze, Uniform(maze), None, KEY, 32_768)
     random, expert = maze.reference_scores
     assert expert == 1
     assert abs(float(returns.mean()) - random) < 4 * np.sqrt(random * (1 - random) / 32_768)
+    assert GridMaze(levels=module.UNSEEN_LEVELS).reference_scores == maze.reference_scores
+    for other in (GridMaze(5), GridMaze(openings=0.2), GridMaze(max_turns=31)):
+        assert not hasattr(other, "reference_scores")
 
 
 @pytest.mark.parametrize(
     "bad",
-    [dict(cells=1), dict(openings=1.5), dict(levels=(-1, 5)), dict(levels=(0, 0)), dict(max_turns=29)],
+    [
+        dict(cells=1),
+        dict(cells=4.0),
+        dict(openings=1.5),
+        dict(openings="many"),
+        dict(levels=(-1, 5)),
+        dict(levels=(0, 0)),
+        dict(levels=(0, 2**31)),
+        dict(levels=(0, 2.5)),
+        dict(levels=7),
+        dict(max_turns=29),
+        dict(max_turns=40.5),
+    ],
     ids=str,
 )
 def test_refuses_impossible_mazes(bad):

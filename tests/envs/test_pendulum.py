@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import Pendulum, check_env, make, pendulum
+from jaxrl_suite.rl import Expert, Uniform, evaluate
 
 KEY = jax.random.key(0)
 
@@ -66,10 +67,11 @@ def test_without_torque_the_energy_is_kept_to_the_order_of_the_time_step(monkeyp
 
 def test_reference_scores_hold():
     env = Pendulum()
-    random, expert = pendulum.reference_scores(jax.random.key(1), 16_384)
-    for measured, stated in zip((random, expert), env.reference_scores, strict=True):
+    for actor, stated in zip((Uniform(env), Expert(env)), env.reference_scores, strict=True):
+        measured = evaluate(env, actor, None, jax.random.key(1), 16_384)
         error = float(measured.std()) / np.sqrt(measured.size)
         assert abs(float(measured.mean()) - stated) < 4 * error + 1
+    assert not hasattr(Pendulum(max_turns=100), "reference_scores")  # they would be others
 
 
 def test_the_expert_ends_upright_and_is_symmetric():
@@ -89,6 +91,7 @@ def test_the_expert_ends_upright_and_is_symmetric():
     np.testing.assert_allclose(env.expert(seen * jnp.array([1, -1, -1])), -env.expert(seen), rtol=1e-6)
 
 
-def test_refuses_an_episode_without_steps():
-    with pytest.raises(ValueError, match="max_turns"):
-        Pendulum(max_turns=0)
+@pytest.mark.parametrize("turns", [0, 2.5, "3", float("nan"), None])
+def test_refuses_an_episode_without_steps(turns):
+    with pytest.raises(ValueError, match="max_turns must be a whole number of at least 1"):
+        Pendulum(max_turns=turns)
