@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from jaxrl_suite.rl.policies import CNN as CNN
     from jaxrl_suite.rl.policies import MLP as MLP
     from jaxrl_suite.rl.policies import Policy as Policy
-    from jaxrl_suite.rl.policies import sample_action as sample_action
     from jaxrl_suite.rl.ppo import PPO as PPO
     from jaxrl_suite.rl.ppo_config import PPOConfig as PPOConfig
     from jaxrl_suite.rl.rollout import Trajectories as Trajectories
@@ -108,7 +107,6 @@ _HOME = {
     "references": "collection",
     "rescale_actions": "transitions",
     "returns_to_go": "episodes",
-    "sample_action": "policies",
     "scaling": "transitions",
     "split_episodes": "episodes",
     "take_episodes": "episodes",
@@ -162,7 +160,6 @@ __all__ = [
     "references",
     "rescale_actions",
     "returns_to_go",
-    "sample_action",
     "scaling",
     "split_episodes",
     "take_episodes",

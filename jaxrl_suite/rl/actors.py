@@ -50,7 +50,7 @@ class Sampled:
 
     def __post_init__(self):
         if not self.policy.discrete:
-            raise UserError("a continuous policy has no softmax to draw from: use Greedy, or Noisy(Greedy(...))")
+            raise UserError("a continuous policy has no softmax to draw from: use Greedy, and Noisy around it")
 
     def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
         return jax.random.categorical(key, self.policy.apply(params, observation)).astype(jnp.int32)
@@ -92,20 +92,27 @@ class Expert:
 class Noisy:
     """Another actor, each of whose actions is replaced by a uniformly random one with probability `rate`.
 
+    Args:
+      actor: the other one.
+      env: for random actions.
+      rate: the probability; with None the parameters are (rate, those of the other actor), so that episodes of
+        different rates are one program.
+
     Raises:
       ValueError: unless the rate lies in [0, 1].
     """
 
     actor: Actor
     env: AnyEnv
-    rate: float
+    rate: float | None = None
 
     def __post_init__(self):
-        if not 0 <= self.rate <= 1:
+        if self.rate is not None and not 0 <= self.rate <= 1:
             raise UserError(f"rate must be 0 to 1, got {self.rate}")
 
     def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        rate, inner = params if self.rate is None else (self.rate, params)
         coin_key, noise_key, actor_key = jax.random.split(key, 3)
         noise = Uniform(self.env)(None, observation, noise_key)
-        chosen = self.actor(params, observation, actor_key)
-        return jnp.where(jax.random.uniform(coin_key) < self.rate, noise, chosen)
+        chosen = self.actor(inner, observation, actor_key)
+        return jnp.where(jax.random.uniform(coin_key) < rate, noise, chosen)

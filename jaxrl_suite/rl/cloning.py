@@ -9,7 +9,7 @@ Shapes: `N` samples, `A` action dimensions or actions, `B` rows of a mini-batch,
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxrl_suite.core.config import UserError, check_ranges, suggest
 from jaxrl_suite.rl.policies import Params, Policy
 
 Loss: TypeAlias = Literal["mse", "mae", "cross_entropy", "softmax_mse", "softmax_mae"]
+_OPTIMISERS = {"sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Recipe:
     momentum: float = 0.0
 
     def __post_init__(self):
+        if self.optimiser not in _OPTIMISERS:
+            raise UserError(f"unknown optimiser {self.optimiser!r}{suggest(self.optimiser, _OPTIMISERS)}")
         check_ranges(self, rate=(0, 1e3), steps=(1, 10**9), momentum=(0, 1))
         if self.batch is not None and self.batch < 1:
             raise UserError(f"batch must be at least 1, or none for all rows, got {self.batch}")
@@ -49,7 +52,7 @@ class Recipe:
         rate = self.rate if rate is None else rate
         if self.optimiser == "sgd":
             return optax.sgd(rate, momentum=self.momentum or None)
-        return {"adam": optax.adam, "adamw": optax.adamw}[self.optimiser](rate)
+        return _OPTIMISERS[self.optimiser](rate)
 
 
 RECIPES = {
@@ -85,9 +88,16 @@ def sample_losses(kind: Loss, outputs: jax.Array, targets: jax.Array) -> jax.Arr
 
     Returns:
       float32[..., N].
+
+    Raises:
+      ValueError: if there is no such loss, or outputs and targets differ in shape.
     """
+    if kind not in get_args(Loss):
+        raise UserError(f"unknown loss {kind!r}{suggest(kind, get_args(Loss))}")
     if jnp.issubdtype(targets.dtype, jnp.integer):
         targets = jax.nn.one_hot(targets, outputs.shape[-1], dtype=outputs.dtype)
+    if targets.shape[-2:] != outputs.shape[-2:]:  # they would broadcast to all pairs of samples
+        raise UserError(f"targets {targets.shape} do not fit outputs {outputs.shape}: give [N, A], or int labels [N]")
     if kind == "cross_entropy":
         return -jnp.sum(targets * jax.nn.log_softmax(outputs), axis=-1)
     gap = (jax.nn.softmax(outputs) if kind.startswith("softmax") else outputs) - targets
@@ -121,6 +131,8 @@ def cloning_loss(
       kind: `default_loss(policy)` if None.
     """
     losses = sample_losses(kind or default_loss(policy), policy.apply(params, observations), targets)
+    if weights is not None and weights.shape != losses.shape:
+        raise UserError(f"weights {weights.shape} do not fit the losses {losses.shape}: give one a sample")
     return weighted_mean(losses, weights)
 
 

@@ -10,7 +10,6 @@ Reference: Fu et al., "D4RL" (arXiv 2004.07219), section 5 (levels of the locomo
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -22,7 +21,7 @@ import numpy as np
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv
 from jaxrl_suite.rl import rollout
-from jaxrl_suite.rl.actors import Actor, Expert, Uniform
+from jaxrl_suite.rl.actors import Actor, Expert, Noisy, Uniform
 from jaxrl_suite.rl.offline import Metadata, OfflineData, make_data
 from jaxrl_suite.rl.policies import Params
 from jaxrl_suite.rl.scores import Reference
@@ -49,21 +48,6 @@ class Teachers(NamedTuple):
     expert: Params
     medium: Params = None
     checkpoints: Params = None  # with a leading axis C, from the start of training up to the medium policy
-
-
-@dataclasses.dataclass(frozen=True)
-class Perturbed:
-    """Another actor with parameters (rate, its parameters): an action is uniformly random with probability rate."""
-
-    actor: Actor
-    env: AnyEnv
-
-    def __call__(self, params: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
-        rate, inner = params
-        coin_key, noise_key, actor_key = jax.random.split(key, 3)
-        noise = Uniform(self.env)(None, observation, noise_key)
-        chosen = self.actor(inner, observation, actor_key)
-        return jnp.where(jax.random.uniform(coin_key) < rate, noise, chosen)
 
 
 def collect_data(
@@ -227,10 +211,10 @@ def noisy_expert_data(
 def _play(
     env: AnyEnv, actor: Actor, params: Params, rates: jax.Array, keys: jax.Array, max_turns: int | None
 ) -> rollout.Trajectories:
-    perturbed = Perturbed(actor, env)
+    noisy = Noisy(actor, env)
 
     def episode(rate: jax.Array, key: jax.Array) -> rollout.Trajectories:
-        played = rollout.collect(env, perturbed, (rate, params), key, 1, max_turns=max_turns)
+        played = rollout.collect(env, noisy, (rate, params), key, 1, max_turns=max_turns)
         return jax.tree.map(lambda leaf: leaf[0], played)
 
     return jax.vmap(episode)(rates, keys)

@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.config import UserError, suggest
 
 Params: TypeAlias = Any  # a pytree of arrays
 Activation: TypeAlias = Literal["relu", "tanh", "gelu"]
@@ -77,7 +77,7 @@ class MLP:
     squash: bool = True
 
     def __post_init__(self):
-        _check(self.observation_shape, self.actions, self.widths)
+        _check(self, self.widths)
 
     def init(self, key: jax.Array) -> Params:
         sizes = (math.prod(self.observation_shape), *self.widths, self.actions)
@@ -116,7 +116,7 @@ class CNN:
     head_scale: float = 1.0
 
     def __post_init__(self):
-        _check(self.observation_shape, self.actions, (*self.channels, *self.widths))
+        _check(self, (*self.channels, *self.widths))
         if len(self.observation_shape) != 3:
             raise UserError(f"a CNN reads images [H, W, C], got shape {self.observation_shape}: use MLP")
 
@@ -163,17 +163,16 @@ def last_layer(policy: Policy, params: Params) -> dict[str, jax.Array]:
     return (params["dense"] if isinstance(policy, CNN) else params)[-1]
 
 
-def sample_action(policy: Policy, params: Params, observations: jax.Array, key: jax.Array) -> jax.Array:
-    """int32[...]: an action of a discrete policy, drawn from the softmax of its logits."""
-    return jax.random.categorical(key, policy.apply(params, observations))
-
-
-def _check(shape: tuple[int, ...], actions: int, widths: tuple[int, ...]) -> None:
+def _check(policy: MLP | CNN, widths: tuple[int, ...]) -> None:
+    shape, actions = policy.observation_shape, policy.actions
     if not shape or min(shape) < 1 or actions < 1 or min(widths, default=1) < 1:
         raise UserError(
             "a policy needs an observation shape, actions and widths of at least 1, "
             f"got {shape}, {actions} and {widths}"
         )
+    for name, allowed in (("activation", _ACTIVATIONS), ("initialiser", get_args(Initialiser))):
+        if (value := getattr(policy, name)) not in allowed:
+            raise UserError(f"unknown {name} {value!r}{suggest(value, allowed)}")
 
 
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {

@@ -34,8 +34,15 @@ class Trajectories(NamedTuple):
 
 
 def observation_spec(env: AnyEnv) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of an observation of player 0; traces the environment and compiles nothing."""
-    return jax.eval_shape(lambda key: env.observe(env.init(key), 0), jax.eval_shape(lambda: jax.random.key(0)))
+    """Shape and dtype of an observation of player 0; traces the environment and compiles nothing.
+
+    Raises:
+      ValueError: if an observation is not one array.
+    """
+    seen = jax.eval_shape(lambda key: env.observe(env.init(key), 0), jax.eval_shape(lambda: jax.random.key(0)))
+    if not isinstance(seen, jax.ShapeDtypeStruct):
+        raise UserError(f"policies read one array, an observation here is a {type(seen).__name__}: join its parts")
+    return seen
 
 
 @functools.partial(jax.jit, static_argnames=("env", "actor", "episodes", "max_turns"))
@@ -56,9 +63,14 @@ def evaluate(
       float32[S, E].
 
     Raises:
-      ValueError: if the environment has several players, or no time limit and none is given.
+      ValueError: if the environment has several players, or no time limit and none is given, or the actor's actions
+        are of the wrong kind for it.
     """
-    limit, bare = _limit(env, max_turns), not jax.tree.leaves(params)
+    limit, bare = time_limit(env, max_turns), not jax.tree.leaves(params)
+    _check_episodes(episodes)
+    sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(params)}
+    if len(sizes) > 1 or () in sizes:
+        raise UserError("params need one leading axis of policies in every array: add one of size 1 to a single policy")
     start_key, turn_key = jax.random.split(key)
     starts = jax.vmap(env.init)(jax.random.split(start_key, episodes))
     turn_keys = jax.random.split(turn_key, episodes)
@@ -94,7 +106,8 @@ def collect(
       params: of one policy, without a leading axis.
       max_turns: T; the environment's own limit by default. An episode that a smaller one cuts is marked truncated.
     """
-    limit = _limit(env, max_turns)
+    limit = time_limit(env, max_turns)
+    _check_episodes(episodes)
     start_key, turn_key = jax.random.split(key)
 
     def episode(start_key: jax.Array, turn_key: jax.Array) -> Trajectories:
@@ -129,10 +142,18 @@ def flatten(trajectories: Trajectories) -> dict[str, np.ndarray]:
 
 
 def as_action(env: AnyEnv, action: jax.Array) -> jax.Array:
-    """The action of one player as `step` takes it, with the axis of players."""
+    """The action of one player as `step` takes it, with the axis of players.
+
+    Raises:
+      ValueError: unless it is float[A] in an environment with continuous actions, and int[] in another.
+    """
+    action = jnp.asarray(action)
+    size, kind, word = (), jnp.integer, "one whole number"
     if isinstance(env, ContinuousEnv):
-        return jnp.asarray(action, jnp.float32).reshape(1, env.action_size)
-    return jnp.asarray(action, jnp.int32).reshape(1)
+        size, kind, word = (env.action_size,), jnp.floating, f"floats of shape ({env.action_size},)"
+    if action.shape != size or not jnp.issubdtype(action.dtype, kind):
+        raise UserError(f"this environment takes {word}, the actor answers {action.dtype}{list(action.shape)}")
+    return action.astype(jnp.float32 if size else jnp.int32)[None]
 
 
 def _step(env: AnyEnv, actor: Actor, params: Params, state: State, key: jax.Array) -> tuple[jax.Array, Any]:
@@ -141,10 +162,20 @@ def _step(env: AnyEnv, actor: Actor, params: Params, state: State, key: jax.Arra
     return action, env.step(state, as_action(env, action), step_key)
 
 
-def _limit(env: Any, max_turns: int | None) -> int:
+def time_limit(env: Any, max_turns: int | None = None) -> int:
+    """Steps of an episode at most: `max_turns`, or else the environment's own limit.
+
+    Raises:
+      ValueError: if the environment has several players, or neither is there.
+    """
     if env.num_players != 1:
         raise UserError(f"a rollout is of one player, this environment has {env.num_players}")
     limit = getattr(env, "max_turns", None) if max_turns is None else max_turns
     if not isinstance(limit, int) or limit < 1:
         raise UserError(f"the environment has no time limit of its own: give max_turns of at least 1, got {limit}")
     return limit
+
+
+def _check_episodes(episodes: int) -> None:
+    if episodes < 1:
+        raise UserError(f"episodes must be at least 1, got {episodes}")

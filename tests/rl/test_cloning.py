@@ -97,3 +97,15 @@ def test_refusals():
         Recipe(steps=0)
     with pytest.raises(UserError, match="batch"):
         Recipe(batch=0)
+    with pytest.raises(UserError, match=r"unknown optimiser 'adma'\. Did you mean adam"):
+        Recipe("adma")  # pyright: ignore[reportArgumentType]
+    policy = MLP((3,), 1)
+    params, column = policy.init(jax.random.key(0)), np.asarray(Y)[:, :1]
+    for targets, weights, kind, message in (
+        (column[:, 0], None, None, r"targets \(40,\) do not fit outputs \(40, 1\): give \[N, A\]"),
+        (column[:5], None, None, "do not fit outputs"),
+        (column, np.ones(5), None, r"weights \(5,\) do not fit the losses \(40,\)"),
+        (column, None, "mes", "unknown loss 'mes'. Did you mean mse"),
+    ):
+        with pytest.raises(UserError, match=message):
+            cloning_loss(policy, params, X, targets, weights, kind)  # pyright: ignore[reportArgumentType]

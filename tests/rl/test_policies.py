@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.rl.policies import CNN, MLP, conv3x3, last_layer, sample_action
+from jaxrl_suite.rl.actors import Sampled
+from jaxrl_suite.rl.policies import CNN, MLP, conv3x3, last_layer
 
 
 def test_mlp_equals_numpy():
@@ -67,14 +68,20 @@ def test_cnn_shapes_and_actions():
 def test_sampled_actions_follow_the_softmax():
     policy = MLP((2,), 3, discrete=True)
     params = policy.init(jax.random.key(0))
-    x = jnp.ones((20_000, 2))
-    counts = np.bincount(sample_action(policy, params, x, jax.random.key(1)), minlength=3) / 20_000
-    np.testing.assert_allclose(counts, jax.nn.softmax(policy.apply(params, x[0])), atol=0.015)
+    x, keys = jnp.ones(2), jax.random.split(jax.random.key(1), 20_000)
+    drawn = jax.vmap(lambda key: Sampled(policy)(params, x, key))(keys)
+    np.testing.assert_allclose(
+        np.bincount(drawn, minlength=3) / 20_000, jax.nn.softmax(policy.apply(params, x)), atol=0.015
+    )
 
 
 def test_refusals():
     with pytest.raises(UserError, match="at least 1"):
         MLP((3,), 0)
+    with pytest.raises(UserError, match=r"unknown activation 'rele'\. Did you mean relu"):
+        MLP((3,), 1, activation="rele")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match=r"unknown initialiser 'glorot'\. Choose from: he, lecun, orthogonal"):
+        CNN((4, 4, 1), 1, initialiser="glorot")  # pyright: ignore[reportArgumentType]
     with pytest.raises(UserError, match="use MLP"):
         CNN((3,), 2)
     policy = MLP((3,), 2)

@@ -51,16 +51,16 @@ class _Drunkard:
 def plain(env, actor, params, key, episodes, max_turns):
     """The same episodes one step at a time: for each, its list of (observation, action, reward, next, over)."""
     start_key, turn_key = jax.random.split(key)
-    step, act = jax.jit(env.step), jax.jit(actor)
+    init, step, observe, act = jax.jit(env.init), jax.jit(env.step), jax.jit(env.observe), jax.jit(actor)
     played = []
     for start, turns in zip(jax.random.split(start_key, episodes), jax.random.split(turn_key, episodes), strict=True):
-        state, rows = env.init(start), []
+        state, rows = init(start), []
         for turn in range(max_turns):
             act_key, step_key = jax.random.split(jax.random.fold_in(turns, turn))
-            seen = env.observe(state, 0)
+            seen = observe(state, 0)
             action = act(params, seen, act_key)
             state = step(state, rollout.as_action(env, action), step_key)
-            rows.append((seen, action, float(state.reward[0]), env.observe(state, 0)))
+            rows.append((seen, action, float(state.reward[0]), observe(state, 0)))
             if state.terminated | state.truncated:
                 break
         played.append((rows, bool(state.terminated)))
@@ -147,10 +147,18 @@ def test_flat_steps_are_offline_data():
 
 
 def test_uniform_actions_cover_their_range():
-    env = Pendulum(max_turns=500)
-    actions = rollout.collect(env, actors.Uniform(env), None, KEY, 4).actions
+    draw = lambda key: actors.Uniform(Pendulum())(None, jnp.zeros(3), key)  # noqa: E731
+    actions = jax.vmap(draw)(jax.random.split(KEY, 2000))
     counts = np.histogram(actions, bins=10, range=(-1, 1))[0]
     assert ((counts - 200) ** 2 / 200).sum() < 30
+
+
+def test_rates_of_noise_as_parameters_are_those_of_actors_with_a_rate():
+    env = Pendulum(max_turns=9)
+    for rate in (0.0, 0.4):
+        fixed = rollout.collect(env, actors.Noisy(actors.Expert(env), env, rate), None, KEY, 3)
+        passed = rollout.collect(env, actors.Noisy(actors.Expert(env), env), (jnp.float32(rate), None), KEY, 3)
+        assert (fixed.actions == passed.actions).all()
 
 
 def test_spec_of_observations():
@@ -162,6 +170,17 @@ def test_refuses_what_it_cannot_roll_out():
         rollout.evaluate(Gops(2), actors.Uniform(Gops(2)), None, KEY, 2)
     with pytest.raises(ValueError, match="give max_turns"):
         rollout.collect(Pendulum(), actors.Uniform(Pendulum()), None, KEY, 2, max_turns=0)
+    with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
+        rollout.evaluate(Pendulum(), actors.Uniform(Pendulum()), None, KEY, 0)
+    policy = MLP((3,), 1, widths=(4,))
+    with pytest.raises(ValueError, match="one leading axis of policies"):
+        rollout.evaluate(Pendulum(), actors.Greedy(policy), policy.init(KEY), KEY, 2)
+    for answer in (MLP((3,), 4, True), MLP((3,), 2)):
+        with pytest.raises(ValueError, match=r"takes floats of shape \(1,\), the actor answers"):
+            rollout.collect(Pendulum(), actors.Greedy(answer), answer.init(KEY), KEY, 1)
+    vector = MLP((1,), 1)
+    with pytest.raises(ValueError, match=r"takes one whole number, the actor answers float32\[1\]"):
+        rollout.collect(_Drunkard(), actors.Greedy(vector), vector.init(KEY), KEY, 1)
     with pytest.raises(ValueError, match="use Greedy"):
         actors.Sampled(MLP((3,), 1))
     with pytest.raises(ValueError, match="rate"):
