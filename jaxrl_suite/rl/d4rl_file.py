@@ -15,6 +15,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.rl import hdf5
 from jaxrl_suite.rl.offline import ARRAYS, Metadata, OfflineData, make_data
@@ -64,6 +66,9 @@ def read_d4rl(
     path = Path(path)
     tree = hdf5.read_tree(path)
     arrays = {key: tree.pop(key) for key in ARRAYS if key in tree}
+    for key in ("rewards", "terminals", "timeouts"):  # columns in some files, which D4RL's own loader flattens as well
+        if key in arrays and np.shape(arrays[key])[1:] == (1,):
+            arrays[key] = arrays[key][:, 0]
     fields = {}
     for key, kind in _FIELDS.items():
         if (value := tree.pop(_FOLDER + key, None)) is not None:

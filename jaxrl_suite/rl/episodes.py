@@ -72,10 +72,16 @@ def episode_rows(bounds: Episodes, chosen: np.ndarray) -> np.ndarray:
 
 
 def take_episodes(data: OfflineData, chosen: np.ndarray) -> OfflineData:
-    """The data of the episodes `chosen` (int[...]), in that order."""
+    """The data of the episodes `chosen` (int[...], from 0 on), in that order.
+
+    Raises:
+      ValueError: if there is no such episode, or the unfinished one would not come last.
+    """
     bounds, chosen = episodes(data), np.asarray(chosen)
-    if not len(chosen):
-        raise UserError("no episode is chosen: take at least one")
+    if not len(chosen) or chosen.dtype.kind not in "iu":
+        raise UserError("no episode is chosen: take at least one, by its number")
+    if chosen.min() < 0 or chosen.max() >= len(bounds.starts):
+        raise UserError(f"episodes are numbered 0 to {len(bounds.starts) - 1}, got {chosen.min()} to {chosen.max()}")
     rows = episode_rows(bounds, chosen)
     if not bounds.finished[chosen].all() and chosen[-1] != len(bounds.starts) - 1:
         raise UserError("the unfinished episode must come last: nothing marks its end")

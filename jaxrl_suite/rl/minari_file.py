@@ -292,13 +292,9 @@ def _loads(text: str, source: str) -> dict[str, Any]:
 def _box(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:
     """Minari's JSON of a Box space; without bounds, all that the type can hold."""
     if low is None or high is None:
-        kind = values.dtype.kind
-        low, high = (-np.inf, np.inf) if kind == "f" else (0, 1) if kind == "b" else _integers(values.dtype)
+        low, high = (-np.inf, np.inf) if values.dtype.kind == "f" else (0, 1)
+        if values.dtype.kind in "iu":
+            low, high = int(np.iinfo(values.dtype).min), int(np.iinfo(values.dtype).max)
     shape = list(values.shape[1:])
     filled = [np.full(shape, bound).tolist() for bound in (low, high)]
     return {"type": "Box", "dtype": str(values.dtype), "shape": shape, "low": filled[0], "high": filled[1]}
-
-
-def _integers(dtype: np.dtype) -> tuple[int, int]:
-    limits = np.iinfo(dtype)
-    return int(limits.min), int(limits.max)

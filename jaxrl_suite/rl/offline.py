@@ -21,6 +21,7 @@ from jaxrl_suite.core.config import UserError, suggest
 
 ARRAYS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
 _REQUIRED = ("observations", "actions", "rewards")
+_MAX_ACTION = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,8 @@ def make_data(
             f"{source}: the last {over} transitions are of an episode that does not end: "
             'mark timeouts there, or read with unfinished="keep" or "drop"'
         )
+    if unfinished not in ("refuse", "keep", "drop"):
+        raise UserError(f'unfinished must be "refuse", "keep" or "drop", got {unfinished!r}')
     metadata = metadata or Metadata()
     _check_metadata(metadata, given["actions"], source)
     extra = dict(extra or {})
@@ -171,8 +174,9 @@ def _check_numbers(given: Mapping[str, np.ndarray], source: str) -> None:
         if name not in given:
             continue
         value = given[name]
-        if value.dtype.kind not in "fiub":
-            raise UserError(f"{source}: {name} must hold numbers, got {value.dtype}: convert it first")
+        if value.dtype.kind not in "fiub" or not value.size:
+            found = value.dtype if value.size else f"shape {value.shape}"
+            raise UserError(f"{source}: {name} must hold numbers, got {found}: convert it first")
         if value.dtype.kind == "f" and len(bad := np.argwhere(~np.isfinite(value))):
             raise UserError(
                 f"{source}: {name} is {value[tuple(bad[0])]} in row {bad[0][0]} ({len(bad)} such in all): "
@@ -188,8 +192,9 @@ def _check_numbers(given: Mapping[str, np.ndarray], source: str) -> None:
     if following.shape != observations.shape or following.dtype != observations.dtype:
         raise UserError(f"{source}: next_observations must have the shape and type of observations")
     if actions.ndim == 1 and actions.dtype.kind in "iu":
-        if actions.min() < 0:
-            raise UserError(f"{source}: discrete actions must be 0 or more, got {actions.min()}: number them from 0 on")
+        if actions.min() < 0 or actions.max() > _MAX_ACTION:
+            odd = actions.min() if actions.min() < 0 else actions.max()
+            raise UserError(f"{source}: discrete actions must be 0 to {_MAX_ACTION}, got {odd}: number them from 0 on")
     elif actions.ndim != 2 or actions.dtype.kind != "f":
         raise UserError(
             f"{source}: actions must be float[N, A] or, if discrete, int[N], got {actions.dtype}{list(actions.shape)}: "
@@ -206,8 +211,8 @@ def _as_flags(value: np.ndarray, name: str, source: str) -> np.ndarray:
 
 
 def _cut(terminals: np.ndarray, timeouts: np.ndarray, episode_steps: int) -> np.ndarray:
-    if episode_steps < 1:
-        raise UserError(f"episode_steps must be at least 1, got {episode_steps}")
+    if not isinstance(episode_steps, int) or episode_steps < 1:
+        raise UserError(f"episode_steps must be a whole number of at least 1, got {episode_steps!r}")
     timeouts = timeouts.copy()
     start = 0
     for end in [*np.flatnonzero(terminals | timeouts).tolist(), len(timeouts)]:
@@ -220,6 +225,8 @@ def _check_metadata(metadata: Metadata, actions: np.ndarray, source: str) -> Non
     low, high = metadata.ref_min_score, metadata.ref_max_score
     if (low is None) != (high is None):
         raise UserError(f"{source}: ref_min_score and ref_max_score go together: give both or neither")
+    if not all(score is None or isinstance(score, (int, float, np.number)) for score in (low, high)):
+        raise UserError(f"{source}: ref_min_score and ref_max_score must be numbers, got {low!r} and {high!r}")
     if low is not None and high is not None and not (np.isfinite([low, high]).all() and low < high):
         raise UserError(f"{source}: ref_min_score must lie below ref_max_score, got {low} and {high}")
     if metadata.num_actions is not None:

@@ -23,6 +23,7 @@ from jaxrl_suite.rl.transitions import scaling
 
 Ranking = Literal["raw", "discounted", "start_normalised"]
 RANKINGS: tuple[Ranking, ...] = ("raw", "discounted", "start_normalised")
+_BLOCK = 512  # episodes whose distances to all others are held at once; some data sets have tens of thousands
 
 
 def percentile_rows(
@@ -88,10 +89,14 @@ def start_normalised(
         raise UserError("start_normalised compares episodes: it needs 2 finished ones and neighbours of at least 1")
     flat = starts.reshape(len(starts), -1).astype(np.float64)
     flat = scaling(flat)(flat)
-    squares = (flat**2).sum(axis=1)
-    distance = squares[:, None] + squares[None, :] - 2 * flat @ flat.T
-    np.fill_diagonal(distance, np.inf)
-    distance[:, ~finished] = np.inf
+    squares, returns = (flat**2).sum(axis=1), np.asarray(returns, np.float64)
     count = min(neighbours, int(finished.sum()) - 1)
-    nearest = np.argsort(distance, axis=1, kind="stable")[:, :count]
-    return returns - np.asarray(returns, np.float64)[nearest].mean(axis=1)
+    scores = np.empty(len(flat))
+    for first in range(0, len(flat), _BLOCK):
+        rows = np.arange(first, min(first + _BLOCK, len(flat)))
+        distance = squares[rows, None] + squares[None, :] - 2 * flat[rows] @ flat.T
+        distance[np.arange(len(rows)), rows] = np.inf
+        distance[:, ~finished] = np.inf
+        nearest = np.argsort(distance, axis=1, kind="stable")[:, :count]
+        scores[rows] = returns[rows] - returns[nearest].mean(axis=1)
+    return scores

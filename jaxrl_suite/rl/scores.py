@@ -80,9 +80,11 @@ def normalised_score(returns: ArrayLike, reference: Reference | Metadata) -> np.
       reference: from `reference_scores`, or the metadata of a data set.
 
     Raises:
-      ValueError: if the metadata holds no reference scores.
+      ValueError: if the metadata holds no reference scores, or they are no scale.
     """
     low, high = reference.ref_min_score, reference.ref_max_score
     if low is None or high is None:
         raise UserError("these data have no ref_min_score and ref_max_score: measure them, or use reference_scores")
+    if not low < high:
+        raise UserError(f"ref_min_score must lie below ref_max_score, got {low} and {high}: measure them again")
     return 100.0 * ((np.asarray(returns, np.float64) - low) / (high - low))

@@ -47,7 +47,7 @@ def transitions(data: OfflineData) -> Transitions:
     cut off is left out, because what follows it is not known.
 
     Raises:
-      ValueError: if continuous actions leave [-1, 1].
+      ValueError: if continuous actions leave [-1, 1], or no transition has a successor.
     """
     actions = data.actions.astype(np.int32 if data.discrete else np.float32)
     if not data.discrete and np.abs(actions).max() > 1:
@@ -62,6 +62,8 @@ def transitions(data: OfflineData) -> Transitions:
         following[data.terminals] = observations[data.terminals]  # multiplied by 0 in a target
         kept = data.terminals | ~data.timeouts
         kept[-1] = data.terminals[-1]
+        if not kept.any():
+            raise UserError("every episode is one step that was cut off: collect next_observations, or longer episodes")
     return Transitions(
         observations[kept],
         actions[kept],
@@ -74,8 +76,11 @@ def transitions(data: OfflineData) -> Transitions:
 def rescale_actions(data: OfflineData, low: Any, high: Any) -> OfflineData:
     """Continuous actions between the bounds `low` and `high` (numbers or float[A]), moved to [-1, 1]."""
     low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    if data.discrete or not np.all(high > low):
-        raise UserError("rescale_actions needs continuous actions and bounds with low below high")
+    shapes = ((), data.actions.shape[1:])
+    if data.discrete or not np.all(np.isfinite(high - low) & (high > low)):
+        raise UserError("rescale_actions needs continuous actions and finite bounds with low below high")
+    if low.shape not in shapes or high.shape not in shapes:
+        raise UserError(f"bounds must be numbers or {list(shapes[1])}, got {list(low.shape)} and {list(high.shape)}")
     scaled = 2 * (data.actions - low) / (high - low) - 1
     if np.abs(scaled).max() > 1 + 1e-6:
         raise UserError("some actions lie outside low and high: give the environment's own bounds")

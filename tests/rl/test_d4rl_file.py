@@ -97,6 +97,9 @@ def test_a_file_as_d4rl_ships_it_loads_as_it_is(tmp_path):
     assert d4rl_file.read_d4rl(path, name="ant-medium-v2").metadata.ref_max_score == 3879.7
     with pytest.raises(ValueError, match="Did you mean hopper-medium-v2"):
         d4rl_file.read_d4rl(path, name="hoper-medium-v2")
+    columns = {name: arrays[name][:, None] for name in ("rewards", "terminals", "timeouts")}
+    hdf5.write_tree(tmp_path / "columns.hdf5", arrays | columns)  # as D4RL's own loader takes them
+    assert_same(d4rl_file.read_d4rl(tmp_path / "columns.hdf5"), offline.make_data(arrays, unfinished="keep"))
 
 
 def test_a_file_without_timeouts_needs_its_time_limit(tmp_path):

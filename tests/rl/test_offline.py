@@ -56,7 +56,10 @@ def with_value(name, row, value):
         (dict(rewards=GOOD["rewards"][:, None]), r"rewards must be numbers \[N\], got float32\[8, 1\]"),
         (dict(actions=GOOD["actions"][:, 0]), r"actions must be float\[N, A\] or, if discrete, int\[N\]"),
         (dict(actions=np.ones((8, 1), int)), r"got int64\[8, 1\]"),
-        (dict(actions=np.arange(8) - 1), "discrete actions must be 0 or more, got -1"),
+        (dict(actions=np.arange(8) - 1), "discrete actions must be 0 to 2147483647, got -1"),
+        (dict(actions=np.arange(8) + 2**31), "discrete actions must be 0 to 2147483647, got 2147483655"),
+        (dict(actions=np.zeros((8, 0))), r"actions must hold numbers, got shape \(8, 0\)"),
+        (dict(observations=np.zeros((8, 0))), r"observations must hold numbers, got shape \(8, 0\)"),
         (dict(next_observations=np.zeros((8, 3), np.float32)), "next_observations must have the shape"),
         (dict(next_observations=np.zeros((8, 2))), "next_observations must have the shape and type"),
         (dict(terminals=np.arange(8)), "terminals must be true or false.*mark ends by 1"),
@@ -147,6 +150,9 @@ def test_a_split_is_by_whole_episodes_and_loses_none():
     np.testing.assert_array_equal(held.rewards, again.rewards)
     others = {tuple(ep.split_episodes(data, jax.random.key(k), 0.5)[1].rewards) for k in range(8)}
     assert len(others) > 1
+    for chosen in ([4], [-1], [True, True, False, True], [0.5], []):
+        with pytest.raises(ValueError, match=r"episodes are numbered 0 to 3, got|no episode is chosen"):
+            ep.take_episodes(data, np.array(chosen))
     with pytest.raises(ValueError, match="a split needs 2 episodes"):
         ep.split_episodes(ep.take_episodes(data, np.array([0])), jax.random.key(0))
 
@@ -164,6 +170,11 @@ def test_transitions_are_read_off_the_next_row_and_a_cut_off_end_is_left_out():
     np.testing.assert_array_equal(read.next_observations, data.observations + 1)
     cut = offline.make_data(GOOD | with_value("timeouts", 7, False), unfinished="keep")
     assert len(transitions.transitions(cut).rewards) == 6
+    single = offline.make_data(arrays((1, 1), terminal=(False, False)))
+    with pytest.raises(ValueError, match="every episode is one step that was cut off"):
+        transitions.transitions(single)
+    ended = offline.make_data(arrays((1, 1), terminal=(True, False)))
+    assert transitions.transitions(ended).rewards.tolist() == [1]
 
 
 def test_actions_beyond_the_bounds_are_refused_until_they_are_rescaled():
@@ -174,6 +185,10 @@ def test_actions_beyond_the_bounds_are_refused_until_they_are_rescaled():
     np.testing.assert_allclose(scaled.actions, GOOD["actions"], rtol=1e-6)
     with pytest.raises(ValueError, match="environment's own bounds"):
         transitions.rescale_actions(data, -0.1, 0.1)
+    with pytest.raises(ValueError, match="finite bounds"):
+        transitions.rescale_actions(data, -np.inf, np.inf)
+    with pytest.raises(ValueError, match=r"bounds must be numbers or \[1\], got \[2\] and \[2\]"):
+        transitions.rescale_actions(data, [-2, -2], [2, 2])
 
 
 def test_scaling_centres_and_keeps_a_constant_feature_finite():
@@ -192,3 +207,16 @@ def test_discrete_data_know_their_number_of_actions():
         offline.make_data(discrete, offline.Metadata(num_actions=2))
     with pytest.raises(ValueError, match="these actions are continuous"):
         _ = offline.make_data(GOOD).num_actions
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(episode_steps=2.5), "episode_steps must be a whole number of at least 1, got 2.5"),
+        (dict(unfinished="drp"), 'unfinished must be "refuse", "keep" or "drop"'),
+        (dict(metadata=offline.Metadata(ref_min_score="low", ref_max_score=1.0)), "must be numbers, got 'low'"),  # pyright: ignore
+    ],
+)
+def test_refuses_options_that_it_does_not_know(options, message):
+    with pytest.raises(ValueError, match=message):
+        offline.make_data(GOOD, **options)

@@ -51,7 +51,7 @@ def test_the_normalised_ranking_picks_skill_where_the_raw_one_picks_easy_starts(
     assert np.corrcoef(percentile.episode_scores(data), skill)[0, 1] < 0.3
 
 
-def test_start_normalised_is_the_mean_of_the_nearest_others_by_hand():
+def test_start_normalised_is_the_mean_of_the_nearest_others_by_hand(monkeypatch):
     starts, returns = np.array([[0.0], [1.0], [3.0], [7.0]]), np.array([1.0, 2.0, 4.0, 8.0])
     expected = [1 - (2 + 4) / 2, 2 - (1 + 4) / 2, 4 - (2 + 1) / 2, 8 - (4 + 2) / 2]
     np.testing.assert_allclose(percentile.start_normalised(starts, returns, neighbours=2), expected)
@@ -59,6 +59,11 @@ def test_start_normalised_is_the_mean_of_the_nearest_others_by_hand():
     np.testing.assert_allclose(everyone, [r - (15 - r) / 3 for r in returns])
     without = percentile.start_normalised(starts, returns, np.array([True, True, True, False]), neighbours=1)
     np.testing.assert_allclose(without, [-1, 1, 2, 4])  # the last is compared with others, no other with it
+    rng = np.random.default_rng(0)
+    many, scattered = rng.normal(size=(30, 2)), rng.normal(size=30)
+    whole = percentile.start_normalised(many, scattered)
+    monkeypatch.setattr(percentile, "_BLOCK", 7)
+    np.testing.assert_array_equal(percentile.start_normalised(many, scattered), whole)
     with pytest.raises(ValueError, match="needs 2 finished ones"):
         percentile.start_normalised(starts[:1], returns[:1])
 

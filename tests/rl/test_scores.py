@@ -45,3 +45,6 @@ def test_an_unknown_name_gets_a_suggestion():
         scores.reference_scores("halfcheetah-medium-reply-v2")
     with pytest.raises(ValueError, match="have no ref_min_score"):
         scores.normalised_score(1.0, Metadata())
+    for low, high in ((1.0, 1.0), (2.0, 1.0), (np.nan, 1.0)):
+        with pytest.raises(ValueError, match="ref_min_score must lie below ref_max_score"):
+            scores.normalised_score(1.0, scores.Reference(low, high))
