@@ -199,8 +199,8 @@ def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
                 row[f"{field}_range"] = f"{min(values)} to {max(values)}"
         rows.append(row)
     caption = (
-        "Used by a search, a mean over seeds. Games count once for each strategy in them, so that one against the fixed "
-        "opponent counts half of one in the population. Strategies written and those dropped add up to the same "
+        "Used by a search, a mean over seeds. Games count once for each strategy in them, so that one against the "
+        "fixed opponent counts half of one in the population. Strategies written and those dropped add up to the same "
         "number; line search puts a copy of the parent in the place of a dropped one, and plays it. A grammar has no "
         "tokens: characters it wrote stand for them."
     )
