@@ -55,6 +55,17 @@ def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
                 raise ValueError(f"{subject} must be {low} to {high}, got {value}")
 
 
+def check_choices(config: Any, **options: Iterable[Any]) -> None:
+    """For a config's `__post_init__`: each field named must be one of the options.
+
+    Raises:
+      ValueError: for the first that is not.
+    """
+    for name, allowed in options.items():
+        if (value := getattr(config, name)) not in (listed := list(allowed)):
+            raise UserError(f"unknown {name} {value!r}{suggest(str(value), map(str, listed))}")
+
+
 def check_distinct(config: Any, *names: str) -> None:
     """For a config's `__post_init__`: the tuples named must have at least one value and none twice.
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrl_suite.core.config import (
+    check_choices,
     check_distinct,
     check_ranges,
     config_hash,
@@ -165,3 +166,16 @@ def test_ranges_are_checked(bad, remedy):
     _Checked(size=9, seeds=(7,))
     with pytest.raises(ValueError, match=remedy):
         _Checked(**bad)
+
+
+def test_choices_are_checked():
+    @dataclasses.dataclass(frozen=True)
+    class Meal:
+        dish: str | None = "soup"
+
+        def __post_init__(self):
+            check_choices(self, dish=(None, "soup", "bread"))
+
+    assert Meal(None).dish is None
+    with pytest.raises(ValueError, match=r"unknown dish 'soop'\. Did you mean soup\?"):
+        Meal("soop")
