@@ -6,20 +6,22 @@ values; SDW by the reciprocal of the density of states, so that rare states coun
 Shapes: `M` real pairs, `D` observation features, `A` action dimensions or actions.
 
 Reference: Lei, Zhang and Tao, "Offline behavior distillation", NeurIPS 2024, equations of DBC, PBC and Av-PBC; for the
-density, Loftsgaarden and Quesenberry (1965), with the dimension of Levina and Bickel, NeurIPS 2004, equation 8.
+density, Loftsgaarden and Quesenberry (1965), with the dimension of Levina and Bickel, NeurIPS 2004, its reciprocals
+averaged over points as MacKay and Ghahramani (2005) propose.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.rl.policies import Params, Policy
 
+How: TypeAlias = Literal["shift", "rank", "softmax", "published"]
 PUBLISHED_SCALE = 0.02  # of action values in Av-PBC's code
 
 
@@ -35,21 +37,21 @@ def teacher_targets(policy: Policy, params: Params, observations: jax.Array, *, 
     return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
 
-def value_weights(
-    values: np.ndarray, how: Literal["shift", "rank", "softmax", "published"] = "rank", *, temperature: float = 1.0
-) -> np.ndarray:
+def value_weights(values: np.ndarray, how: How = "rank", *, temperature: float = 1.0) -> np.ndarray:
     """float64[M]: weights that grow with the teacher's action values.
 
     Args:
       values: float[M].
       how: `shift` subtracts the smallest; `rank` is (rank + 1) / M, ties sharing their mean rank; `softmax` is the
         exponential of standardised values over `temperature`; `published` is 0.02 times the value, which must not be
-        negative. All but the last are scaled to mean 1.
+        negative. All but the last are scaled to mean 1; `make_pairs` does that to any weights, unless `rescale=False`.
       temperature: above 0.
     """
     q = np.asarray(values, np.float64)
     if q.ndim != 1 or not len(q) or not np.all(np.isfinite(q)):
         raise UserError(f"action values must be finite numbers [M], got shape {q.shape}")
+    if how not in get_args(How):
+        raise UserError(f"unknown weights {how!r}{suggest(str(how), get_args(How))}")
     if how == "published":
         if q.min() < 0:
             raise UserError("some action values are negative, which the published weights do not allow: use rank")
@@ -60,7 +62,7 @@ def value_weights(
     elif how == "shift":
         raw = q - q.min()
     else:
-        if temperature <= 0:
+        if not temperature > 0:
             raise UserError(f"temperature must be above 0, got {temperature}")
         spread = q.std()
         scaled = (q - q.mean()) / (temperature * (spread if spread > 0 else 1.0))
@@ -93,12 +95,16 @@ def density_weights(
     x = np.asarray(observations, np.float64).reshape(len(observations), -1)
     if not 2 <= neighbours < len(x):
         raise UserError(f"neighbours must be 2 to {len(x) - 1} for {len(x)} observations, got {neighbours}")
-    if power < 0 or limit < 1:
-        raise UserError(f"power must be at least 0 and limit at least 1, got {power} and {limit}")
+    if not (np.all(np.isfinite(x)) and power >= 0 and limit >= 1 and (dimension is None or dimension > 0)):
+        raise UserError(
+            "observations must be finite, power at least 0, limit at least 1 and dimension above 0, "
+            f"got {power}, {limit} and {dimension}"
+        )
     distances = NearestNeighbors(n_neighbors=neighbours).fit(x).kneighbors()[0]  # a row is not its own neighbour
     logs = np.log(np.maximum(distances, 1e-12))
     if dimension is None:
-        dimension = 1.0 / max(float(np.mean(logs[:, -1:] - logs[:, :-1])), 1e-3) * (neighbours - 2) / (neighbours - 1)
+        # The mean over all points and neighbours is unbiased for 1 / dimension, so it needs no factor for few of them.
+        dimension = 1.0 / max(float(np.mean(logs[:, -1:] - logs[:, :-1])), 1e-3)
         dimension = min(max(dimension, 0.1), x.shape[1])
     scaled = power * dimension * (logs[:, -1] - np.median(logs[:, -1]))
     weights = np.exp(np.minimum(scaled, np.log(limit)))

@@ -21,13 +21,23 @@ def test_reciprocal_density_of_two_boxes():
 
 
 def test_dimension_is_that_of_the_curve():
-    """On a curve in space a halved spacing doubles the density, where 3 dimensions would make it 8 times."""
-    angle = np.concatenate([np.linspace(0, 1, 400), np.linspace(2, 3, 200)])
+    """On a curve in space half the points have half the density, where 3 dimensions would make it an eighth."""
+    rng = np.random.default_rng(0)
+    angle = np.concatenate([rng.uniform(0, 1, 1600), rng.uniform(2, 3, 800)])
     curve = np.stack([np.cos(angle), np.sin(angle), angle], axis=1)
-    weights = density_weights(curve, neighbours=8)
-    np.testing.assert_allclose(np.median(weights[400:]) / np.median(weights[:400]), 2, rtol=0.25)
-    given = density_weights(curve, neighbours=8, dimension=1.0)
-    np.testing.assert_allclose(np.median(given[400:]) / np.median(given[:400]), 2, rtol=0.02)
+    for dimension in (None, 1.0):
+        weights = density_weights(curve, neighbours=8, dimension=dimension)
+        np.testing.assert_allclose(np.median(weights[1600:]) / np.median(weights[:1600]), 2, rtol=0.1)
+
+
+@pytest.mark.parametrize("neighbours", [2, 3, 20])
+def test_dimension_needs_few_neighbours(neighbours):
+    points = np.random.default_rng(0).normal(size=(2000, 2))
+    estimated, given = (density_weights(points, neighbours=neighbours, dimension=d) for d in (None, 2.0))
+    lead = np.log(given) - np.log(np.median(given)) > 0.5  # what is cut at the limit tells nothing
+    lead &= given < 0.9 * given.max()
+    ratio = np.log(estimated / np.median(estimated))[lead] / np.log(given / np.median(given))[lead]
+    np.testing.assert_allclose(ratio, 1.0, atol=0.06)
 
 
 def test_limit_cuts_what_is_alone():
@@ -47,8 +57,12 @@ def test_value_weights():
     np.testing.assert_allclose(value_weights(np.full(3, 2.0), "shift"), 1)
     with pytest.raises(UserError, match="negative"):
         value_weights(q, "published")
+    with pytest.raises(UserError, match=r"unknown weights 'ranks'\. Did you mean rank"):
+        value_weights(q, "ranks")
     with pytest.raises(UserError, match="neighbours"):
         density_weights(np.zeros((3, 2)))
+    with pytest.raises(UserError, match="must be finite"):
+        density_weights(np.full((30, 2), np.nan))
 
 
 @pytest.mark.parametrize("discrete", [False, True])
