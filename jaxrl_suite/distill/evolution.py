@@ -48,7 +48,8 @@ class Evolution:
       sigma: deviation of the perturbations.
       rate: step size of Adam.
       learn: fields of `Distilled` that are perturbed.
-      rank: whether fitness is replaced by centred ranks, -1/2 to 1/2.
+      rank: whether fitness is replaced by centred ranks, -1/2 to 1/2; equal ones share their mean rank, and what is
+        not a number ranks lowest.
       common: whether all perturbations of a generation get the same key (common random numbers).
     """
 
@@ -90,7 +91,10 @@ class Evolution:
     def estimate(self, noise: jax.Array, fitness: jax.Array) -> jax.Array:
         """float32[L]: gradient of the smoothed fitness, estimated from noise float32[P, L] and fitness float32[P]."""
         if self.rank:
-            order = jnp.argsort(jnp.argsort(fitness)).astype(noise.dtype)
+            fitness = jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
+            ordered = jnp.sort(fitness)
+            below, up_to = (jnp.searchsorted(ordered, fitness, side=side) for side in ("left", "right"))
+            order = (below + up_to - 1).astype(noise.dtype) / 2
             fitness = order / (self.population - 1) - 0.5
         return fitness @ noise / (self.population * self.sigma)
 

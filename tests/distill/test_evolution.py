@@ -29,6 +29,15 @@ def test_estimate_of_a_linear_fitness():
     np.testing.assert_allclose(ranked, ranks @ noise / 0.6, rtol=1e-5)
 
 
+def test_equal_fitness_moves_nothing_and_nan_ranks_lowest():
+    es, noise = Evolution(population=4), jnp.array([[1.0], [2.0], [-1.0], [-2.0]])
+    np.testing.assert_array_equal(es.estimate(noise, jnp.full(4, 3.0)), 0)
+    half = es.estimate(noise, jnp.array([5.0, 1.0, 1.0, 1.0]))  # ranks 1/2 and three times -1/6
+    np.testing.assert_allclose(half, [(0.5 + (-2 + 1 + 2) / 6) / (4 * 0.03)], rtol=1e-5)
+    lowest = es.estimate(noise, jnp.array([jnp.nan, 1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(lowest, es.estimate(noise, jnp.array([0.0, 1.0, 2.0, 3.0])), rtol=1e-6)
+
+
 @pytest.mark.parametrize("rank", [False, True])
 def test_quadratic_optimum(rank):
     target = jnp.arange(6.0).reshape(2, 3) / 3
