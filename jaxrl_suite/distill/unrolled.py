@@ -14,12 +14,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.config import UserError, check_choices
 from jaxrl_suite.distill.objective import Aux, State
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.rl.cloning import Recipe
@@ -39,15 +40,23 @@ class Unrolled:
       inner: how it is trained; full batch.
       memory: what the gradient keeps: `store` all that each step computed, `steps` the parameters before each step,
         `sqrt` those before each of sqrt(T) segments, within which they are computed again.
-      learn_rate: whether students use the set's own step size in place of the recipe's.
+      learn_rate: whether students, trained by SGD, use the set's own step size in place of the recipe's.
+      shortest: if given, each student stops after a random number of steps, uniform on `shortest` to T, which keeps
+        the set from being fitted to one length of training.
     """
 
     imitation: Imitation
     inner: Recipe = dataclasses.field(default_factory=lambda: Recipe("sgd", 0.1, 60))
     memory: Memory = "steps"
     learn_rate: bool = False
+    shortest: int | None = None
 
     def __post_init__(self):
+        check_choices(self, memory=get_args(Memory))
+        if self.shortest is not None and not 0 <= self.shortest <= self.inner.steps:
+            raise UserError(f"shortest must be 0 to the recipe's {self.inner.steps} steps, got {self.shortest}")
+        if self.learn_rate and self.inner.optimiser != "sgd":
+            raise UserError(f"the set's step size is of sgd: learn_rate does not go with {self.inner.optimiser}")
         if self.inner.batch is not None:
             raise UserError("an unrolled student trains on the whole distilled set: leave the recipe's batch out")
 
@@ -57,25 +66,33 @@ class Unrolled:
 
     def loss(self, syn: Distilled, batch: Pairs, state: State, key: jax.Array) -> tuple[jax.Array, Aux]:
         del state
-        params = self.train(syn, self.imitation.policy.init(key))
+        stop = None
+        if self.shortest is not None:
+            key, stop_key = jax.random.split(key)
+            stop = jax.random.randint(stop_key, (), self.shortest, self.inner.steps + 1)
+        params = self.train(syn, self.imitation.policy.init(key), stop)
         return self.imitation.scaled_loss(params, batch), {}
 
     def update(self, syn: Distilled, state: State, key: jax.Array) -> State:
         del syn, key
         return state
 
-    def train(self, syn: Distilled, params: Params) -> Params:
-        """The student's parameters after T steps, differentiable in `syn`."""
+    def train(self, syn: Distilled, params: Params, stop: jax.Array | None = None) -> Params:
+        """The student's parameters after T steps, or after `stop` if that is less; differentiable in `syn`."""
         pairs = self.imitation.pairs(syn)
         optimiser = _make(self.inner, syn.rate if self.learn_rate else self.inner.rate)
 
-        def step(carry: tuple[Params, Any]) -> tuple[Params, Any]:
-            params, state = carry
+        def step(carry: tuple[Params, Any, Any]) -> tuple[Params, Any, Any]:
+            params, state, done = carry
             gradient = jax.grad(self.imitation.mean_loss)(params, pairs)
             updates, state = optimiser.update(gradient, state, params)
-            return optax.apply_updates(params, updates), state
+            after = optax.apply_updates(params, updates)
+            if stop is None:
+                return after, state, done
+            return jax.tree.map(lambda a, b: jnp.where(done < stop, a, b), after, params), state, done + 1
 
-        return repeat(step, (params, optimiser.init(params)), self.inner.steps, self.memory)[0]
+        done = None if stop is None else jnp.int32(0)
+        return repeat(step, (params, optimiser.init(params), done), self.inner.steps, self.memory)[0]
 
 
 def repeat(step: Callable[[Carry], Carry], carry: Carry, steps: int, memory: Memory) -> Carry:

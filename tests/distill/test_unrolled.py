@@ -132,6 +132,40 @@ def test_bytes_grow_as_the_root_of_the_steps():
     assert 1.5 < root[1] / root[0] < 2.6  # twice the root, twice the growth
 
 
-def test_refuses_mini_batches():
+@pytest.mark.parametrize("memory", ["store", "sqrt"])
+def test_a_stopped_student_is_one_of_fewer_steps(memory):
+    policy = MLP((3,), 2, widths=(4,))
+    syn = Distilled(*(jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((4, 3), (4, 2), (4,), ())))
+    full, short = (Unrolled(Imitation(policy), Recipe("sgd", 0.1, steps), memory) for steps in (6, 4))
+    params = policy.init(jax.random.key(0))
+
+    def look(train):
+        return jax.jit(jax.value_and_grad(lambda syn: jnp.sum(train(syn)[0]["w"] ** 2)))(syn)
+
+    stopped, fewer = look(lambda s: full.train(s, params, jnp.int32(4))), look(lambda s: short.train(s, params))
+    for a, b in zip(jax.tree.leaves(stopped), jax.tree.leaves(fewer), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_students_stop_at_random_between_shortest_and_all_steps():
+    policy = MLP((1,), 1, widths=(), squash=False, head_scale=0.0)
+    syn = Distilled(jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.zeros(1), jnp.zeros(()))
+    batch = Pairs(jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.ones(1))
+    objective = Unrolled(Imitation(policy), Recipe("sgd", 0.05, 5), shortest=2)
+    losses = jax.vmap(lambda key: objective.loss(syn, batch, (), key)[0])(jax.random.split(jax.random.key(0), 400))
+    steps = np.round(np.log(np.asarray(losses)) / (2 * np.log(0.9))).astype(int)  # a step leaves 0.9 of the gap
+    np.testing.assert_allclose(losses, 0.81**steps, rtol=1e-4)
+    assert np.bincount(steps).tolist()[:2] == [0, 0]
+    assert np.all(np.abs(np.bincount(steps)[2:] - 100) < 45)
+
+
+def test_refusals():
+    for message, options in {
+        "shortest must be 0 to the recipe's 60": dict(shortest=61),
+        "unknown memory 'root'": dict(memory="root"),
+        "does not go with adam": dict(inner=Recipe("adam"), learn_rate=True),
+    }.items():
+        with pytest.raises(UserError, match=message):
+            Unrolled(Imitation(MLP((3,), 1)), **options)
     with pytest.raises(UserError, match="batch out"):
         Unrolled(Imitation(MLP((3,), 1)), Recipe(batch=4))
