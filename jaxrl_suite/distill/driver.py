@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_suite.core.config import UserError, check_ranges
+from jaxrl_suite.core.config import UserError, check_choices, check_ranges
 from jaxrl_suite.distill.objective import Objective
 from jaxrl_suite.distill.objective import State as ObjectiveState
 from jaxrl_suite.distill.pairs import LEARNABLE, Distilled, Pairs
@@ -93,8 +93,14 @@ class Driver:
             raise UserError(f"learn must name some of {', '.join(LEARNABLE)}, got {self.learn}")
         if self.objective.imitation.labels == "hard" and "labels" in self.learn:
             raise UserError("hard labels are not learned: leave labels out of learn, or use labels='soft'")
+        check_choices(self, optimiser=("adam", "sgd"))
         check_ranges(self, students=(1, 10**5), rate=(0, 1e6), momentum=(0, 1), decay=(0, 1), judges=(1, 10**5))
         check_ranges(self, anneal=(0, 10**9))
+        parts = getattr(self.objective, "parts", (self.objective,))
+        if "raw_rate" in self.learn and not any(getattr(part, "learn_rate", False) for part in parts):
+            raise UserError("only Unrolled with learn_rate=True uses the set's step size: leave raw_rate out of learn")
+        if self.decay == 1:
+            raise UserError("a decay of 1 never moves the average, which is what is kept: choose one below 1")
         if not self.clip > 0 or not self.recipes:
             raise UserError(f"clip must be above 0 and recipes at least one, got {self.clip} and {self.recipes}")
 
@@ -238,14 +244,17 @@ def distill(
       pairs: real pairs.
       held_out: others, by which the best set is chosen.
       steps: outer steps, rounded up to whole chunks.
-      chunk: C.
+      chunk: C; `steps` if that is less.
       teacher: parameters, for objectives that match its gradients.
       bounds: between which learned observations are kept, as in `Driver.init`.
       report: called after each chunk with the steps done and its metrics.
 
     Raises:
-      UserError: if the loss is no longer finite.
+      UserError: if steps or chunk are not positive, or the loss is no longer finite.
     """
+    if steps < 1 or chunk < 1:
+        raise UserError(f"steps and chunk must be at least 1, got {steps} and {chunk}")
+    chunk = min(chunk, steps)
     table = driver.sampler.prepare(pairs)
     state = driver.init(key, syn, teacher=teacher, bounds=bounds)
     for done in range(0, steps, chunk):

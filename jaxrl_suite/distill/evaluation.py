@@ -53,7 +53,7 @@ class Greedy:
 
     Args:
       policy: the network.
-      ensemble: whether the outputs (actions, or probabilities) of the members are averaged.
+      ensemble: whether the outputs (actions, or log-probabilities) of the members are averaged.
       sample: whether a discrete action is drawn from the probabilities, as DDRL's published code does.
     """
 

@@ -13,20 +13,22 @@ and Bilen, "Dataset condensation with gradient matching", ICLR 2021, algorithm 1
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrl_suite.core.config import UserError, check_ranges
+from jaxrl_suite.core.config import UserError, check_choices, check_ranges
 from jaxrl_suite.distill.distances import Distance, gradient_distance
 from jaxrl_suite.distill.objective import Aux, State
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.distill.sampling import group_rows
 from jaxrl_suite.rl.cloning import Recipe
 from jaxrl_suite.rl.policies import Params
+
+Network: TypeAlias = Literal["teacher", "student", "fresh"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +49,13 @@ class GradientMatching:
 
     imitation: Imitation
     distance: Distance = "l2"
-    network: Literal["teacher", "student", "fresh"] = "fresh"
+    network: Network = "fresh"
     inner: Recipe = dataclasses.field(default_factory=Recipe)
     advance: int = 50
     classes: tuple[int, ...] | None = None
 
     def __post_init__(self):
+        check_choices(self, distance=get_args(Distance), network=get_args(Network))
         check_ranges(self, advance=(0, 10**6))
         if self.inner.batch is not None:
             raise UserError("students of gradient matching train on the whole distilled set: leave the batch out")
@@ -83,6 +86,8 @@ class GradientMatching:
         rows, counts = group_rows(np.array(self.classes), self.imitation.policy.actions)
         if batch.weights.ndim != 2 or batch.weights.shape[0] != rows.shape[0]:
             raise UserError("classes need a batch with a bucket for each action: use sampling.Buckets")
+        if pairs.weights.shape[0] != len(self.classes):
+            raise UserError(f"classes name {len(self.classes)} pairs, but the set has {pairs.weights.shape[0]}")
         mask = jnp.asarray(np.arange(rows.shape[1]) < counts[:, None], pairs.weights.dtype)
         groups = Pairs(*(jnp.take(leaf, jnp.asarray(rows), axis=0) for leaf in pairs))
         groups = groups._replace(weights=groups.weights * mask)

@@ -6,13 +6,14 @@ Shapes: `M` real pairs, `N` distilled pairs, `A` action dimensions or actions.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple
+import math
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.config import UserError, check_choices
 from jaxrl_suite.rl.cloning import Loss, cloning_loss, default_loss, sample_losses
 from jaxrl_suite.rl.policies import Params, Policy
 
@@ -57,6 +58,13 @@ class Imitation:
     loss: Loss | None = None
     labels: Literal["soft", "hard"] = "soft"
 
+    def __post_init__(self):
+        check_choices(self, labels=("soft", "hard"), loss=(None, *get_args(Loss)))
+        if not self.policy.discrete and self.kind not in ("mse", "mae"):
+            raise UserError(
+                f"{self.kind} compares probabilities, of which continuous actions have none: use mse or mae"
+            )
+
     @property
     def kind(self) -> Loss:
         return self.loss or default_loss(self.policy)
@@ -86,14 +94,17 @@ def make_pairs(
     observations: np.ndarray | jax.Array,
     targets: np.ndarray | jax.Array,
     weights: np.ndarray | jax.Array | None = None,
+    *,
+    rescale: bool = True,
 ) -> Pairs:
-    """Checked pairs for a policy; integer labels become one-hot rows, weights are scaled to mean 1.
+    """Checked pairs for a policy; integer labels become one-hot rows.
 
     Args:
       policy: the student.
       observations: [M, *observation_shape].
       targets: float[M, A], or int[M] labels of a discrete policy.
       weights: float[M], at least 0; all 1 if None.
+      rescale: whether weights are scaled to mean 1.
 
     Raises:
       UserError: if shapes do not fit, a number is not finite, a label is out of range, or no weight is positive.
@@ -115,7 +126,8 @@ def make_pairs(
     if not (np.all(np.isfinite(x)) and np.all(np.isfinite(y))):
         raise UserError("observations and targets must be finite: drop the rows that are not")
     kind = x.dtype if x.dtype == np.uint8 else np.float32
-    return Pairs(jnp.asarray(x, kind), jnp.asarray(y, jnp.float32), jnp.asarray(w / w.mean(), jnp.float32))
+    w = w / w.mean() if rescale else w
+    return Pairs(jnp.asarray(x, kind), jnp.asarray(y, jnp.float32), jnp.asarray(w, jnp.float32))
 
 
 def start_from(pairs: Pairs, rows: np.ndarray | jax.Array, policy: Policy, rate: float = 0.1) -> Distilled:
@@ -126,10 +138,15 @@ def start_from(pairs: Pairs, rows: np.ndarray | jax.Array, policy: Policy, rate:
       rows: int[N].
       policy: the student; if it is discrete, labels become the logits of slightly smoothed targets.
       rate: step size of students that the set starts with, above 0.
+
+    Raises:
+      UserError: if there are no rows, one is not of the pairs, or the rate is not above 0.
     """
-    if rate <= 0:
-        raise UserError(f"rate must be above 0, got {rate}")
-    index = jnp.asarray(rows)
+    if not 0 < rate < float("inf"):
+        raise UserError(f"rate must be above 0 and finite, got {rate}")
+    index, count = np.asarray(rows), pairs.weights.shape[0]
+    if index.ndim != 1 or not index.size or index.dtype.kind not in "iu" or not 0 <= index.min() <= index.max() < count:
+        raise UserError(f"rows must be at least one integer of 0 to {count - 1}, got {index.dtype}{list(index.shape)}")
     labels = jnp.take(pairs.targets, index, axis=0)
     if policy.discrete:
         labels = jnp.log((1 - SMOOTHING) * labels + SMOOTHING / policy.actions)
@@ -137,7 +154,7 @@ def start_from(pairs: Pairs, rows: np.ndarray | jax.Array, policy: Policy, rate:
         observations=jnp.take(pairs.observations, index, axis=0).astype(labels.dtype),
         labels=labels,
         log_weights=jnp.zeros(index.shape, labels.dtype),
-        raw_rate=jnp.log(jnp.expm1(jnp.asarray(rate, labels.dtype))),
+        raw_rate=jnp.asarray(rate + math.log(-math.expm1(-rate)), labels.dtype),  # the inverse of softplus
     )
 
 

@@ -148,5 +148,16 @@ def test_refusals():
     hard = Unrolled(Imitation(MLP((3,), 2, discrete=True), labels="hard"))
     with pytest.raises(UserError, match="hard labels"):
         Driver(hard)
+    for message, change in {
+        "leave raw_rate out": dict(learn=("labels", "raw_rate")),
+        "unknown optimiser 'adamm'. Did you mean adam": dict(optimiser="adamm"),
+        "decay of 1": dict(decay=1.0),
+        "clip must be above 0": dict(clip=float("nan")),
+    }.items():
+        with pytest.raises(UserError, match=message):
+            dataclasses.replace(DRIVER, **change)
+    for steps, chunk in ((0, 5), (5, 0)):
+        with pytest.raises(UserError, match="at least 1"):
+            distill(DRIVER, jax.random.key(0), START, PAIRS, PAIRS, steps, chunk=chunk)
     with pytest.raises(UserError, match="same way"):
         Mean((Unrolled(Imitation(POLICY)), hard))

@@ -156,6 +156,14 @@ def test_refusals():
     policy = MLP((3,), 4, discrete=True)
     with pytest.raises(UserError, match="hard"):
         GradientMatching(Imitation(policy), classes=(0, 1))
+    for field in ("network", "distance"):
+        with pytest.raises(UserError, match=f"unknown {field} 'studend'"):
+            GradientMatching(Imitation(policy), **{field: "studend"})
+    pairs = make_pairs(policy, np.zeros((4, 3)), np.arange(4))
+    batch = Buckets(2).draw(Buckets(2).prepare(pairs), jax.random.key(0))
+    three = GradientMatching(Imitation(policy, labels="hard"), classes=(0, 1, 2), advance=0)
+    with pytest.raises(UserError, match="classes name 3 pairs, but the set has 4"):
+        three.loss(start_from(pairs, np.arange(4), policy), batch, (), jax.random.key(0))
     with pytest.raises(UserError, match="classes must name"):
         GradientMatching(Imitation(policy, labels="hard"), classes=(0, 4))
     with pytest.raises(UserError, match="teacher's parameters"):

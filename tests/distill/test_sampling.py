@@ -67,6 +67,40 @@ def test_labels_of_a_start():
     np.testing.assert_allclose(weighted.weights, [0.5, 1.5], rtol=1e-5)
 
 
+def test_a_start_is_of_rows_that_there_are():
+    for rows in ([9], [-1], [], [[0]], [0.5]):
+        with pytest.raises(UserError, match="integer of 0 to 8"):
+            start_from(PAIRS, np.array(rows), POLICY)
+    for rate in (0.0, np.nan, np.inf):
+        with pytest.raises(UserError, match="rate must be above 0"):
+            start_from(PAIRS, np.array([0]), POLICY, rate)
+    for rate in (1e-4, 500.0):
+        np.testing.assert_allclose(start_from(PAIRS, np.array([0]), POLICY, rate).rate, rate, rtol=1e-4)
+
+
+def test_one_action_and_images_of_bytes():
+    policy = MLP((2, 2), 1, discrete=True, widths=(3,))
+    images = np.arange(20, dtype=np.uint8).reshape(5, 2, 2)
+    pairs = make_pairs(policy, images, np.zeros(5, int))
+    assert pairs.observations.dtype == np.uint8  # a fourth of the memory
+    syn = start_from(pairs, balanced_rows(jax.random.key(0), pairs, 7), policy)  # more than there are
+    assert syn.observations.dtype == jnp.float32
+    batch = Buckets(2).draw(Buckets(2).prepare(pairs), jax.random.key(1))
+    params, imitation = policy.init(jax.random.key(2)), Imitation(policy)
+    for found in (imitation.pairs(syn), batch):
+        assert np.all(np.isfinite(imitation.mean_loss(params, found)))
+
+
+def test_what_cannot_be_imitated():
+    for message, policy, options in (
+        ("unknown labels 'firm'", POLICY, dict(labels="firm")),
+        ("unknown loss 'mee'. Did you mean mse", POLICY, dict(loss="mee")),
+        ("use mse or mae", MLP((1,), 2), dict(loss="cross_entropy")),
+    ):
+        with pytest.raises(UserError, match=message):
+            Imitation(policy, **options)
+
+
 def test_pairs_are_checked():
     x = np.zeros((3, 1))
     for message, args in {
@@ -83,3 +117,5 @@ def test_pairs_are_checked():
     np.testing.assert_allclose(
         make_pairs(POLICY, x, np.zeros(3, int), np.array([1.0, 0.0, 5.0])).weights, [0.5, 0, 2.5]
     )
+    kept = make_pairs(POLICY, x, np.zeros(3, int), np.array([1.0, 0.0, 5.0]), rescale=False)
+    np.testing.assert_allclose(kept.weights, [1, 0, 5])
