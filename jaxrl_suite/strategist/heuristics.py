@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.export import EXPORT_LIMITS, ExportReport, ExportRequest, export_functions
+from jaxrl_suite.llm.export import EXPORT, EXPORT_LIMITS, ExportReport, ExportRequest, export_functions
+from jaxrl_suite.llm.exported import ExportedFunction
 from jaxrl_suite.llm.sandbox import Limits, Sandbox
 from jaxrl_suite.strategist.features import ENTRY, FeatureLibrary
 from jaxrl_suite.strategist.records import Strategy
@@ -26,6 +27,7 @@ from jaxrl_suite.strategist.views import StrategyGame, example_views
 Function = Callable[[Any], jax.Array]  # view -> float32[P]
 
 ROLLOUT, COMPACT = -1, 0  # members of every pool; a function has its place, from 1
+LARGEST = 1e6  # value that counts
 
 
 class Choice(NamedTuple):
@@ -52,13 +54,18 @@ class Pool:
     rollout: bool = False
 
     def values(self, choice: Choice, view: Any) -> jax.Array:
-        """float32[P]: what the heuristic of one row says of one view. ROLLOUT has no heuristic: it gets zeros."""
+        """float32[P]: what the heuristic of one row says of one view. ROLLOUT has no heuristic: it gets zeros.
+
+        A written function may be finite on all states that it was tried on, and not on others; with a value that is no
+        number a search could pick illegal actions. Where one of the values is not finite all count as 0, and values
+        beyond `LARGEST` count as that.
+        """
         result = jnp.zeros((self.library.game.num_players,))
         if self.compact:
             result = jnp.where(choice.member == COMPACT, self.library.evaluate(jnp.asarray(choice.weights), view), 0.0)
         for place, function in enumerate(self.functions, 1):
             result = jnp.where(choice.member == place, function(view), result)
-        return result
+        return jnp.where(jnp.all(jnp.isfinite(result)), jnp.clip(result, -LARGEST, LARGEST), 0.0)
 
 
 def compact_choices(weights: Any) -> Choice:
@@ -108,3 +115,42 @@ def export_texts(
     output = jax.ShapeDtypeStruct((game.num_players,), jnp.float32)
     requests = [ExportRequest(text, ENTRY, views, output, platforms) for text in texts]
     return export_functions(sandbox, requests, limits)
+
+
+class Exports:
+    """Texts of heuristics as functions; each goes through the sandbox once, which starts with the first.
+
+    Args:
+      game: whose views they take.
+      workers: of the sandbox.
+    """
+
+    def __init__(self, game: StrategyGame, workers: int = 1):
+        self.game, self._workers = game, workers
+        self._sandbox: Sandbox | None = None
+        self._known: dict[str, ExportedFunction | str] = {}
+
+    def check(self, texts: Sequence[str]) -> list[str]:
+        """For each text an empty line if it passed the sandbox, else what is wrong with it."""
+        missing = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if missing:
+            if self._sandbox is None:
+                self._sandbox = Sandbox(EXPORT, workers=self._workers)
+            platform = jax.default_backend()
+            platforms = ("cpu",) if platform == "cpu" else ("cpu", "cuda" if platform == "gpu" else platform)
+            reports = export_texts(self.game, self._sandbox, missing, platforms=platforms)
+            for text, report in zip(missing, reports, strict=True):
+                self._known[text] = report.function or report.feedback or "it failed"
+        return [said if isinstance(said := self._known[text], str) else "" for text in texts]
+
+    def __getitem__(self, text: str) -> ExportedFunction:
+        """The function of a text that passed."""
+        function = self._known[text]
+        assert isinstance(function, ExportedFunction)
+        return function
+
+    def close(self) -> None:
+        """Ends the sandbox's workers."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None

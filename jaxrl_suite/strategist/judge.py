@@ -2,12 +2,14 @@
 
 Three kinds of feedback, as in the paper's comparison: `population`, all strategies of a round play each other; `fixed`,
 each plays one and the same opponent, a search that ends in random play; `critic`, no games at all: a score that says
-how well the heuristic agrees with its own search on random states.
+how well the heuristic agrees with its own search on random states. (The paper's critic is a language model's opinion.)
+A population needs no best strategy so far to fill up seats: only a seed judged alone lacks an opponent, and it meets
+that of `fixed`.
 
 Strategies in compact form share one program whatever they are. Those given as text go through the sandbox once, and
 the texts of a round share a program.
 
-Shapes: `K` strategies, `G` deals, `R` games, `M` states seen, `P` players.
+Shapes: `K` strategies, `G` deals, `R` games, `M` states seen.
 
 Reference: Light et al., "Strategist" (arXiv 2408.10635), population self-play and Table 4.
 """
@@ -17,19 +19,17 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
 
 from jaxrl_suite.core.config import UserError, check_ranges
-from jaxrl_suite.llm.export import EXPORT
-from jaxrl_suite.llm.exported import ExportedFunction
-from jaxrl_suite.llm.sandbox import Sandbox
 from jaxrl_suite.strategist import league
 from jaxrl_suite.strategist.features import FeatureLibrary
-from jaxrl_suite.strategist.heuristics import ROLLOUT, Choice, Pool, choices_of, export_texts
+from jaxrl_suite.strategist.heuristics import ROLLOUT, Choice, Exports, Pool, choices_of
 from jaxrl_suite.strategist.key_states import Describer, Rule, Seen, joined, select
+from jaxrl_suite.strategist.played import Played, chunks, seen_by
 from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
 
 Feedback = Literal["population", "fixed", "critic"]
@@ -43,7 +43,8 @@ class JudgeConfig:
       feedback: who plays whom, see the module.
       deals: G, for each pair, each played in both seats.
       num_simulations: of the search for each move.
-      racing: whether only the better half of a round plays all the deals; a quarter of them is for everyone.
+      racing: whether a population is halved while it plays: all play a quarter of the deals, the better half goes on
+        to half of them, and the better half of those to all; parents of others in the round always go on.
       key_states: shown for each strategy.
       key_rule: which: those with the largest gap, or drawn uniformly.
       rows: games that are played at a time; a multiple of the devices.
@@ -51,7 +52,7 @@ class JudgeConfig:
       seed: of all that is random, together with a round's path.
 
     Raises:
-      ValueError: if a number is out of range.
+      ValueError: if a value is out of range, or there is nothing to race for.
     """
 
     feedback: Feedback = "population"
@@ -67,6 +68,8 @@ class JudgeConfig:
     def __post_init__(self):
         if self.feedback not in get_args(Feedback):
             raise UserError(f"feedback must be one of {', '.join(get_args(Feedback))}, got {self.feedback!r}")
+        if self.key_rule not in get_args(Rule):
+            raise UserError(f"key_rule must be one of {', '.join(get_args(Rule))}, got {self.key_rule!r}")
         check_ranges(
             self,
             deals=(1, 10**6),
@@ -76,18 +79,11 @@ class JudgeConfig:
             critic_states=(2, 10**6),
             seed=(0, 2**32 - 1),
         )
-
-
-class Played(NamedTuple):
-    """What a game's program returns, arrays [R, ...] of `R` games; each met `T` states, seen by `V` players."""
-
-    reward: Any  # float[R], of seat 0, or whether good won
-    outcome: Any  # float[R, P], how the game ended
-    states: Any  # [R, T, ...]
-    heuristic: Any  # float[R, T, V, P]
-    search: Any  # float[R, T, V, P]
-    by_second: Any  # bool[R, T, V], whether the second strategy looks, else the first
-    counts: Any  # bool[R, T, V], whether the entry counts
+        if self.racing and (self.feedback != "population" or self.deals < 4):
+            raise UserError(
+                f"a race is among a population, over 4 deals at least; got {self.feedback} and {self.deals} deals: "
+                "leave racing off"
+            )
 
 
 Program = Callable[[Choice, Choice, jax.Array], Played]
@@ -104,9 +100,7 @@ class HeuristicJudge(abc.ABC):
 
     def __init__(self, library: FeatureLibrary, config: JudgeConfig, workers: int = 1):
         self.library, self.config = library, config
-        self._workers = workers
-        self._sandbox: Sandbox | None = None
-        self._exported: dict[str, ExportedFunction | str] = {}
+        self._exports = Exports(library.game, workers)
         self._programs: dict[Any, Any] = {}
         self._describer = Describer(library)
 
@@ -118,16 +112,18 @@ class HeuristicJudge(abc.ABC):
 
     def close(self) -> None:
         """Ends the sandbox's workers."""
-        if self._sandbox is not None:
-            self._sandbox.close()
-            self._sandbox = None
+        self._exports.close()
 
     # The protocol.
 
+    @property
+    def identity(self) -> str:
+        """What answers depend on beside the question; how many rows are played at a time is not."""
+        return f"{type(self).__name__} {self.library.game} {dataclasses.replace(self.config, rows=1)}"
+
     def check(self, texts: Sequence[str]) -> list[str]:
         """For each text an empty line if it passed the sandbox, else what is wrong with it."""
-        self._export(texts)
-        return [said if isinstance(said := self._exported[text], str) else "" for text in texts]
+        return self._exports.check(texts)
 
     def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
         """Judges one round.
@@ -168,13 +164,11 @@ class HeuristicJudge(abc.ABC):
 
         if config.feedback == "fixed" or size == 1:
             table = league.versus(play, size + 1, config.deals, zero_sum=self.zero_sum)
-        elif config.racing and config.deals >= 4:
+        elif config.racing:
             parents = {strategy.parent for strategy in strategies}
             always = [row for row, strategy in enumerate(strategies) if strategy.id in parents]
-            first_deals = max(1, config.deals // 4)
-            table = league.race(
-                play, size, config.deals, first_deals=first_deals, always=always, zero_sum=self.zero_sum
-            )
+            few = config.deals // 4
+            table = league.race(play, size, config.deals, first_deals=few, always=always, zero_sum=self.zero_sum)
         else:
             table = league.round_robin(play, size, config.deals, zero_sum=self.zero_sum)
         gains = _improvements(strategies, lambda child, parent: table.improvement(child, parent).estimate)
@@ -183,7 +177,7 @@ class HeuristicJudge(abc.ABC):
             tuple(float(score) for score in scores),
             tuple(int(count) for count in games),
             gains,
-            self._key_states(strategies, joined(seen)),
+            self._key_states(strategies, seen),
         )
 
     def _criticise(self, strategies, pool, choices, key) -> Judgement:
@@ -195,30 +189,32 @@ class HeuristicJudge(abc.ABC):
         at = np.tile(np.arange(config.critic_states), size)
         seen: list[Seen] = []
         program = self._program("compare", pool)
-        for part, real in _chunks(len(who), config.rows):
+        for part, real in chunks(len(who), config.rows):
             rows = who[part]
             mine = jax.tree.map(lambda leaf, rows=rows: leaf[rows], choices)
             played = program(mine, keys[0][at[part]], keys[1][at[part]])
-            seen.append(_seen(played, rows, rows, real))
+            seen.append(seen_by(played, rows, rows, real))
         met = joined(seen)
         squares = np.sum((np.asarray(met.heuristic) - np.asarray(met.search)) ** 2, axis=1)
         scores = [-float(np.sqrt(np.mean(squares[met.strategy == row]))) for row in range(size)]
         gains = _improvements(strategies, lambda child, parent: scores[child] - scores[parent])
-        return Judgement(tuple(scores), (0,) * size, gains, self._key_states(strategies, met))
+        return Judgement(tuple(scores), (0,) * size, gains, self._key_states(strategies, [met]))
 
     def _rows(self, pool, choices, first, second, keys, seen) -> np.ndarray:
         """Rewards of the first; what its games met is added to `seen`."""
         program, rewards = self._program("compile", pool), []
-        for part, real in _chunks(len(first), self.config.rows):
+        for part, real in chunks(len(first), self.config.rows):
             sides = [jax.tree.map(lambda leaf, rows=side[part]: leaf[rows], choices) for side in (first, second)]
             played = program(*sides, keys[part])
             rewards.append(np.asarray(played.reward)[:real])
             if self.config.key_states:
-                seen.append(_seen(played, first[part], second[part], real))
+                seen.append(seen_by(played, first[part], second[part], real))
         return np.concatenate(rewards)
 
-    def _key_states(self, strategies: Sequence[Strategy], seen: Seen) -> tuple[KeyState, ...]:
-        records: list[KeyState] = []
+    def _key_states(self, strategies: Sequence[Strategy], parts: Sequence[Seen]) -> tuple[KeyState, ...]:
+        if not self.config.key_states:
+            return ()
+        seen, records = joined(parts), []
         for row, strategy in enumerate(strategies):
             rows = select(seen, row, self.config.key_states, self.config.key_rule, self.config.seed)
             records += self._describer.key_states(
@@ -227,8 +223,7 @@ class HeuristicJudge(abc.ABC):
         return tuple(sorted(records, key=lambda state: -_gap(state)))
 
     def _named(self, text: str) -> Callable[[Any], dict[str, np.ndarray]]:
-        function = self._exported[text]
-        assert isinstance(function, ExportedFunction)
+        function = self._exports[text]
         return lambda views: {k: np.asarray(v) for k, v in function.call_with_auxiliary(views)[1].items()}
 
     def _pool(self, strategies: Sequence[Strategy]) -> tuple[Pool, Choice]:
@@ -243,7 +238,7 @@ class HeuristicJudge(abc.ABC):
         compact = any(one.weights is not None for one in strategies)
         key = tuple(texts), compact, filled
         if key not in self._programs:
-            functions = tuple(self._exported[text].call_one for text in texts)  # pyright: ignore[reportAttributeAccessIssue]
+            functions = tuple(self._exports[text].call_one for text in texts)
             self._programs[key] = Pool(self.library, functions, compact, filled)
         places = {text: place for place, text in enumerate(texts, 1)}
         mine = choices_of(self.library, strategies, places)
@@ -255,54 +250,12 @@ class HeuristicJudge(abc.ABC):
             self._programs[kind, pool] = getattr(self, kind)(pool)
         return self._programs[kind, pool]
 
-    def _export(self, texts: Sequence[str]) -> None:
-        missing = list(dict.fromkeys(text for text in texts if text not in self._exported))
-        if not missing:
-            return
-        if self._sandbox is None:
-            self._sandbox = Sandbox(EXPORT, workers=self._workers)
-        platform = jax.default_backend()
-        platforms = ("cpu",) if platform == "cpu" else ("cpu", "cuda" if platform == "gpu" else platform)
-        reports = export_texts(self.library.game, self._sandbox, missing, platforms=platforms)
-        for text, report in zip(missing, reports, strict=True):
-            self._exported[text] = report.function if report.function is not None else report.feedback or "it failed"
-
 
 def _improvements(strategies: Sequence[Strategy], gain: Callable[[int, int], float]) -> tuple[float | None, ...]:
     rows = {strategy.id: row for row, strategy in enumerate(strategies)}
     return tuple(
         float(gain(row, rows[one.parent])) if one.parent is not None and one.parent in rows else None
         for row, one in enumerate(strategies)
-    )
-
-
-def _chunks(size: int, rows: int) -> list[tuple[np.ndarray, int]]:
-    """Row numbers in parts of one size, the last one filled up with its last row; and how many of each are real."""
-    starts = range(0, size, rows)
-    return [(np.minimum(np.arange(start, start + rows), size - 1), min(rows, size - start)) for start in starts]
-
-
-def _seen(played: Played, first: np.ndarray, second: np.ndarray, real: int) -> Seen:
-    """The states of a batch of games, one entry for each player that looked at one."""
-    counts = np.asarray(played.counts)[:real]
-    games, turns, viewers = counts.shape
-    who = np.where(np.asarray(played.by_second)[:real], second[:real, None, None], first[:real, None, None])
-
-    def flat(leaf: Any) -> np.ndarray:
-        return np.asarray(leaf)[:real].reshape(games * turns * viewers, *np.shape(leaf)[3:])
-
-    kept = np.flatnonzero(counts.ravel())
-    at = kept // viewers
-    states = jax.tree.map(
-        lambda leaf: np.asarray(leaf)[:real].reshape(games * turns, *np.shape(leaf)[2:])[at], played.states
-    )
-    return Seen(
-        strategy=who.reshape(-1)[kept],
-        state=states,
-        heuristic=flat(played.heuristic)[kept],
-        search=flat(played.search)[kept],
-        outcome=np.asarray(played.outcome)[:real][kept // (turns * viewers)],
-        counts=np.ones(len(kept), bool),
     )
 
 

@@ -18,8 +18,9 @@ from jaxrl_suite.envs.avalon import Avalon
 from jaxrl_suite.envs.bits import has_bit, lowest_bit
 from jaxrl_suite.strategist.features_avalon import avalon_library
 from jaxrl_suite.strategist.heuristics import Choice, Pool
-from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig, Played
+from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.play_avalon import AvalonPlayer, play
+from jaxrl_suite.strategist.played import Played
 from jaxrl_suite.strategist.views import avalon_view, example_states
 
 RECORDED = 64  # decisions of a game; a game between sensible players has about as many
@@ -49,6 +50,10 @@ class AvalonJudge(HeuristicJudge):
         super().__init__(avalon_library(game), config, workers)
         self.model, self._mesh = model, mesh
         self.player(Pool(self.library))  # refuses what cannot be played
+
+    @property
+    def identity(self) -> str:
+        return f"{super().identity} {self.model}"
 
     def player(self, pool: Pool) -> AvalonPlayer:
         return AvalonPlayer(pool, self.config.num_simulations, self.model)

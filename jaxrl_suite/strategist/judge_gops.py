@@ -14,8 +14,9 @@ from jaxrl_suite.core import devices
 from jaxrl_suite.envs.gops import Gops
 from jaxrl_suite.strategist.features_gops import gops_library
 from jaxrl_suite.strategist.heuristics import Choice, Pool
-from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig, Played
+from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.play_gops import GopsPlayer, Style, play
+from jaxrl_suite.strategist.played import Played
 from jaxrl_suite.strategist.views import example_states, gops_view
 
 
@@ -42,6 +43,10 @@ class GopsJudge(HeuristicJudge):
         self.style: Style = style
         self._mesh = mesh
         self.player(Pool(self.library))  # refuses what cannot be played
+
+    @property
+    def identity(self) -> str:
+        return f"{super().identity} {self.style}"
 
     def player(self, pool: Pool) -> GopsPlayer:
         return GopsPlayer(pool, self.config.num_simulations, self.style)

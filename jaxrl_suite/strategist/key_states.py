@@ -71,12 +71,12 @@ def select(seen: Seen, strategy: int, count: int, rule: Rule = "gap", seed: int 
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(seen.state)]
     chosen, known = [], set()
     for row in order:
+        if len(chosen) == count:
+            break
         name = b"".join(leaf[row].tobytes() for leaf in leaves)
         if name not in known:
             known.add(name)
             chosen.append(row)
-        if len(chosen) == count:
-            break
     return np.array(chosen, int)
 
 

@@ -119,7 +119,7 @@ def race(
     Args:
       play: plays rows of games.
       num_strategies: K.
-      num_deals: G, what the survivors of all rounds have played in the end.
+      num_deals: G, what those left in the end have played.
       first_deals: deals of the first round; each further round doubles what the survivors have played.
       keep: share that goes on, rounded up.
       always: strategies that always go on, parents for instance.
@@ -135,7 +135,7 @@ def race(
     payoff, played = np.zeros(shape), np.zeros(shape, bool)
     payoff[:, :, :first_deals], played[:, :, :first_deals] = first.payoff, first.played
     alive, done = np.arange(num_strategies), first_deals
-    while done < num_deals and len(alive) > 1:
+    while done < num_deals:
         scores = League(payoff, played, zero_sum).scores
         ranked = alive[np.argsort(-scores[alive], kind="stable")]
         best = ranked[: max(1, int(np.ceil(keep * len(ranked))))]

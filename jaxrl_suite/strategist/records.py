@@ -65,7 +65,11 @@ class Judgement(NamedTuple):
 
 
 class Judge(Protocol):
-    """Evaluates strategies. The same strategies and path give the same judgement, in any process."""
+    """Evaluates strategies. The same strategies and path give the same judgement, in any process.
+
+    A judge may have a property `identity`, a text that names all else that its answers depend on, like its game and
+    config: a journal then does not answer for one judge with what another one said.
+    """
 
     def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
         """Plays `strategies`, all that take part in a round, with random numbers that depend on `path` alone."""

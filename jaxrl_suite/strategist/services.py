@@ -52,7 +52,7 @@ def service(kind: str, judge: str) -> str:
 
 
 def _check(judge: Judge, name: str, journal: Journal, texts: Sequence[str]) -> list[str]:
-    keys = [_key(name, text) for text in texts]
+    keys = [_key(judge, name, text) for text in texts]
     missing = {key: text for key, text in zip(keys, texts, strict=True) if journal.get("check", key) is None}
     if missing:
         said = list(judge.check(list(missing.values())))
@@ -63,7 +63,7 @@ def _check(judge: Judge, name: str, journal: Journal, texts: Sequence[str]) -> l
 
 
 def _judge(judge: Judge, name: str, journal: Journal, rounds: Sequence[Round]) -> list[Judgement]:
-    keys = [_key(name, round_to_json(one)) for one in rounds]
+    keys = [_key(judge, name, round_to_json(one)) for one in rounds]
     missing = {key: one for key, one in zip(keys, rounds, strict=True) if journal.get("judge", key) is None}
     together = getattr(judge, "judge_rounds", None)
     if together is not None and missing:
@@ -85,12 +85,13 @@ def _checked(judgement: Judgement, asked: Round) -> Judgement:
     return judgement
 
 
-def _key(judge: str, asked: Any) -> str:
-    return hashlib.sha256(json.dumps([judge, asked], sort_keys=True).encode()).hexdigest()[:32]
+def _key(judge: Judge, name: str, asked: Any) -> str:
+    named = [name, getattr(judge, "identity", ""), asked]
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def round_to_json(asked: Round) -> Any:
-    """All that a judgement depends on; scores and history are left out."""
+    """All that a judgement depends on beside the judge; scores and history are left out."""
     rows = [[one.id, one.kind, one.text, one.weights, one.parent] for one in asked.strategies]
     return [rows, list(asked.path)]
 

@@ -51,7 +51,11 @@ def pool(solution):
         value = gops_exact.value(solution, state)
         return jnp.stack([value / 2, -value / 2])
 
-    return Pool(LIB, (exact,))
+    def odd(view):
+        """No number, an infinite one, and one too large to reckon with."""
+        return jnp.stack([jnp.where(view.prize > 2, jnp.nan, jnp.where(view.prize > 1, -jnp.inf, 3e38)), view.carry])
+
+    return Pool(LIB, (exact, odd))
 
 
 def _over():
@@ -114,6 +118,15 @@ def test_estimates_come_close_to_exact_values_where_leaves_are_exact(run, soluti
     found = run(exact, exact, keys)
     value = jax.jit(jax.vmap(jax.vmap(lambda state: gops_exact.value(solution, state))))(found.states)
     assert float(jnp.abs(found.estimates - value[..., None]).mean()) < 0.35
+
+
+def test_values_that_are_no_numbers_buy_no_illegal_move(run):
+    """Whoever says so still bids every card once."""
+    row = np.tile(np.float32(SEED), (192, 1))
+    odd, seed = (Choice(np.full(192, member, np.int32), row) for member in (2, 0))
+    games = run(odd, seed, jax.random.split(jax.random.key(4), 192))
+    assert not np.asarray(games.final.hands).any()
+    assert np.isfinite(games.estimates).all()
 
 
 @pytest.mark.parametrize("style", ["regret_matching", pytest.param("paper", marks=pytest.mark.slow)])

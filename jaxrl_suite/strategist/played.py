@@ -1,0 +1,55 @@
+"""What a compiled batch of games returns, and the states that it met, as the host sorts them out.
+
+Shapes: `R` games, `T` states met in each, seen by `V` players, `P` players, `M` states seen in all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrl_suite.strategist.key_states import Seen
+
+
+class Played(NamedTuple):
+    """What a game's program returns, arrays [R, ...]."""
+
+    reward: Any  # float[R], of seat 0, or whether good won
+    outcome: Any  # float[R, P], how the game ended
+    states: Any  # [R, T, ...]
+    heuristic: Any  # float[R, T, V, P]
+    search: Any  # float[R, T, V, P]
+    by_second: Any  # bool[R, T, V], whether the second strategy looks, else the first
+    counts: Any  # bool[R, T, V], whether the entry counts
+
+
+def chunks(size: int, rows: int) -> list[tuple[np.ndarray, int]]:
+    """Row numbers in parts of one size, the last one filled up with its last row; and how many of each are real."""
+    starts = range(0, size, rows)
+    return [(np.minimum(np.arange(start, start + rows), size - 1), min(rows, size - start)) for start in starts]
+
+
+def seen_by(played: Played, first: np.ndarray, second: np.ndarray, real: int) -> Seen:
+    """The states of a batch of games, one entry for each player that looked at one."""
+    counts = np.asarray(played.counts)[:real]
+    games, turns, viewers = counts.shape
+    who = np.where(np.asarray(played.by_second)[:real], second[:real, None, None], first[:real, None, None])
+
+    def flat(leaf: Any) -> np.ndarray:
+        return np.asarray(leaf)[:real].reshape(games * turns * viewers, *np.shape(leaf)[3:])
+
+    kept = np.flatnonzero(counts.ravel())
+    at = kept // viewers
+    states = jax.tree.map(
+        lambda leaf: np.asarray(leaf)[:real].reshape(games * turns, *np.shape(leaf)[2:])[at], played.states
+    )
+    return Seen(
+        strategy=who.reshape(-1)[kept],
+        state=states,
+        heuristic=flat(played.heuristic)[kept],
+        search=flat(played.search)[kept],
+        outcome=np.asarray(played.outcome)[:real][kept // (turns * viewers)],
+        counts=np.ones(len(kept), bool),
+    )

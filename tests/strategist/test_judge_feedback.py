@@ -1,0 +1,125 @@
+"""Who plays whom under each kind of feedback, on games that cost nothing: what a judge does around its programs."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrl_suite.core.config import UserError
+from jaxrl_suite.envs import Gops
+from jaxrl_suite.strategist.features import library
+from jaxrl_suite.strategist.heuristics import ROLLOUT
+from jaxrl_suite.strategist.journal import Journal
+from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.judge_gops import GopsJudge
+from jaxrl_suite.strategist.key_states import select
+from jaxrl_suite.strategist.played import Played
+from jaxrl_suite.strategist.records import Strategy
+from jaxrl_suite.strategist.services import Round, services
+from jaxrl_suite.strategist.views import example_states
+
+GAME = Gops(3, objective="points")
+LIB = library(GAME)
+STATES = jax.tree.map(np.asarray, example_states(GAME, jax.random.key(0), 4))
+
+
+class Paper(HeuristicJudge):
+    """A strategy is as strong as its first weight, random play is worth 0, seat 0 is worth 1; luck is the deal's."""
+
+    def __init__(self, config):
+        super().__init__(LIB, config)
+        self.asked = []
+
+    def compile(self, pool):
+        def program(first, second, keys):
+            strength = [np.where(side.member == ROLLOUT, 0.0, side.weights[:, 0]) for side in (first, second)]
+            self.asked.append((strength, jax.random.key_data(keys)[:, 1]))
+            return self._played(strength[0] - strength[1] + 1 + np.asarray(jax.random.key_data(keys)[:, 1]) % 7)
+
+        return program
+
+    def compare(self, pool):
+        return lambda choices, keys, state_keys: self._played(choices.weights[:, 0])
+
+    def _played(self, reward):
+        rows = len(reward)
+        states = jax.tree.map(lambda leaf: np.broadcast_to(leaf[:2], (rows, 2, *leaf.shape[1:])), STATES)
+        gap = np.broadcast_to(reward[:, None, None, None], (rows, 2, 1, 2))
+        flags = np.zeros((rows, 2, 1), bool)
+        return Played(reward, np.zeros((rows, 2)), states, np.zeros_like(gap), gap, flags, ~flags)
+
+
+def strategies(*levels, parents=()):
+    rows = [(level, *[0.0] * (LIB.size - 1)) for level in levels]
+    parents = [*parents, *[None] * (len(rows) - len(parents))]
+    return [Strategy(i, "heuristic", "", parents[i], weights=row) for i, row in enumerate(rows)]
+
+
+ROUND = strategies(0.0, 1.0, 3.0, 2.0, 5.0, parents=(None, 0, 0, 1, 2))
+
+
+def test_a_population_meets_itself_and_one_alone_meets_random_play():
+    judge = Paper(JudgeConfig(deals=4, rows=16, key_states=1))
+    said = judge.judge(ROUND, (0,))
+    np.testing.assert_allclose(said.scores, [(5 * x - 11) / 4 for x in (0, 1, 3, 2, 5)])
+    assert said.games == (32,) * 5
+    alone = judge.judge(ROUND[4:], (0,))
+    assert alone.scores == (5.0,)
+    assert alone.improvements == (None,)
+
+
+def test_a_fixed_opponent_makes_scores_independent_of_who_takes_part():
+    said = Paper(JudgeConfig("fixed", deals=4, rows=16, key_states=1)).judge(ROUND, (0,))
+    np.testing.assert_allclose(said.scores, [0, 1, 3, 2, 5])
+    np.testing.assert_allclose(said.improvements[1:], [1, 3, 1, 2])
+    assert said.games == (8,) * 5
+
+
+def test_a_critic_scores_the_gap_between_search_and_heuristic():
+    said = Paper(JudgeConfig("critic", critic_states=6, rows=16, key_states=1)).judge(ROUND, (0,))
+    np.testing.assert_allclose(said.scores, -np.sqrt(2) * np.array([0, 1, 3, 2, 5]), rtol=1e-6)
+    assert said.games == (0,) * 5
+
+
+def test_a_race_saves_games_on_the_worse_and_keeps_parents():
+    config = JudgeConfig(deals=16, rows=4, key_states=1, racing=True)
+    raced, whole = (Paper(dataclasses.replace(config, racing=racing)) for racing in (True, False))
+    said = raced.judge(strategies(0.0, 1.0, 3.0, 2.0, 5.0, parents=(None, 0)), (0,))
+    full = whole.judge(ROUND, (0,))
+    # all play 4 deals; 4, 2, 3 and the parent 0 play 8; 4, 2 and the parent all 16
+    assert said.games == tuple(8 * deals for deals in (16, 4, 16, 8, 16))
+    np.testing.assert_allclose(said.scores, full.scores)  # who is dropped is met by the others all the same
+    assert said.improvements[1] == pytest.approx(1.25)
+    assert sum(len(keys) for _, keys in raced.asked) < sum(len(keys) for _, keys in whole.asked)
+    pair = Paper(config).judge(strategies(1.0, 0.0), (0,))
+    assert pair.games == (32, 8)
+    for wrong in (dict(deals=3), dict(feedback="fixed"), dict(feedback="critic")):
+        with pytest.raises(UserError, match="leave racing off"):
+            JudgeConfig(racing=True, **wrong)
+
+
+@pytest.mark.parametrize("feedback", ["population", "fixed", "critic"])
+def test_no_key_states_are_kept_if_none_are_wanted(feedback):
+    judge = Paper(JudgeConfig(feedback, deals=4, rows=16, key_states=0, critic_states=4))
+    assert judge.judge(ROUND, (0,)).key_states == ()
+    with pytest.raises(UserError, match="key_rule must be one of"):
+        JudgeConfig(key_rule="largest")
+
+
+def test_selecting_no_state_selects_none():
+    judge, seen = Paper(JudgeConfig(deals=4, rows=16)), []
+    pool, choices = judge._pool(ROUND)
+    judge._rows(pool, choices, np.array([0, 1]), np.array([1, 2]), jax.random.split(jax.random.key(0)), seen)
+    assert [len(select(seen[0], 0, count)) for count in (0, 1, 2, 9)] == [0, 1, 2, 2]
+
+
+def test_a_journal_does_not_answer_for_a_judge_with_another_config():
+    journal, asked = Journal(), [Round(tuple(ROUND[:2]), (0,))]
+    config = JudgeConfig(deals=4, rows=16, key_states=0)
+    changed = [config, dataclasses.replace(config, rows=4), dataclasses.replace(config, deals=8)]
+    said = [services(Paper(one), journal)["judge"](asked)[0].games for one in changed]
+    assert said == [(8, 8), (8, 8), (16, 16)]
+    assert len(journal._results) == 2
+    gops = [GopsJudge(GAME, config, style).identity for style in ("paper", "regret_matching")]
+    assert len({*gops, GopsJudge(Gops(4, objective="points"), config, "paper").identity}) == 3
