@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from importlib import resources
-from string import Template
 
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Request
 from jaxrl_suite.llm.questions import Sample
 from jaxrl_suite.strategist import replies
+from jaxrl_suite.strategist.guides import fill
 from jaxrl_suite.strategist.proposals import CALLS, Asking, Brief, Draft, Path
 from jaxrl_suite.strategist.records import KeyState, Strategy
 
@@ -136,12 +135,6 @@ def described(number: int, state: KeyState) -> str:
         f"how it ended: {_numbers(state.outcome)}",
     )
     return "\n".join(lines)
-
-
-def fill(page: str, **words: str) -> str:
-    """The text of `prompts/PAGE.md` with its `$fields` filled in; a dollar sign within `words` stays as it is."""
-    text = resources.files("jaxrl_suite.strategist").joinpath("prompts", f"{page}.md").read_text(encoding="utf-8")
-    return Template(text).substitute(words).strip()
 
 
 def _fenced(text: str, language: str) -> str:

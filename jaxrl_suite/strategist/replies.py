@@ -10,7 +10,10 @@ MAX_PROSE = 4_000
 MAX_IDEA = 600
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.-]*)[^\n]*$", re.MULTILINE)
-_ITEM = re.compile(r"^\s*(?:[-*+•]|\(?\d{1,3}[.):]|\*{0,2}idea\s*\d{0,3}\s*[:.)-])\s*\**\s*(\S.*)$", re.IGNORECASE)
+# Possessive (`*+`), so that a megabyte of spaces takes no longer than it should.
+_ITEM = re.compile(
+    r"^\s*+(?:[-*+•]|\(?\d{1,3}[.):]|\*{0,2}idea\s*+\d{0,3}\s*+[:.)-])\s*+\**+\s*+(\S.*)$", re.IGNORECASE
+)
 
 
 class Found(NamedTuple):
@@ -27,12 +30,14 @@ def code_of(answer: str, entry: str) -> Found:
     """
     answer = without_thinking(answer)
     blocks = [block for block in fenced(answer) if block.strip()]
-    defines = re.compile(rf"^\s*def\s+{re.escape(entry)}\s*\(", re.MULTILINE)
+    defines = re.compile(rf"^[ \t]*+def[ \t]++{re.escape(entry)}[ \t]*+\(", re.MULTILINE)
     chosen = [block for block in blocks if defines.search(block)] or blocks
     if not chosen and (found := defines.search(answer)):
         chosen = [answer[_start_of_code(answer, found.start()) :]]
     if not chosen:
-        return Found(answer, f"the answer holds no code: put the whole function {entry} in one block of ```python")
+        return Found(
+            answer[:MAX_CODE], f"the answer holds no code: put the whole function {entry} in one block of ```python"
+        )
     if len(chosen[-1]) > MAX_CODE:
         return Found(chosen[-1][:MAX_CODE], f"the code has more than {MAX_CODE} characters: shorten it")
     return Found(chosen[-1].strip("\n") + "\n")
@@ -41,11 +46,11 @@ def code_of(answer: str, entry: str) -> Found:
 def worksheet_of(answer: str) -> Found:
     """The worksheet in an answer: the last block with a question numbered 1, or the lines from there on."""
     answer = without_thinking(answer)
-    first = re.compile(r"^\s*1\s*[.)]\s+\S", re.MULTILINE)
+    first = re.compile(r"^[ \t]*+1[ \t]*+[.)][ \t]++\S", re.MULTILINE)
     blocks = [block for block in fenced(answer) if first.search(block)]
     text = blocks[-1] if blocks else answer[found.start() :] if (found := first.search(answer)) else ""
     if not text.strip():
-        return Found(answer, "the answer holds no worksheet: put its numbered questions in one block of ```")
+        return Found(answer[:MAX_CODE], "the answer holds no worksheet: put its numbered questions in one block of ```")
     return Found(text.strip()[:MAX_CODE] + "\n")
 
 

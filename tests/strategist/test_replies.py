@@ -1,5 +1,7 @@
 """What is read from a model's answers, whatever they look like, and what it is asked."""
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,6 +87,17 @@ def test_no_answer_is_too_odd(answer):
     replies.worksheet_of(answer)
     assert len(replies.ideas_of(answer, 3)) <= 3
     assert len(replies.prose_of(answer, 10)) <= 10
+
+
+def test_a_megabyte_of_anything_is_read_in_no_time():
+    """Patterns that look back over blanks again and again would take hours."""
+    size, before = 1_000_000, time.process_time()
+    for answer in ("\n" * size, "- " + " " * size, "```python\n" + "\n" * size, "1 " * size, "`" * size, "*" * size):
+        assert len(replies.code_of(answer, "evaluate_state").text) <= replies.MAX_CODE + 1
+        assert len(replies.worksheet_of(answer).text) <= replies.MAX_CODE + 1
+        assert all(len(idea) <= replies.MAX_IDEA for idea in replies.ideas_of(answer, 3))
+        assert len(replies.prose_of(answer)) <= replies.MAX_PROSE
+    assert time.process_time() - before < 20
 
 
 # What is asked.
