@@ -14,6 +14,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import get_args
 
 from jaxrl_suite.core.config import UserError, check_ranges, suggest
 from jaxrl_suite.strategist.ideas import Bandit
@@ -83,7 +84,7 @@ class EvolveConfig:
       refuse_copies: a text that is its parent's, unchanged, goes back for repair.
 
     Raises:
-      ValueError: if a value is out of range, or the rounds do not divide the strategies.
+      ValueError: if a name is unknown, a value is out of range, or the rounds do not divide the strategies.
     """
 
     method: str = "strategist"
@@ -106,6 +107,9 @@ class EvolveConfig:
     def __post_init__(self):
         if self.method not in METHODS:
             raise UserError(f"there is no method {self.method!r}{suggest(self.method, METHODS)}")
+        for name, options in (("bandit", get_args(Bandit)), ("standing", get_args(Standing))):
+            if (value := getattr(self, name)) not in options:
+                raise UserError(f"there is no {name} {value!r}{suggest(str(value), options)}")
         check_ranges(
             self,
             strategies=(1, 10**6),

@@ -58,7 +58,8 @@ def plans_from_parents(
 ) -> Asking[tuple[Search, list[Plan]]]:
     """`count` strategies are chosen; each is looked at afresh, and given an idea or a revised thought of its own.
 
-    A strategy that is chosen several times is looked at once, and asked for as many ideas.
+    A strategy that is chosen several times is looked at once, and asked for as many ideas; if there are fewer, they are
+    carried out again. Without any it is left as it is.
     """
     seed, number, step = path
     parents = choose_parents(setup.method.rule, search.tree, count, _rng(path, _PARENTS), search.config.setting)
@@ -70,18 +71,22 @@ def plans_from_parents(
             for place, parent in enumerate(distinct)
         ]
     )
-    texts = {parent: list(texts) for parent, texts in zip(distinct, found, strict=True)}
-    queue, plans = search.queue, []
-    for parent in parents:
+    texts = dict(zip(distinct, found, strict=True))
+    queue, plans, numbers = search.queue, [], dict[tuple[int, int], int]()
+    for place, parent in enumerate(parents):
         if not texts[parent]:
-            continue  # fewer ideas than were asked for
-        text = texts[parent].pop(0)
+            continue
+        which = parents[:place].count(parent) % len(texts[parent])
+        text = texts[parent][which]
         if setup.method.thought:
             plans.append(Plan(parent, "follow", text, None))
-        else:
+            continue
+        if (parent, which) not in numbers:
+            numbers[parent, which] = len(queue)
             queue = queue.add(text, parent)
-            queue = queue.begin(len(queue) - 1)
-            plans.append(Plan(parent, "implement", text, len(queue) - 1))
+        number = numbers[parent, which]
+        queue = queue.begin(number)
+        plans.append(Plan(parent, "implement", text, number))
     return dataclasses.replace(search, queue=queue), plans
 
 

@@ -15,11 +15,11 @@ Reference: arXiv 2408.10635, section 3.2 and table 2; Kocsis and Szepesvari, "Ba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.strategist.ideas import fresh_bounds, softmax_choice
 from jaxrl_suite.strategist.tree import Standing, StrategyTree
 
@@ -52,8 +52,10 @@ def choose_parents(
       setting: its constants.
 
     Raises:
-      ValueError: if no strategy was played yet.
+      ValueError: if there is no such rule, or no strategy was played yet.
     """
+    if rule not in get_args(Rule):
+        raise UserError(f"there is no rule {rule!r}{suggest(rule, get_args(Rule))}")
     ranked, values = tree.ranked(setting.standing), tree.values(setting.standing)
     if not ranked:
         raise UserError("no strategy was played yet: judge the seeds first")

@@ -208,6 +208,15 @@ def test_presets_and_what_is_refused():
     assert {"line", "greedy", "best-first", "best-first-thought", "strategist"} <= set(METHODS)
     with pytest.raises(ValueError, match="Did you mean greedy"):
         EvolveConfig(method="greddy")
+    with pytest.raises(ValueError, match=r"there is no bandit 'Fresh'\. Did you mean fresh"):
+        EvolveConfig(bandit="Fresh")
+    with pytest.raises(ValueError, match="there is no standing 'median'"):
+        EvolveConfig(standing="median")
+    for wrong in (dict(strategies=0), dict(rounds=0), dict(strategies=4, rounds=8), dict(temperature=math.nan)):
+        with pytest.raises(ValueError, match="must be"):
+            EvolveConfig(**wrong)
+    with pytest.raises(ValueError, match="there is no rule 'worst'"):
+        choose_parents("worst", tree_of([None], [0.0]), 1, np.random.default_rng(0))
     with pytest.raises(ValueError, match="rounds must divide"):
         EvolveConfig(strategies=40, rounds=7)
     with pytest.raises(ValueError, match="temperature must be"):

@@ -277,6 +277,21 @@ def test_an_unchanged_text_goes_back():
     assert any("nothing was changed" in line for a in copies.tree.dropped for line in a.failures)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_always_says_the_same_still_makes_its_strategies(method):
+    """One idea where more were asked for is carried out again, so that methods stay at equal numbers."""
+    code = "```python\n" + ToyLibrary().render((0, 1, 0, 0, 0, 0)) + "```"
+    model = ScriptedModel(lambda role, prompt, rng: code if role in ("seed", "implement", "follow") else "1. Do this.")
+    config = dataclasses.replace(SMALL, method=method, refuse_copies=False)
+    search = one(config, MODEL, model=model)
+    assert search.cost.strategies == 8
+    assert len({child.text for child in search.tree}) == 1
+    assert all(idea.pending == 0 for idea in search.queue.ideas)
+    refused = one(dataclasses.replace(config, refuse_copies=True), MODEL, model=model)
+    assert refused.is_done
+    assert all("nothing was changed" in attempt.failures[0] for attempt in refused.tree.dropped)
+
+
 class Odd(ToyJudge):
     """Says of every third strategy that its games have no score."""
 
