@@ -61,13 +61,13 @@ _SENTENCES: Mapping[str, str] = MappingProxyType(
         "scale": "Multiply all weights by {amount:.3g}",
     }
 )
-_NUMBER, _WORD = r"(?P<amount>[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?)", r"\w+"
+_NUMBER, _WORD = r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", r"\w+"
 
 
 def _pattern(sentence: str) -> re.Pattern[str]:
     escaped = re.escape(re.sub(r":\+?\.3g", "", sentence))
     for field, pattern in [
-        ("amount", _NUMBER),
+        ("amount", rf"(?P<amount>{_NUMBER})"),
         ("feature", rf"(?P<feature>{_WORD})"),
         ("other", rf"(?P<other>{_WORD})"),
     ]:
@@ -77,7 +77,9 @@ def _pattern(sentence: str) -> re.Pattern[str]:
 
 _PATTERNS = {name: _pattern(sentence) for name, sentence in _SENTENCES.items()}
 _CONCLUSION = "{feature}: the search asks for {slope:+.3g} of weight, worth {worth:.3g} in such positions."
-_CONCLUDED = re.compile(r"^(\w+): the search asks for (\S+) of weight, worth (\S+) in such positions\.$", re.MULTILINE)
+_CONCLUDED = re.compile(
+    rf"^({_WORD}): the search asks for ({_NUMBER}) of weight, worth ({_NUMBER}) in such positions\.$", re.MULTILINE
+)
 
 
 def say(operator: Operator, features: Features) -> str:

@@ -95,10 +95,10 @@ class GrammarProposer:
         if operator is None:
             return Draft(strategy.text, strategy.weights, thought, f"the grammar has no sentence {idea[:100]!r}")
         try:
-            weights = grammar.apply(operator, old, self.library.names)
-        except UserError as error:
+            draft = self._draft(grammar.apply(operator, old, self.library.names))
+        except UserError as error:  # no such feature, or a weight that is no number any more
             return Draft(strategy.text, strategy.weights, thought, str(error))
-        return dataclasses.replace(self._draft(weights), thought=thought)
+        return dataclasses.replace(draft, thought=thought)
 
     def _draft(self, weights: Sequence[float]) -> Draft:
         return Draft(self.library.render(weights), tuple(weights))

@@ -96,8 +96,10 @@ class AvalonPlayer:
         round_key, offset_key = jax.random.split(key)
         number, total = slots // count, self.num_simulations // count
         level = (number + jax.random.uniform(offset_key)) / total
-        worlds = jnp.sum(jnp.cumsum(chances)[None] < level[:, None], axis=1)
-        roles = jnp.asarray(tables(game).roles)[jnp.minimum(worlds, chances.size - 1)]
+        upto = jnp.cumsum(chances)
+        # at both ends of the range rounding must not lead to a world that the player knows to be impossible
+        worlds = jnp.sum(upto[None] < jnp.clip(level, 1e-7, 1 - 1e-6)[:, None] * upto[-1], axis=1)
+        roles = jnp.asarray(tables(game).roles)[worlds]
         memory = bots.memory_of(state)
 
         def imagine(action, roles, number):
