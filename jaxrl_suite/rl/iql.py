@@ -12,7 +12,6 @@ equations 5 to 7.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.rl import densities
 from jaxrl_suite.rl.policies import MLP, Params
 from jaxrl_suite.rl.q_functions import TwinCritic, bootstrap, follow
 from jaxrl_suite.rl.transitions import Transitions
@@ -127,12 +127,8 @@ class IQL:
 
     def log_density(self, actor: Params, log_std: jax.Array, batch: Transitions) -> jax.Array:
         """float32[B]: of the data's actions, under a Gaussian around the policy's action, or its softmax."""
-        out = self.policy.apply(actor, batch.observations)
-        if self.discrete:
-            return jnp.take_along_axis(jax.nn.log_softmax(out), batch.actions[:, None], axis=1)[:, 0]
-        bounded = jnp.clip(log_std, *_LOG_STD)[None, :]
-        scaled = (batch.actions - out) * jnp.exp(-bounded)
-        return -jnp.sum(0.5 * scaled**2 + bounded + 0.5 * math.log(2 * math.pi), axis=-1)
+        output = self.policy.apply(actor, batch.observations)
+        return densities.log_density(self.policy, output, jnp.clip(log_std, *_LOG_STD), batch.actions)
 
 
 def expectile_loss(gap: jax.Array, expectile: float) -> jax.Array:

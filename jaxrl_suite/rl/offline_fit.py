@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.core.config import UserError
+from jaxrl_suite.rl.policies import Policy
 from jaxrl_suite.rl.transitions import Scaling, Transitions
 
 State: TypeAlias = Any  # a pytree of arrays; its field `actor` holds the policy's parameters
@@ -22,6 +23,8 @@ Metrics: TypeAlias = dict[str, jax.Array]
 class Learner(Protocol):
     """An (init, update) pair; frozen and hashable."""
 
+    @property
+    def policy(self) -> Policy: ...
     @property
     def rows(self) -> tuple[int, ...]:
         """The leading axes of the batch that an update takes."""
@@ -47,11 +50,15 @@ def fit(learner: Learner, state: State, data: Transitions, keys: jax.Array, upda
       The states, and each metric float32[S, T].
 
     Raises:
-      ValueError: if updates is not positive.
+      ValueError: if updates is not positive, or the data are not of the learner's kind of actions.
     """
     if updates < 1:
         raise UserError(f"updates must be at least 1, got {updates}")
-    count = data.rewards.shape[0]
+    policy, actions, count = learner.policy, data.actions, data.rewards.shape[0]
+    expected = (count,) if policy.discrete else (count, policy.actions)
+    if not count or actions.shape != expected or jnp.issubdtype(actions.dtype, jnp.integer) != policy.discrete:
+        kind = "int" if policy.discrete else "float"
+        raise UserError(f"the learner needs actions {kind}{list(expected)}, got {actions.dtype}{list(actions.shape)}")
 
     def update(state: State, key: jax.Array) -> tuple[State, Metrics]:
         draw_key, noise_key = jax.random.split(key)

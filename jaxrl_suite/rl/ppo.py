@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
-from jaxrl_suite.rl import rollout
+from jaxrl_suite.rl import densities, rollout
 from jaxrl_suite.rl import running_statistics as statistics
 from jaxrl_suite.rl.gae import gae
 from jaxrl_suite.rl.policies import CNN, MLP, Params, Policy
@@ -87,10 +87,10 @@ class TrainedActor:
     sample: bool = False
 
     def __call__(self, params: ActorParams, observation: jax.Array, key: jax.Array) -> jax.Array:
-        output = self.policy.apply(params.policy, statistics.normalise(params.statistics, observation))
+        seen = statistics.normalise(params.statistics, observation)
         if self.sample:
-            return _sample(self.policy, output, params.log_std, key)
-        return jnp.argmax(output).astype(jnp.int32) if self.policy.discrete else output
+            return densities.sample(self.policy, self.policy.apply(params.policy, seen), params.log_std, key)
+        return self.policy.act(params.policy, seen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,10 +100,16 @@ class PPO:
     Args:
       env: of one player, with `max_turns`.
       config: the settings; `rl.ppo_config` has some that work.
+
+    Raises:
+      ValueError: if the environment has several players or no time limit.
     """
 
     env: Any
     config: PPOConfig
+
+    def __post_init__(self):
+        rollout.time_limit(self.env)
 
     @property
     def policy(self) -> Policy:
@@ -209,7 +215,7 @@ class PPO:
             output = policy.apply(state.params["policy"], seen)
             act_keys = jax.random.split(act_key, config.num_envs)
             log_std = state.params["log_std"]
-            actions = jax.vmap(lambda out, key: _sample(policy, out, log_std, key))(output, act_keys)
+            actions = jax.vmap(lambda out, key: densities.sample(policy, out, log_std, key))(output, act_keys)
             moves = jax.vmap(lambda action: rollout.as_action(env, action))(actions)
             after: Any = jax.vmap(env.step)(envs, moves, jax.random.split(step_key, config.num_envs))
             over = after.terminated | after.truncated
@@ -220,7 +226,7 @@ class PPO:
             following = jax.vmap(lambda o, new, old: jax.tree.map(lambda a, b: jnp.where(o, a, b), new, old))(
                 over, starts, after
             )
-            log_probs = _log_prob(policy, output, log_std, actions)
+            log_probs = densities.log_density(policy, output, log_std, actions)
             row = (raw, seen, actions, log_probs, reward, observe(after), after.terminated, after.truncated)
             return (following, jnp.where(over, 0.0, running)), (row, ended)
 
@@ -238,7 +244,7 @@ class PPO:
     def _loss(self, params: dict[str, Any], batch: Batch) -> tuple[jax.Array, list[jax.Array]]:
         config, policy = self.config, self.policy
         output = policy.apply(params["policy"], batch.observations)
-        log_ratio = _log_prob(policy, output, params["log_std"], batch.actions) - batch.log_probs
+        log_ratio = densities.log_density(policy, output, params["log_std"], batch.actions) - batch.log_probs
         ratio = jnp.exp(log_ratio)
         spread = jnp.std(batch.advantages) + 1e-8
         advantages = (batch.advantages - jnp.mean(batch.advantages)) / spread
@@ -251,16 +257,16 @@ class PPO:
             held = batch.values + jnp.clip(values - batch.values, -config.value_clip, config.value_clip)
             errors = jnp.maximum(errors, (held - targets) ** 2)
         value_loss = 0.5 * jnp.mean(errors)
-        entropy = jnp.mean(_entropy(policy, output, params["log_std"]))
+        entropy = jnp.mean(densities.entropy(policy, output, params["log_std"]))
         loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
         clipped = jnp.mean((jnp.abs(ratio - 1) > config.clip).astype(jnp.float32))
         return loss, [policy_loss, value_loss, entropy, jnp.mean(ratio - 1 - log_ratio), clipped]
 
 
 def _network(env: AnyEnv, config: PPOConfig) -> Policy:
-    continuous = isinstance(env, ContinuousEnv)
-    actions = env.action_size if isinstance(env, ContinuousEnv) else env.num_actions
-    return _make_network(env, config, actions, not continuous, 0.01)
+    if isinstance(env, ContinuousEnv):
+        return _make_network(env, config, env.action_size, False, 0.01)
+    return _make_network(env, config, env.num_actions, True, 0.01)
 
 
 def _value_network(env: AnyEnv, config: PPOConfig) -> Policy:
@@ -273,27 +279,3 @@ def _make_network(env: AnyEnv, config: PPOConfig, outputs: int, discrete: bool, 
     if len(shape) == 3 and config.channels:
         return CNN(shape, outputs, discrete, config.channels, config.widths, "relu", "orthogonal", head_scale)
     return MLP(shape, outputs, discrete, config.widths, "tanh", "orthogonal", head_scale)
-
-
-def _sample(policy: Policy, output: jax.Array, log_std: jax.Array, key: jax.Array) -> jax.Array:
-    """An action of one observation; continuous ones may leave [-1, 1], where the environment lets them saturate."""
-    if policy.discrete:
-        return jax.random.categorical(key, output).astype(jnp.int32)
-    return output + jnp.exp(log_std) * jax.random.normal(key, output.shape)
-
-
-def _log_prob(policy: Policy, output: jax.Array, log_std: jax.Array, actions: jax.Array) -> jax.Array:
-    """float32[...]: log-probability of actions under the softmax of, or the normal around, an output [..., A]."""
-    if policy.discrete:
-        return jnp.take_along_axis(jax.nn.log_softmax(output), actions[..., None], axis=-1)[..., 0]
-    log_std = log_std[(None,) * (output.ndim - 1)]
-    scaled = (actions - output) * jnp.exp(-log_std)
-    return jnp.sum(-0.5 * scaled**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
-
-
-def _entropy(policy: Policy, output: jax.Array, log_std: jax.Array) -> jax.Array:
-    """float32[...] in nats; of the normal before it saturates."""
-    if policy.discrete:
-        log_probs = jax.nn.log_softmax(output)
-        return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
-    return jnp.broadcast_to(jnp.sum(log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)), output.shape[:-1])

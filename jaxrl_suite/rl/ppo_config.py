@@ -65,6 +65,7 @@ class PPOConfig:
         check_ranges(self, num_envs=many, unroll=many, iterations=many, chunk=many, epochs=many, minibatches=many)
         check_ranges(self, eval_episodes=many, learning_rate=(0, 1), discount=(0, 1), decay=(0, 1), clip=(0, 10))
         check_ranges(self, value_weight=(0, 1e6), entropy_weight=(0, 1e6), max_grad_norm=(0, 1e6), log_std=(-10, 3))
+        check_ranges(self, reward_scale=(0, 1e9), widths=many, channels=many)
         if self.value_clip is not None:
             check_ranges(self, value_clip=(0, 1e9))
         if self.num_envs * self.unroll % self.minibatches:

@@ -48,7 +48,7 @@ def deviation(statistics: Statistics) -> jax.Array:
 
 
 def normalise(statistics: Statistics, observations: jax.Array, bound: float = 10.0) -> jax.Array:
-    """Observations [*axes, ...] in deviations from the mean, cut off at `bound`."""
+    """Observations [*axes, ...] in deviations from the mean, cut off at `bound`; as they are if none were counted."""
     axes = (None,) * (observations.ndim - statistics.mean.ndim)
     scaled = (observations - statistics.mean[axes]) / deviation(statistics)[axes]
-    return jnp.clip(scaled, -bound, bound)
+    return jnp.where(statistics.count > 0, jnp.clip(scaled, -bound, bound), scaled)

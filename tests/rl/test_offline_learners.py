@@ -144,12 +144,13 @@ def test_seeds_in_one_program_are_those_of_a_plain_loop(learner):
     init_keys, keys = jax.random.split(KEY, 2), jax.random.split(jax.random.key(1), 2)
     states, metrics = offline_fit.fit(learner, offline_fit.init_seeds(learner, init_keys), data, keys, 3)
     assert all(value.shape == (2, 3) for value in metrics.values())
+    update = jax.jit(learner.update)
     for seed in range(2):
         state = learner.init(init_keys[seed])
         for key in jax.random.split(keys[seed], 3):
             draw_key, noise_key = jax.random.split(key)
             rows = jax.random.randint(draw_key, (int(np.prod(learner.rows)),), 0, 20).reshape(learner.rows)
-            state, _ = learner.update(state, Transitions(*(leaf[rows] for leaf in data)), noise_key)
+            state, _ = update(state, Transitions(*(leaf[rows] for leaf in data)), noise_key)
         close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)  # noqa: E731
         jax.tree.map(close, pick(states, seed).actor, state.actor)
         jax.tree.map(close, pick(states, seed).critic, state.critic)
@@ -240,6 +241,10 @@ def test_scaling_and_following():
     )
 
 
+def try_on(learner, data):
+    offline_fit.fit(learner, None, data, jax.random.split(KEY, 1), 1)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -247,6 +252,10 @@ def test_scaling_and_following():
         (lambda: td3_bc.TD3BC((3,), 2, delay=0), "delay must be 1 to"),
         (lambda: iql.IQL((3,), 2, expectile=1.5), "expectile must be 0 to 1"),
         (lambda: iql.IQL((3,), 2, batch=0), "batch must be 1 to"),
+        (lambda: try_on(LEARNERS[0], batch_of(4, discrete=True)), r"needs actions float\[4, 2\], got int32\[4\]"),
+        (lambda: try_on(LEARNERS[0], batch_of(4, actions=1)), r"needs actions float\[4, 2\], got float32\[4, 1\]"),
+        (lambda: try_on(LEARNERS[2], batch_of(4)), r"needs actions int\[4\], got float32\[4, 2\]"),
+        (lambda: try_on(LEARNERS[2], batch_of(0, discrete=True)), r"needs actions int\[0\]"),
         (
             lambda: offline_fit.fit(LEARNERS[0], None, batch_of(4), jax.random.split(KEY, 1), 0),
             "updates must be at least 1",

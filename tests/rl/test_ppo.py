@@ -167,27 +167,6 @@ def test_starts_are_fresh_where_episodes_end():
     np.testing.assert_allclose(batch.advantages.shape, (8, 64))
 
 
-def test_densities_and_entropies():
-    continuous, discrete = MLP((3,), 2), MLP((3,), 4, discrete=True)
-    output, log_std = jnp.array([[0.2, -0.7], [0.0, 0.5]]), jnp.array([-0.3, 0.4])
-    actions = jnp.array([[0.1, 0.9], [-1.2, 0.4]])
-    gap = (np.asarray(actions) - np.asarray(output)) / np.exp(np.asarray(log_std))
-    expected = np.log(np.exp(-0.5 * gap**2) / (np.sqrt(2 * np.pi) * np.exp(np.asarray(log_std)))).sum(axis=1)
-    np.testing.assert_allclose(module._log_prob(continuous, output, log_std, actions), expected, rtol=1e-5)
-    keys = jax.random.split(KEY, 50_000)
-    drawn = jax.vmap(lambda key: module._sample(continuous, jnp.zeros(2), log_std, key))(keys)
-    sampled = -module._log_prob(continuous, jnp.zeros((50_000, 2)), log_std, drawn).mean()
-    np.testing.assert_allclose(module._entropy(continuous, output, log_std), sampled, atol=0.02)
-    logits = jnp.array([[0.0, 1.0, -1.0, 3.0]])
-    shares = np.exp(np.asarray(logits[0])) / np.exp(np.asarray(logits[0])).sum()
-    np.testing.assert_allclose(
-        module._log_prob(discrete, logits, log_std, jnp.array([1])), np.log(shares[1]), rtol=1e-5
-    )
-    np.testing.assert_allclose(module._entropy(discrete, logits, log_std), -(shares * np.log(shares)).sum(), rtol=1e-5)
-    drawn = jax.vmap(lambda key: module._sample(discrete, logits[0], log_std, key))(jax.random.split(KEY, 20_000))
-    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 20_000, shares, atol=0.015)
-
-
 def test_swings_a_pendulum_up():
     config = dataclasses.replace(ppo_config.PENDULUM, iterations=60)
     _, state, _ = train(make("pendulum"), config)
@@ -228,8 +207,17 @@ def test_balances_the_inverted_pendulum():
         (dict(discount=1.5), "discount"),
         (dict(epochs=0), "epochs"),
         (dict(value_clip=-1.0), "value_clip"),
+        (dict(reward_scale=float("nan")), "reward_scale"),
+        (dict(widths=(8, 0)), "each of widths"),
     ],
 )
 def test_refuses_settings_that_do_not_fit(bad, remedy):
     with pytest.raises(ValueError, match=remedy):
         PPOConfig(**bad)
+
+
+def test_refuses_environments_that_it_cannot_play():
+    with pytest.raises(ValueError, match="this environment has 2"):
+        PPO(make("gops-4"), TINY)
+    with pytest.raises(ValueError, match="no time limit of its own"):
+        PPO(_Signs(max_turns=0), TINY)

@@ -34,6 +34,7 @@ def test_far_from_zero_no_digits_are_lost():
 def test_before_any_observation_nothing_changes_and_a_constant_becomes_zero():
     nothing = running_statistics.init((3,))
     x = jnp.array([1.0, -4.0, 30.0])
-    assert running_statistics.normalise(nothing, x).tolist() == [1, -4, 10]
+    assert running_statistics.normalise(nothing, x).tolist() == [1, -4, 30]
     constant = running_statistics.update(nothing, jnp.full((6, 3), 7.0))
     assert running_statistics.normalise(constant, jnp.full(3, 7.0)).tolist() == [0, 0, 0]
+    assert running_statistics.normalise(constant, jnp.array([7.0, 8.0, 6.0])).tolist() == [0, 10, -10]

@@ -1,0 +1,38 @@
+"""Random policies: the softmax of a discrete policy's logits, a normal around a continuous one's output.
+
+The normal is that before the environment lets actions beyond [-1, 1] saturate; its deviation does not depend on the
+observation.
+
+Shapes: `...` batch axes, `A` dimensions of an action or actions.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl_suite.rl.policies import Policy
+
+
+def sample(policy: Policy, output: jax.Array, log_std: jax.Array, key: jax.Array) -> jax.Array:
+    """An action of one observation; continuous ones may leave [-1, 1], where the environment lets them saturate."""
+    if policy.discrete:
+        return jax.random.categorical(key, output).astype(jnp.int32)
+    return output + jnp.exp(log_std) * jax.random.normal(key, output.shape)
+
+
+def log_density(policy: Policy, output: jax.Array, log_std: jax.Array, actions: jax.Array) -> jax.Array:
+    """float32[...]: log-probability of actions under the softmax of, or the normal around, an output [..., A]."""
+    if policy.discrete:
+        return jnp.take_along_axis(jax.nn.log_softmax(output), actions[..., None], axis=-1)[..., 0]
+    log_std = log_std[(None,) * (output.ndim - 1)]
+    scaled = (actions - output) * jnp.exp(-log_std)
+    return jnp.sum(-0.5 * scaled**2 - log_std - 0.5 * jnp.log(2 * jnp.pi), axis=-1)
+
+
+def entropy(policy: Policy, output: jax.Array, log_std: jax.Array) -> jax.Array:
+    """float32[...] in nats; of the normal before it saturates."""
+    if policy.discrete:
+        log_probs = jax.nn.log_softmax(output)
+        return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+    return jnp.broadcast_to(jnp.sum(log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e)), output.shape[:-1])
