@@ -234,7 +234,8 @@ class HeuristicJudge(abc.ABC):
                 owner = next(one.id for one in strategies if one.text == text)
                 raise UserError(f"strategy {owner} cannot be played: {said}")
         texts.sort()
-        filled = self.config.feedback == "fixed" or len(strategies) == 1
+        feedback = self.config.feedback
+        filled = feedback == "fixed" or (feedback == "population" and len(strategies) == 1)
         compact = any(one.weights is not None for one in strategies)
         key = tuple(texts), compact, filled
         if key not in self._programs:

@@ -21,7 +21,7 @@ from jaxrl_suite.strategist.heuristics import Choice, Pool
 from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.play_avalon import AvalonPlayer, play
 from jaxrl_suite.strategist.played import Played
-from jaxrl_suite.strategist.views import avalon_view, example_states
+from jaxrl_suite.strategist.views import AVALON_TURNS, avalon_view, random_state
 
 RECORDED = 64  # decisions of a game; a game between sensible players has about as many
 
@@ -87,9 +87,8 @@ class AvalonJudge(HeuristicJudge):
 
         def program(choices: Choice, keys: jax.Array, state_keys: jax.Array) -> Played:
             def one(choice, key, state_key):
-                draw, pick = jax.random.split(state_key)
-                states = example_states(game, draw, 48)
-                state = jax.tree.map(lambda leaf: leaf[jax.random.randint(pick, (), 24, 48)], states)
+                state_key, turn_key = jax.random.split(state_key)
+                state = random_state(game, state_key, jax.random.randint(turn_key, (), 0, AVALON_TURNS))
                 seat = lowest_bit(game.acting(state), game.num_players)
                 values = player.values(choice, key, state, seat)
                 worth = jnp.where(has_bit(state.evil, seat), jnp.nanmin(values), jnp.nanmax(values))

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 
 from jaxrl_suite.core import devices
 from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.features_gops import gops_library
 from jaxrl_suite.strategist.heuristics import Choice, Pool
 from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.play_gops import GopsPlayer, Style, play
 from jaxrl_suite.strategist.played import Played
-from jaxrl_suite.strategist.views import example_states, gops_view
+from jaxrl_suite.strategist.views import gops_view, random_state
 
 
 class GopsJudge(HeuristicJudge):
@@ -72,10 +73,13 @@ class GopsJudge(HeuristicJudge):
         return devices.map_batch(program, self._share())
 
     def compare(self, pool: Pool):
-        player, game = self.player(pool), self.library.game
+        player, game = self.player(pool), self.player(pool).game
 
         def program(choices: Choice, keys: jax.Array, state_keys: jax.Array) -> Played:
-            states = jax.vmap(lambda key: _revealed(game, key))(state_keys)
+            # any number of turns but the last, in which nothing is left to choose
+            turn_keys, state_keys = split_rows(state_keys, 2)
+            turns = jax.vmap(lambda key: jax.random.randint(key, (), 0, game.max_turns - 1))(turn_keys)
+            states = jax.vmap(lambda key, turns: random_state(game, key, turns))(state_keys, turns)
             _, estimates = player(choices, keys, states)
             states = jax.tree.map(lambda leaf: leaf[:, None], states)
             heuristic = _values(pool, choices, states)[:, :, None]
@@ -110,14 +114,3 @@ def _estimates(heuristic: jax.Array, difference: jax.Array) -> jax.Array:
     """float32[..., P]: final scores that differ as the search says, and add up to what the heuristic's do."""
     total = jnp.sum(heuristic, axis=-1)
     return jnp.stack([(total + difference) / 2, (total - difference) / 2], axis=-1)
-
-
-def _revealed(game: Any, key: jax.Array) -> Any:
-    """A random state with its prize revealed, after any number of turns but the last."""
-    state_key, turn_key = jax.random.split(key)
-    states = example_states(game, state_key, 2 * (game.num_cards - 1))
-    # the second half is random; of it, states that wait for a prize are passed over
-    fitting = (jnp.arange(states.prize.shape[0]) >= game.num_cards - 1) & (states.prize > 0) & (states.deck > 0)
-    noise = jax.random.uniform(turn_key, fitting.shape)
-    index = jnp.argmax(jnp.where(fitting, noise, -1.0))
-    return jax.tree.map(lambda leaf: leaf[index], states)

@@ -6,7 +6,9 @@ parent's value is the mean of its own heuristic value and of its children's mean
 one that maximises the same score, bonus included.
 
 What is not reproduced: states that are reached on two paths share no node here, and nothing of a tree is kept for the
-next move or game. The released evaluator kept its graph over a whole batch of games, so that its budget grew.
+next move or game. The released evaluator kept its graph over a whole batch of games, so that its budget grew. A leaf of
+the opponent without a heuristic is worth one game of random play, not the mean of four; a first best move is drawn
+among equals inside the tree.
 
 Shapes: `P` = 2 players, `A` actions.
 

@@ -27,6 +27,8 @@ from jaxrl_suite.envs.gops import State as GopsState
 
 StrategyGame: TypeAlias = Gops | Avalon
 
+AVALON_TURNS = 24  # of random play, at most
+
 
 class GopsView(NamedTuple):
     """GOPS before both bids of a round, or while its prize is still to be drawn."""
@@ -144,7 +146,7 @@ def example_states(game: StrategyGame, key: jax.Array, count: int = 48) -> Any:
     keys = jnp.concatenate([jax.random.split(jax.random.key(0), half), jax.random.split(key, count - half)])
     index = jnp.concatenate([jnp.arange(half), jnp.arange(count - half)])
     pending = jnp.arange(count) % 2 == 1
-    return jax.vmap(lambda key, index, pending: _random_state(game, key, index, pending))(keys, index, pending)
+    return jax.vmap(lambda key, index, pending: random_state(game, key, index, pending))(keys, index, pending)
 
 
 def example_views(game: StrategyGame, key: jax.Array, count: int = 48) -> Any:
@@ -152,8 +154,12 @@ def example_views(game: StrategyGame, key: jax.Array, count: int = 48) -> Any:
     return jax.vmap(view_of(game))(example_states(game, key, count))
 
 
-def _random_state(game: Any, key: jax.Array, index: jax.Array, pending: jax.Array) -> Any:
-    """A state after `index` turns of random play, or the last one before the end."""
+def random_state(game: Any, key: jax.Array, turns: jax.Array, pending: jax.Array | bool = False) -> Any:
+    """A state after `turns` int32[] turns of random play, or the last one before the end; `key` is consumed.
+
+    Turns are counted modulo those of a whole game, in Avalon modulo `AVALON_TURNS`; with `pending` bool[] what chance
+    is to say is still open.
+    """
     init_key, turn_key = jax.random.split(key)
     avalon = isinstance(game, Avalon)
 
@@ -170,7 +176,7 @@ def _random_state(game: Any, key: jax.Array, index: jax.Array, pending: jax.Arra
         after = jax.tree.map(lambda a, b: jnp.where(hold, a, b), moved, game.step_chance(moved, drawn))
         return jax.tree.map(lambda old, new: jnp.where(moved.terminated, old, new), state, after)
 
-    steps = index % (24 if avalon else game.max_turns)
+    steps = turns % (AVALON_TURNS if avalon else game.max_turns)
     return jax.lax.fori_loop(0, steps, turn, game.init(init_key))
 
 
