@@ -70,6 +70,12 @@ class GradientMatching:
         if self.network == "teacher":
             if teacher is None:
                 raise UserError("network='teacher' needs the teacher's parameters: pass them to the driver's init")
+            wanted, given = (
+                jax.tree.map(jnp.shape, tree)
+                for tree in (jax.eval_shape(self.imitation.policy.init, jax.random.key(0)), teacher)
+            )
+            if wanted != given:
+                raise UserError("the teacher's parameters are of another network: its policy must be the imitation's")
             return teacher
         if self.network == "fresh":
             return ()
@@ -80,6 +86,10 @@ class GradientMatching:
         params = self._network(syn, state, key)
         pairs, gradient = self.imitation.pairs(syn), jax.grad(self.imitation.mean_loss)
         if self.classes is None:
+            if batch.weights.ndim != 1:
+                raise UserError(
+                    "a batch with a bucket for each action needs classes: name them, or use another sampler"
+                )
             real = gradient(params, batch)
             distance = gradient_distance(self.distance, gradient(params, pairs), real)
             return distance, {"gradient_norm": optax.global_norm(real)}

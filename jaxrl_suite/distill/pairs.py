@@ -110,7 +110,9 @@ def make_pairs(
       UserError: if shapes do not fit, a number is not finite, a label is out of range, or no weight is positive.
     """
     x, y = np.asarray(observations), np.asarray(targets)
-    if len(x) == 0 or x.shape[1:] != tuple(policy.observation_shape):
+    if x.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
+        raise UserError(f"observations and targets must be numbers, got {x.dtype} and {y.dtype}")
+    if x.ndim == 0 or len(x) == 0 or x.shape[1:] != tuple(policy.observation_shape):
         raise UserError(f"observations must be [M, *{policy.observation_shape}] with M at least 1, got {x.shape}")
     if np.issubdtype(y.dtype, np.integer):
         if not policy.discrete or y.shape != (len(x),):

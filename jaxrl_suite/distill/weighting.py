@@ -85,7 +85,8 @@ def density_weights(
       neighbours: k, at least 2 and below M.
       power: 1 is the reciprocal, 0 gives equal weights.
       dimension: of the set that the observations lie on; estimated from the same distances if None.
-      limit: weights above this multiple of their median are cut to it.
+      limit: weights above this multiple of their median, or below this fraction, are cut to it; so a state that
+        occurs many times still counts.
 
     Returns:
       Weights of mean 1.
@@ -103,9 +104,10 @@ def density_weights(
     distances = NearestNeighbors(n_neighbors=neighbours).fit(x).kneighbors()[0]  # a row is not its own neighbour
     logs = np.log(np.maximum(distances, 1e-12))
     if dimension is None:
+        apart = logs[distances[:, 0] > 0]  # copies of a point tell nothing of the dimension
         # The mean over all points and neighbours is unbiased for 1 / dimension, so it needs no factor for few of them.
-        dimension = 1.0 / max(float(np.mean(logs[:, -1:] - logs[:, :-1])), 1e-3)
+        dimension = 1.0 / max(float(np.mean(apart[:, -1:] - apart[:, :-1])), 1e-3) if len(apart) else x.shape[1]
         dimension = min(max(dimension, 0.1), x.shape[1])
     scaled = power * dimension * (logs[:, -1] - np.median(logs[:, -1]))
-    weights = np.exp(np.minimum(scaled, np.log(limit)))
+    weights = np.exp(np.clip(scaled, -np.log(limit), np.log(limit)))
     return weights / weights.mean()

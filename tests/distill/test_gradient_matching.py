@@ -161,6 +161,13 @@ def test_refusals():
             GradientMatching(Imitation(policy), **{field: "studend"})
     pairs = make_pairs(policy, np.zeros((4, 3)), np.arange(4))
     batch = Buckets(2).draw(Buckets(2).prepare(pairs), jax.random.key(0))
+    with pytest.raises(UserError, match="needs classes"):
+        GradientMatching(Imitation(policy), advance=0).loss(
+            start_from(pairs, np.arange(4), policy), batch, (), jax.random.key(0)
+        )
+    wider = MLP((3,), 4, discrete=True, widths=(5, 5)).init(jax.random.key(0))
+    with pytest.raises(UserError, match="another network"):
+        GradientMatching(Imitation(policy), network="teacher").init(jax.random.key(0), wider)
     three = GradientMatching(Imitation(policy, labels="hard"), classes=(0, 1, 2), advance=0)
     with pytest.raises(UserError, match="classes name 3 pairs, but the set has 4"):
         three.loss(start_from(pairs, np.arange(4), policy), batch, (), jax.random.key(0))

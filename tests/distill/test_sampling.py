@@ -108,6 +108,8 @@ def test_pairs_are_checked():
         "observations must be": (np.zeros((3, 2)), np.zeros(3, int)),
         "targets must be": (x, np.zeros((3, 2))),
         "must be finite": (x + np.nan, np.zeros(3, int)),
+        "must be numbers": (x.astype(str), np.zeros(3, int)),
+        "with M at least 1": (np.float32(0), np.zeros(3, int)),
         "weights must be": (x, np.zeros(3, int), np.zeros(3)),
     }.items():
         with pytest.raises(UserError, match=message):

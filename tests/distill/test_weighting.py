@@ -46,6 +46,16 @@ def test_limit_cuts_what_is_alone():
     np.testing.assert_allclose(weights[-1] / np.median(weights), 5, rtol=1e-6)
 
 
+def test_copies_of_a_state_still_count():
+    points = np.random.default_rng(0).normal(size=(400, 2))
+    plain, all_of_them = density_weights(points), density_weights(np.concatenate([np.full((30, 2), 10.0), points]))
+    copies, others = all_of_them[:30], all_of_them[30:]
+    np.testing.assert_allclose(copies / np.median(all_of_them), 1 / 20, rtol=1e-3)
+    uncut = others < 0.99 * others.max()
+    np.testing.assert_allclose((others / plain)[uncut], others[0] / plain[0])  # the dimension is not moved by copies
+    np.testing.assert_allclose(density_weights(np.zeros((30, 2))), 1)
+
+
 def test_value_weights():
     q = np.array([-1.0, 3.0, 1.0, 3.0])
     np.testing.assert_allclose(value_weights(q, "shift"), np.array([0, 4, 2, 4]) / 2.5)
