@@ -24,6 +24,7 @@ from typing import Any, Literal, get_args
 import jax
 import numpy as np
 
+from jaxrl_suite.core import devices
 from jaxrl_suite.core.config import UserError, check_ranges
 from jaxrl_suite.strategist import league
 from jaxrl_suite.strategist.features import FeatureLibrary
@@ -98,8 +99,8 @@ class HeuristicJudge(abc.ABC):
 
     zero_sum = True
 
-    def __init__(self, library: FeatureLibrary, config: JudgeConfig, workers: int = 1):
-        self.library, self.config = library, config
+    def __init__(self, library: FeatureLibrary, config: JudgeConfig, mesh: Any = None, workers: int = 1):
+        self.library, self.config, self._mesh = library, config, mesh
         self._exports = Exports(library.game, workers)
         self._programs: dict[Any, Any] = {}
         self._describer = Describer(library)
@@ -153,6 +154,11 @@ class HeuristicJudge(abc.ABC):
         """
 
     # What is common.
+
+    @property
+    def share(self) -> Any:
+        """The devices that share a program's rows."""
+        return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.rows)
 
     def _play(self, strategies, pool, choices, key) -> Judgement:
         size, config = len(strategies), self.config

@@ -20,7 +20,7 @@ from jaxrl_suite.strategist.features_avalon import avalon_library
 from jaxrl_suite.strategist.heuristics import Choice, Pool
 from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.play_avalon import AvalonPlayer, play
-from jaxrl_suite.strategist.played import Played
+from jaxrl_suite.strategist.played import Played, looked_at
 from jaxrl_suite.strategist.views import AVALON_TURNS, avalon_view, random_state
 
 RECORDED = 64  # decisions of a game; a game between sensible players has about as many
@@ -47,8 +47,8 @@ class AvalonJudge(HeuristicJudge):
         mesh: Any = None,
         workers: int = 1,
     ):
-        super().__init__(avalon_library(game), config, workers)
-        self.model, self._mesh = model, mesh
+        super().__init__(avalon_library(game), config, mesh, workers)
+        self.model = model
         self.player(Pool(self.library))  # refuses what cannot be played
 
     @property
@@ -80,7 +80,7 @@ class AvalonJudge(HeuristicJudge):
                 counts=counts[..., None],
             )
 
-        return devices.map_batch(program, self._share())
+        return devices.map_batch(program, self.share)
 
     def compare(self, pool: Pool):
         player, game = self.player(pool), self.player(pool).game
@@ -95,22 +95,9 @@ class AvalonJudge(HeuristicJudge):
                 sides = has_bit(state.evil, jnp.arange(game.num_players))
                 return state, _values(pool, choice, state), _by_side(sides, worth)
 
-            states, heuristic, search = jax.vmap(one)(choices, keys, state_keys)
-            shape = (keys.shape[0], 1, 1)
-            return Played(
-                reward=jnp.zeros(shape[0]),
-                outcome=jnp.zeros((shape[0], 0)),
-                states=jax.tree.map(lambda leaf: leaf[:, None], states),
-                heuristic=heuristic[:, None, None],
-                search=search[:, None, None],
-                by_second=jnp.zeros(shape, bool),
-                counts=jnp.ones(shape, bool),
-            )
+            return looked_at(*jax.vmap(one)(choices, keys, state_keys))
 
-        return devices.map_batch(program, self._share())
-
-    def _share(self) -> Any:
-        return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.rows)
+        return devices.map_batch(program, self.share)
 
 
 def _values(pool: Pool, choice: Choice, state: Any) -> jax.Array:

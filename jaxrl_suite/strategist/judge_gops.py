@@ -17,7 +17,7 @@ from jaxrl_suite.strategist.features_gops import gops_library
 from jaxrl_suite.strategist.heuristics import Choice, Pool
 from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.play_gops import GopsPlayer, Style, play
-from jaxrl_suite.strategist.played import Played
+from jaxrl_suite.strategist.played import Played, looked_at
 from jaxrl_suite.strategist.views import gops_view, random_state
 
 
@@ -40,9 +40,8 @@ class GopsJudge(HeuristicJudge):
         mesh: Any = None,
         workers: int = 1,
     ):
-        super().__init__(gops_library(game), config, workers)
+        super().__init__(gops_library(game), config, mesh, workers)
         self.style: Style = style
-        self._mesh = mesh
         self.player(Pool(self.library))  # refuses what cannot be played
 
     @property
@@ -70,7 +69,7 @@ class GopsJudge(HeuristicJudge):
                 counts=jnp.broadcast_to(turns > 0, shape),
             )
 
-        return devices.map_batch(program, self._share())
+        return devices.map_batch(program, self.share)
 
     def compare(self, pool: Pool):
         player, game = self.player(pool), self.player(pool).game
@@ -81,23 +80,10 @@ class GopsJudge(HeuristicJudge):
             turns = jax.vmap(lambda key: jax.random.randint(key, (), 0, game.max_turns - 1))(turn_keys)
             states = jax.vmap(lambda key, turns: random_state(game, key, turns))(state_keys, turns)
             _, estimates = player(choices, keys, states)
-            states = jax.tree.map(lambda leaf: leaf[:, None], states)
-            heuristic = _values(pool, choices, states)[:, :, None]
-            shape = (keys.shape[0], 1, 1)
-            return Played(
-                reward=jnp.zeros(shape[0]),
-                outcome=jnp.full((shape[0], 0), 0.0),
-                states=states,
-                heuristic=heuristic,
-                search=_estimates(heuristic, estimates[:, None, None]),
-                by_second=jnp.zeros(shape, bool),
-                counts=jnp.ones(shape, bool),
-            )
+            heuristic = jax.vmap(lambda choice, state: pool.values(choice, gops_view(game, state)))(choices, states)
+            return looked_at(states, heuristic, _estimates(heuristic, estimates))
 
-        return devices.map_batch(program, self._share())
-
-    def _share(self) -> Any:
-        return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.rows)
+        return devices.map_batch(program, self.share)
 
 
 def _values(pool: Pool, choices: Choice, states: Any) -> jax.Array:

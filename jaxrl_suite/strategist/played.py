@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.strategist.key_states import Seen
@@ -23,6 +24,20 @@ class Played(NamedTuple):
     search: Any  # float[R, T, V, P]
     by_second: Any  # bool[R, T, V], whether the second strategy looks, else the first
     counts: Any  # bool[R, T, V], whether the entry counts
+
+
+def looked_at(states: Any, heuristic: jax.Array, search: jax.Array) -> Played:
+    """Single states [R, ...] that one player each looked at, with values float32[R, P], as what a program returns."""
+    rows = heuristic.shape[0]
+    return Played(
+        reward=jnp.zeros(rows),
+        outcome=jnp.zeros((rows, 0)),
+        states=jax.tree.map(lambda leaf: leaf[:, None], states),
+        heuristic=heuristic[:, None, None],
+        search=search[:, None, None],
+        by_second=jnp.zeros((rows, 1, 1), bool),
+        counts=jnp.ones((rows, 1, 1), bool),
+    )
 
 
 def chunks(size: int, rows: int) -> list[tuple[np.ndarray, int]]:
