@@ -112,10 +112,12 @@ def mean_return(
       env: where they act.
       actor: how; its parameters are those of `imitation.policy`.
       imitation: the student.
-      recipe: its training.
-      students: trained on each set.
-      episodes: played by each.
+      recipe: its training, with its own step size, not the set's.
+      students: trained on each set, at least 1.
+      episodes: played by each, at least 1.
     """
+    if students < 1 or episodes < 1:
+        raise UserError(f"students and episodes must be at least 1, got {students} and {episodes}")
 
     def fitness(syn: Distilled, key: jax.Array) -> jax.Array:
         train_key, play_key = jax.random.split(key)

@@ -81,5 +81,8 @@ def test_return_of_students():
 def test_refusals():
     with pytest.raises(UserError, match="even"):
         Evolution(population=3)
+    policy = MLP((3,), 1)
+    with pytest.raises(UserError, match="episodes must be at least 1"):
+        mean_return(Pendulum(10), Greedy(policy), Imitation(policy), Recipe(), episodes=0)
     with pytest.raises(UserError, match="learn must name"):
         Evolution(learn=("pixels",))
