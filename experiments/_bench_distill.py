@@ -64,7 +64,7 @@ def step():
     loss = outer(p, x[rows], y[rows])
     optimiser.zero_grad()
     loss.backward(inputs=[sx, sy])
-    torch.nn.utils.clip_grad_norm_([sx, sy], 2.0)
+    torch.nn.utils.clip_grad_norm_([sx, sy], 0.1)
     optimiser.step()
 
 best, cpu = {}, {}

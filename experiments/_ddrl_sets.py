@@ -74,7 +74,7 @@ def distil(config: Config, run: Run, task: Task, method: str, size: int) -> Pair
     teacher = teacher_parameters(config, task) if method == "paper-p1" else None
     syn: Distilled = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in config.seeds])
-    bounds = (jnp.float32(0), jnp.float32(1)) if task.discrete and not method.startswith("paper") else None
+    bounds = None if method.startswith("paper") else observed_range(task, real)
     state = jax.vmap(lambda key, syn: driver.init(key, syn, teacher=teacher, bounds=bounds))(keys, syn)
     table = driver.sampler.prepare(real)
     chunks = outer_steps(config, task, method) // config.chunk
@@ -101,6 +101,13 @@ def distil(config: Config, run: Run, task: Task, method: str, size: int) -> Pair
     return PairSet(
         label, "distilled", size, pairs, rates=rates, losses=losses, steps=chunks * config.chunk, seconds=loop.seconds
     )
+
+
+def observed_range(task: Task, real: Pairs) -> tuple[jax.Array, jax.Array]:
+    """Between what learned observations are kept: pixels are 0 to 1, other numbers as large as the data have them."""
+    if task.discrete:
+        return jnp.float32(0), jnp.float32(1)
+    return jnp.min(real.observations, axis=0), jnp.max(real.observations, axis=0)
 
 
 def outer_steps(config: Config, task: Task, method: str) -> int:

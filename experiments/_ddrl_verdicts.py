@@ -197,8 +197,8 @@ DIFFERENCES = (
     ("loss", "squared or absolute error of probabilities", "squared error of actions; cross-entropy of soft labels"),
     ("learned", "observations", "observations and labels"),
     ("labels", "hard, the recorded actions", "soft, the teacher's answers"),
-    ("outer optimiser", "SGD 0.1, momentum 0.5", "Adam with clipped gradients"),
-    ("pixels", "free, 0 to 255 without scaling", "kept between 0 and 1"),
+    ("outer optimiser", "SGD 0.1, momentum 0.5", "Adam, each student's gradient clipped"),
+    ("observations", "free, pixels 0 to 255 without scaling", "kept in the range of the data, pixels 0 to 1"),
     ("which set is kept", "the last", "the moving average with the least held-out loss"),
     (
         "students",

@@ -72,9 +72,9 @@ class Config:
     # Distillation.
     outer_steps: int = 800
     chunk: int = 100  # outer steps between two judgements by held-out loss
-    meta_students: int = 4  # fresh ones in an outer step
+    meta_students: int = 8  # fresh ones in an outer step
     meta_rate: float = 1e-2  # of Adam; it falls to a tenth over the outer steps
-    clip: float = 0.2  # of the outer gradient's norm
+    clip: float = 0.1  # of the norm of each student's outer gradient
     inner_steps: int = 60
     inner_rate: float = 0.1
     learn_rate: bool = False  # the inner step size is learned too, and students use their own

@@ -1,7 +1,7 @@
 """The outer loop of distillation: one driver for every objective.
 
-An outer step draws a real batch for each of K students, takes the gradient of the objective's mean over them, and
-moves the set by a clipped step of a meta-optimiser. Steps are scanned in chunks; after a chunk, students trained on
+An outer step draws a real batch for each of K students, takes the mean of their gradients, each clipped by itself, and
+moves the set by a step of a meta-optimiser. Steps are scanned in chunks; after a chunk, students trained on
 the moving average of the set are judged on held-out pairs, and the best average so far is kept. Returns of an
 environment are never looked at.
 
@@ -49,7 +49,7 @@ class Metrics(NamedTuple):
     """What a chunk reports."""
 
     loss: jax.Array  # float32[C], of the objective
-    gradient_norm: jax.Array  # float32[C], before it is clipped
+    gradient_norm: jax.Array  # float32[C], mean over students of what is finite, before it is clipped
     aux: dict[str, jax.Array]  # float32[C] each, mean over students
     held_out: jax.Array  # float32[], loss of students trained on the average
 
@@ -66,8 +66,9 @@ class Driver:
       optimiser: of the outer loop.
       rate: its step size.
       momentum: of `sgd`.
-      clip: bound on the norm of the gradient over all that is learned; inf for none. Unrolled gradients have rare
-        spikes: a bound near the usual norm makes the descent smooth, a wide one leaves noise that frees poor starts.
+      clip: bound on the norm of each student's gradient over all that is learned; inf for none. Unrolled gradients of
+        few students explode, and a mean that is clipped as a whole would follow those alone: bounded one by one, each
+        has one vote. A student whose gradient is not finite has none, and is counted in the metrics.
       decay: of the moving average; 0 keeps the last set alone.
       judges: students trained at the end of a chunk.
       recipes: how they are trained.
@@ -81,7 +82,7 @@ class Driver:
     optimiser: Literal["adam", "sgd"] = "adam"
     rate: float = 1e-2
     momentum: float = 0.0
-    clip: float = 2.0
+    clip: float = 0.1
     decay: float = 0.99
     judges: int = 4
     recipes: tuple[Recipe, ...] = (RECIPES["sgd100"],)
@@ -143,19 +144,37 @@ class Driver:
             judge_key=judge_key,
         )
 
-    def loss(
+    def gradient(
         self, syn: Distilled, table: Any, states: ObjectiveState, key: jax.Array
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """float32[] and scalars to log: means over K students, each with its own batch."""
+    ) -> tuple[Distilled, tuple[jax.Array, jax.Array, dict[str, jax.Array]]]:
+        """The mean of K students' gradients, each with its own batch; loss, norm and scalars to log are means too."""
         objective: Objective = self.objective
         sampler: Sampler = self.sampler
 
-        def one(state: ObjectiveState, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        def one(state: ObjectiveState, key: jax.Array) -> Any:
             draw_key, loss_key = jax.random.split(key)
-            return objective.loss(syn, sampler.draw(table, draw_key), state, loss_key)
+            batch = sampler.draw(table, draw_key)
+            (loss, aux), found = jax.value_and_grad(objective.loss, has_aux=True)(syn, batch, state, loss_key)
+            found = Distilled(
+                *(
+                    leaf if name in self.learn else jnp.zeros_like(leaf)
+                    for name, leaf in zip(Distilled._fields, found, strict=True)
+                )
+            )
+            norm = optax.global_norm(found)
+            finite = jnp.isfinite(norm)
+            if self.clip < float("inf"):
+                scale = jnp.minimum(1.0, self.clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
+                found = jax.tree.map(lambda leaf: jnp.where(finite, scale * leaf, 0.0), found)
+            return found, finite, loss, norm, aux
 
-        losses, aux = jax.vmap(one)(states, jax.random.split(key, self.students))
-        return jnp.mean(losses), jax.tree.map(jnp.mean, aux)
+        found, finite, loss, norm, aux = jax.vmap(one)(states, jax.random.split(key, self.students))
+
+        def mean(values: jax.Array) -> jax.Array:  # NaN if no student is finite, which `check_finite` reports
+            return jnp.sum(jnp.where(finite, values, 0.0)) / jnp.sum(finite)
+
+        aux = jax.tree.map(mean, aux) | {"exploded": jnp.mean(~finite, dtype=norm.dtype)}
+        return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found), (mean(loss), mean(norm), aux)
 
     def update(self, state: State, table: Any) -> tuple[State, tuple[jax.Array, jax.Array, dict[str, jax.Array]]]:
         """One outer step.
@@ -165,17 +184,11 @@ class Driver:
           table: `sampler.prepare(pairs)` of the real pairs.
 
         Returns:
-          The next state; the loss, the norm of its gradient, and scalars to log.
+          The next state; the loss, the norm of the students' gradients, and scalars to log.
         """
         objective: Objective = self.objective
         key, loss_key, update_key = jax.random.split(state.key, 3)
-        (loss, aux), gradient = jax.value_and_grad(self.loss, has_aux=True)(state.syn, table, state.objective, loss_key)
-        gradient = Distilled(
-            *(
-                leaf if name in self.learn else jnp.zeros_like(leaf)
-                for name, leaf in zip(Distilled._fields, gradient, strict=True)
-            )
-        )
+        gradient, measured = self.gradient(state.syn, table, state.objective, loss_key)
         updates, optimiser = self._optimiser().update(gradient, state.optimiser, state.syn)
         syn: Distilled = optax.apply_updates(state.syn, updates)  # pyright: ignore[reportAssignmentType]
         syn = syn._replace(observations=jnp.clip(syn.observations, state.low[None], state.high[None]))
@@ -188,7 +201,7 @@ class Driver:
             step=state.step + 1,
             key=key,
         )
-        return after, (loss, optax.global_norm(gradient), aux)
+        return after, measured
 
     def chunk(self, state: State, table: Any, held_out: Pairs, steps: int) -> tuple[State, Metrics]:
         """`steps` outer steps, then the choice of the best set."""
@@ -208,8 +221,7 @@ class Driver:
 
     def _optimiser(self) -> optax.GradientTransformation:
         rate = optax.cosine_decay_schedule(self.rate, self.anneal, 0.1) if self.anneal else self.rate
-        step = optax.sgd(rate, momentum=self.momentum or None) if self.optimiser == "sgd" else optax.adam(rate)
-        return step if self.clip == float("inf") else optax.chain(optax.clip_by_global_norm(self.clip), step)
+        return optax.sgd(rate, momentum=self.momentum or None) if self.optimiser == "sgd" else optax.adam(rate)
 
 
 @functools.partial(jax.jit, static_argnames=("driver", "steps", "runs"), donate_argnames="state")
