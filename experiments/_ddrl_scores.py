@@ -15,12 +15,12 @@ import numpy as np
 
 from jaxrl_suite.core.devices import map_batch
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.distill.evaluation import Greedy, Scaled, ScaledActor
 from jaxrl_suite.distill.pairs import Imitation, Pairs
 from jaxrl_suite.distill.students import train_students
 from jaxrl_suite.experiments._ddrl_sets import PairSet
 from jaxrl_suite.experiments._ddrl_tasks import Task
 from jaxrl_suite.rl import rollout
+from jaxrl_suite.rl.actors import Scaled, ScaledActor, student_actor
 from jaxrl_suite.rl.cloning import Recipe
 from jaxrl_suite.rl.policies import Params
 from jaxrl_suite.rl.scores import normalised_score
@@ -79,7 +79,7 @@ class Judge:
     def judge(self, params: Params, imitation: Imitation | None = None, *, ensemble: bool = False) -> Scores:
         """Plays episodes with the parameters [S, R, ...]; an ensemble has all S students of a set as its members."""
         imitation, config, task = imitation or self._task.imitation, self._config, self._task
-        actor = ScaledActor(Greedy(imitation.policy, ensemble, sample=config.sample and task.discrete))
+        actor = ScaledActor(student_actor(imitation.policy, ensemble=ensemble, sample=config.sample and task.discrete))
         if ensemble:
             params = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1)[None], jax.device_get(params))
         many, sets = jax.tree.leaves(params)[0].shape[:2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,59 +21,12 @@ from jaxrl_suite.distill.pairs import Imitation, Pairs
 from jaxrl_suite.distill.students import train_students
 from jaxrl_suite.envs.base import AnyEnv
 from jaxrl_suite.rl import rollout
-from jaxrl_suite.rl.actors import Actor
+from jaxrl_suite.rl.actors import Actor, Scaled, ScaledActor, student_actor
 from jaxrl_suite.rl.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.offline import Metadata
-from jaxrl_suite.rl.policies import CNN, MLP, Params, Policy
+from jaxrl_suite.rl.policies import CNN, MLP
 from jaxrl_suite.rl.scores import Reference, normalised_score
 from jaxrl_suite.rl.transitions import Scaling
-
-
-class Scaled(NamedTuple):
-    """Parameters of a policy with the scaling of the observations that it reads."""
-
-    params: Params
-    mean: jax.Array  # float32[*observation_shape]
-    std: jax.Array  # float32[*observation_shape]
-
-
-@dataclasses.dataclass(frozen=True)
-class ScaledActor:
-    """An actor whose observations are scaled first; its parameters are a `Scaled`."""
-
-    actor: Actor
-
-    def __call__(self, params: Scaled, observation: jax.Array, key: jax.Array) -> jax.Array:
-        return self.actor(params.params, (observation - params.mean) / params.std, key)
-
-
-@dataclasses.dataclass(frozen=True)
-class Greedy:
-    """The action of a student, or of an ensemble if the parameters have a leading axis of members.
-
-    Args:
-      policy: the network.
-      ensemble: whether the outputs (actions, or log-probabilities) of the members are averaged.
-      sample: whether a discrete action is drawn from the probabilities, as DDRL's published code does.
-    """
-
-    policy: Policy
-    ensemble: bool = False
-    sample: bool = False
-
-    def __post_init__(self):
-        if self.sample and not self.policy.discrete:
-            raise UserError("only discrete actions are sampled: leave sample out")
-
-    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
-        if self.ensemble:
-            out = jax.vmap(self.policy.apply, (0, None))(params, observation)
-            out = jnp.mean(jax.nn.log_softmax(out) if self.policy.discrete else out, axis=0)
-        else:
-            out = self.policy.apply(params, observation)
-        if self.sample:
-            return jax.random.categorical(key, out).astype(jnp.int32)
-        return jnp.argmax(out, axis=-1).astype(jnp.int32) if self.policy.discrete else out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +85,7 @@ def student_scores(
     params = train_students(imitation, recipe, pairs, jax.random.split(train_key, how.students), rate)
     if how.ensembles:
         params = jax.tree.map(lambda leaf: leaf.reshape(-1, how.ensembles, *leaf.shape[1:]), params)
-    actor: Actor = Greedy(imitation.policy, how.ensembles > 0, how.sample)
+    actor: Actor = student_actor(imitation.policy, ensemble=how.ensembles > 0, sample=how.sample)
     if scaling is not None:
         many = how.students // (how.ensembles or 1)
         mean, std = (jnp.broadcast_to(jnp.asarray(leaf), (many, *leaf.shape)) for leaf in scaling)

@@ -11,10 +11,13 @@ from jaxrl_suite.envs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from jaxrl_suite.rl.actors import Actor as Actor
+    from jaxrl_suite.rl.actors import Ensemble as Ensemble
     from jaxrl_suite.rl.actors import Expert as Expert
     from jaxrl_suite.rl.actors import Greedy as Greedy
     from jaxrl_suite.rl.actors import Noisy as Noisy
     from jaxrl_suite.rl.actors import Sampled as Sampled
+    from jaxrl_suite.rl.actors import Scaled as Scaled
+    from jaxrl_suite.rl.actors import ScaledActor as ScaledActor
     from jaxrl_suite.rl.actors import Uniform as Uniform
     from jaxrl_suite.rl.cloning import RECIPES as RECIPES
     from jaxrl_suite.rl.cloning import Recipe as Recipe
@@ -66,6 +69,7 @@ _HOME = {
     "Behaviour": "collection",
     "CNN": "policies",
     "Expert": "actors",
+    "Ensemble": "actors",
     "Greedy": "actors",
     "IQL": "iql",
     "MLP": "policies",
@@ -79,6 +83,8 @@ _HOME = {
     "Recipe": "cloning",
     "Reference": "scores",
     "Sampled": "actors",
+    "Scaled": "actors",
+    "ScaledActor": "actors",
     "Scaling": "transitions",
     "TD3BC": "td3_bc",
     "Teachers": "collection",
@@ -123,6 +129,7 @@ __all__ = [
     "TD3BC",
     "Actor",
     "Behaviour",
+    "Ensemble",
     "Expert",
     "Greedy",
     "Metadata",
@@ -133,6 +140,8 @@ __all__ = [
     "Recipe",
     "Reference",
     "Sampled",
+    "Scaled",
+    "ScaledActor",
     "Scaling",
     "Teachers",
     "Trajectories",

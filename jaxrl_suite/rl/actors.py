@@ -9,7 +9,7 @@ Shapes: `A` dimensions of an action.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +54,58 @@ class Sampled:
 
     def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
         return jax.random.categorical(key, self.policy.apply(params, observation)).astype(jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """The action of several policies together; their parameters have a leading axis of members.
+
+    Args:
+      policy: the network of each; its outputs (actions, or log-probabilities) are averaged.
+      sample: whether a discrete action is drawn from the averaged probabilities, and not the largest taken.
+
+    Raises:
+      ValueError: if a continuous policy is to be sampled.
+    """
+
+    policy: Policy
+    sample: bool = False
+
+    def __post_init__(self):
+        if self.sample and not self.policy.discrete:
+            raise UserError("only discrete actions are sampled: leave sample out")
+
+    def __call__(self, params: Params, observation: jax.Array, key: jax.Array) -> jax.Array:
+        out = jax.vmap(self.policy.apply, (0, None))(params, observation)
+        if not self.policy.discrete:
+            return jnp.mean(out, axis=0)
+        mean = jnp.mean(jax.nn.log_softmax(out), axis=0)
+        return (jax.random.categorical(key, mean) if self.sample else jnp.argmax(mean)).astype(jnp.int32)
+
+
+def student_actor(policy: Policy, *, ensemble: bool = False, sample: bool = False) -> Actor:
+    """`Ensemble`, `Sampled` or `Greedy`, as asked."""
+    if ensemble:
+        return Ensemble(policy, sample)
+    return Sampled(policy) if sample else Greedy(policy)
+
+
+class Scaled(NamedTuple):
+    """Parameters of a policy with the scaling of the observations that it reads."""
+
+    params: Params
+    mean: jax.Array  # float32[*observation_shape]
+    std: jax.Array  # float32[*observation_shape]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScaledActor:
+    """An actor whose observations are scaled first; its parameters are a `Scaled`."""
+
+    actor: Actor
+
+    def __call__(self, params: Scaled, observation: jax.Array, key: jax.Array) -> jax.Array:
+        return self.actor(params.params, (observation - params.mean) / params.std, key)
 
 
 @dataclasses.dataclass(frozen=True)

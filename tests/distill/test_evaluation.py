@@ -8,12 +8,13 @@ import pytest
 from jaxrl_suite.core import stats
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.driver import Driver, distill
-from jaxrl_suite.distill.evaluation import Greedy, Protocol, Scaled, ScaledActor, architectures, student_scores, summary
+from jaxrl_suite.distill.evaluation import Protocol, architectures, student_scores, summary
 from jaxrl_suite.distill.pairs import Imitation, make_pairs, start_from, take
 from jaxrl_suite.distill.presets import make_driver
 from jaxrl_suite.distill.students import train_students
 from jaxrl_suite.envs.pendulum import Pendulum
 from jaxrl_suite.rl import actors, rollout
+from jaxrl_suite.rl.actors import Ensemble, Greedy, Scaled, ScaledActor, student_actor
 from jaxrl_suite.rl.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.policies import CNN, MLP
 from jaxrl_suite.rl.scores import Reference
@@ -45,7 +46,7 @@ def test_scores_of_students_and_their_ensembles():
         ENV, imitation, SHORT, pairs, key, REFERENCE, protocol=Protocol(4, 3, ensembles=4), scaling=scale
     )
     assert together.shape == (1, 3)
-    out = Greedy(POLICY, ensemble=True)(params, jnp.asarray(x[0]), key)
+    out = Ensemble(POLICY)(params, jnp.asarray(x[0]), key)
     np.testing.assert_allclose(out, np.mean(jax.vmap(POLICY.apply, (0, None))(params, x[0]), axis=0), rtol=1e-5)
 
 
@@ -55,11 +56,13 @@ def test_discrete_ensembles_average_their_log_probabilities():
     x = jnp.array([0.3, -2.0])
     logits = np.asarray(jax.vmap(policy.apply, (0, None))(params, x))
     mean = np.mean(logits - np.log(np.exp(logits).sum(1, keepdims=True)), axis=0)
-    assert Greedy(policy, ensemble=True)(params, x, jax.random.key(0)) == np.argmax(mean)
+    assert Ensemble(policy)(params, x, jax.random.key(0)) == np.argmax(mean)
     one = jax.tree.map(lambda leaf: leaf[0], params)
     scaled = Scaled(one, jnp.ones(2), jnp.full(2, 2.0))
     assert ScaledActor(Greedy(policy))(scaled, x, jax.random.key(0)) == policy.act(one, (x - 1) / 2)
-    draw = jax.vmap(Greedy(policy, sample=True), (None, None, 0))(one, x, jax.random.split(jax.random.key(1), 4000))
+    draw = jax.vmap(student_actor(policy, sample=True), (None, None, 0))(
+        one, x, jax.random.split(jax.random.key(1), 4000)
+    )
     np.testing.assert_allclose(np.bincount(draw, minlength=3) / 4000, jax.nn.softmax(policy.apply(one, x)), atol=0.03)
 
 
@@ -82,7 +85,9 @@ def test_refusals():
     with pytest.raises(UserError, match="divisor"):
         Protocol(8, 2, ensembles=3)
     with pytest.raises(UserError, match="only discrete"):
-        Greedy(POLICY, sample=True)
+        Ensemble(POLICY, sample=True)
+    with pytest.raises(UserError, match="no softmax"):
+        student_actor(POLICY, sample=True)
 
 
 @pytest.mark.slow
@@ -100,8 +105,9 @@ def test_sixteen_pairs_swing_the_pendulum_up():
     order = np.random.default_rng(0).permutation(len(seen))
     real, held_out = take(pairs, order[2000:]), take(pairs, order[:2000])
     start = start_from(real, np.arange(16), policy)
-    driver: Driver = make_driver("bptt", policy, students=2)
-    state = distill(driver, jax.random.key(0), start, real, held_out, 1000)
+    driver: Driver = make_driver("bptt", policy, students=6, anneal=600)
+    bounds = jnp.min(real.observations, axis=0), jnp.max(real.observations, axis=0)
+    state = distill(driver, jax.random.key(0), start, real, held_out, 600, bounds=bounds)
     for name, recipe in RECIPES.items():
         best, first = (
             student_scores(env, imitation, recipe, imitation.pairs(syn), jax.random.key(1), REFERENCE, scaling=scale)

@@ -6,11 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_suite.distill.evaluation import Scaled, ScaledActor
 from jaxrl_suite.envs.pendulum import Pendulum
 from jaxrl_suite.rl import cloning, collection, percentile, rollout, scores, transitions
 from jaxrl_suite.rl import episodes as ep
-from jaxrl_suite.rl.actors import Greedy
+from jaxrl_suite.rl.actors import Greedy, Scaled, ScaledActor
 from jaxrl_suite.rl.policies import MLP
 
 STUDENTS = 4
