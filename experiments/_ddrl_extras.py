@@ -1,4 +1,5 @@
-"""What DDRL is anchored by: offline reinforcement learning on all data, and evolution strategies on the set itself.
+"""What DDRL is anchored by: offline reinforcement learning on all data, evolution strategies on the set itself, and
+other draws of the data.
 
 Shapes: `S` seeds of a learner, `R` distillation seeds.
 """
@@ -17,8 +18,8 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.distill.evolution import Evolution, mean_return
 from jaxrl_suite.distill.pairs import Distilled
 from jaxrl_suite.experiments._ddrl_scores import Judge, points
-from jaxrl_suite.experiments._ddrl_sets import PairSet
-from jaxrl_suite.experiments._ddrl_tasks import Task
+from jaxrl_suite.experiments._ddrl_sets import POLISHED, PairSet, cloned_sets, percentile_label
+from jaxrl_suite.experiments._ddrl_tasks import Task, make_task
 from jaxrl_suite.rl import offline_fit
 from jaxrl_suite.rl.actors import Actor, Greedy
 from jaxrl_suite.rl.iql import IQL
@@ -29,8 +30,8 @@ from jaxrl_suite.rl.transitions import Transitions, transitions
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.ddrl import Config
 
-POLISHED = "distilled, then evolved by return"
 _ANCHOR_CHUNKS = 10
+DRAWS = 6  # of the data, the report's own among them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,3 +116,22 @@ def polish(config: Config, run: Run, task: Task, found: PairSet) -> PairSet:
         run.log(task=task.name, generation=generation + 1, fitness=np.asarray(fitnesses).mean(axis=1).tolist())
     pairs = jax.vmap(task.imitation.pairs)(loop.carry.syn)
     return PairSet(POLISHED, "distilled", found.size, pairs, steps=config.polish, seconds=loop.seconds)
+
+
+def draws(config: Config, run: Run, environment: str) -> np.ndarray:
+    """float64[DRAWS, 2, S]: scores of clones of the best tenth, by return and by return for its start.
+
+    The first draw is the data of the report, the others differ from it in nothing but their key.
+    """
+    kinds = [percentile_label(0.1, by) for by in ("raw", "start_normalised")]
+    found = np.full((DRAWS, len(kinds), config.students), np.nan)
+    loop = run.chunks(DRAWS, found, f"{environment}: other draws of the data", name=f"{environment}-draws")
+    for draw in loop:
+        other = dataclasses.replace(config, data_seed=(config.data_seed + draw) % 2**32)
+        task = make_task(other, environment)
+        judge, sets = Judge(config, run, task), {one.label: one for one in cloned_sets(task)}
+        for place, label in enumerate(kinds):
+            scores = judge.judge(judge.students(task.clone, sets[label]))
+            loop.carry[draw, place] = points(task, scores.returns[0])[:, 0]
+        run.log(task=environment, data_seed=other.data_seed, scores=loop.carry[draw].mean(axis=1).tolist())
+    return loop.carry

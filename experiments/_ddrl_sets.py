@@ -44,7 +44,31 @@ LABELS = {
     "paper-p2": "published matching, student (P2)",
 }
 RANDOM, RELABELLED, EVERYTHING = "random pairs", "random pairs, relabelled", "BC on everything"
+POLISHED = "distilled, then evolved by return"
 SHARES = (0.1, 0.25, 0.4)  # of the episodes, in percentile cloning
+_THROUGH = "observations and labels learned through the training of fresh students, by their loss on all data"
+_MATCHED = "gradients of fresh students on the set and on the data are brought together"
+ABOUT = {
+    LABELS["pbc"]: f"{_THROUGH} with the teacher's answers; SGD is unrolled",
+    LABELS["pbc-both"]: f"{_THROUGH} with the teacher's answers; the mean of SGD and Adam unrolled",
+    LABELS["dbc"]: f"{_THROUGH} as recorded; SGD is unrolled",
+    LABELS["av-pbc"]: f"{_THROUGH} with the teacher's answers, weighted by rank of the return to go; SGD is unrolled",
+    LABELS["sdw"]: f"{_THROUGH} weighted as in Av-PBC and by how rare states are; SGD is unrolled",
+    LABELS["gm-l2"]: f"{_MATCHED}, by squared distance",
+    LABELS["gm-layer"]: f"{_MATCHED}, each layer's distance relative to its size",
+    LABELS["gm-cosine"]: f"{_MATCHED}, by cosine",
+    LABELS["kernel-ridge"]: "a student's last layer, solved for in closed form on the set, is made to fit the data",
+    LABELS["random-regressors"]: "random, untrained networks are to have the same loss on the set as on the data",
+    LABELS["paper-p1"]: "the published method: observations alone, gradients of one teacher",
+    LABELS["paper-p2"]: "the published method: observations alone, gradients of one student in training",
+    POLISHED: "the smallest distilled set, moved on by evolution strategies towards its students' return",
+    RANDOM: "of the data, with the recorded actions as all that follow",
+    RELABELLED: "random pairs of the data, with the teacher's answers",
+    "k-means": "the real pairs nearest to the centres of clusters of observations",
+    "top-q": "the pairs with the highest discounted return to go",
+    "stepwise dual ranking": "early pairs, and later ones of high return to go in rare states",
+    "pairs of the best 10 %": "random pairs of the episodes with the highest returns",
+}
 _RANKED = {"raw": "return", "discounted": "discounted return", "start_normalised": "return for its start"}
 
 

@@ -62,31 +62,31 @@ class Config:
     levels_of_data: int = 400  # episodes in mazes
     noise: float = 0.5  # share of random actions in the last episode; it rises from 0
     # Students.
-    widths: tuple[int, ...] = (64, 64)
-    maze_widths: tuple[int, ...] = (64, 64)
+    widths: tuple[int, ...] = (64, 64)  # hidden layers on the pendulum
+    maze_widths: tuple[int, ...] = (64, 64)  # in mazes
     large_widths: tuple[int, ...] = (64, 64)  # in MuJoCo's environments
     cloning_steps: int = 2000  # on all pairs
-    cloning_rate: float = 1e-3
-    cloning_batch: int = 128
-    maze_cloning_steps: int = 1000
+    cloning_rate: float = 1e-3  # of Adam
+    cloning_batch: int = 128  # pairs a step
+    maze_cloning_steps: int = 1000  # on all pairs of mazes
     # Distillation.
-    outer_steps: int = 800
+    outer_steps: int = 800  # updates of the distilled set, on continuous tasks
     chunk: int = 100  # outer steps between two judgements by held-out loss
     meta_students: int = 8  # fresh ones in an outer step
     meta_rate: float = 1e-2  # of Adam; it falls to a tenth over the outer steps
     clip: float = 0.1  # of the norm of each student's outer gradient
-    inner_steps: int = 60
-    inner_rate: float = 0.1
+    inner_steps: int = 60  # of a student that is unrolled
+    inner_rate: float = 0.1  # of its SGD
     learn_rate: bool = False  # the inner step size is learned too, and students use their own
-    judges: int = 4
-    published_steps: int = 300  # of the published methods
-    maze_outer_steps: int = 300
-    maze_meta_students: int = 2
-    maze_meta_rate: float = 3e-2
-    maze_inner_steps: int = 100
+    judges: int = 4  # students whose held-out loss decides which set is kept
+    published_steps: int = 300  # outer steps of the published methods
+    maze_outer_steps: int = 300  # in mazes: as above
+    maze_meta_students: int = 2  # as meta_students
+    maze_meta_rate: float = 3e-2  # as meta_rate
+    maze_inner_steps: int = 100  # as inner_steps
     # What costs more than it tells in a quick run.
     curve_steps: tuple[int, ...] = ()  # student steps at which the smallest and the whole set are compared
-    across: bool = False  # other architectures, optimisers and ensembles
+    across: bool = False  # other architectures, optimisers and ensembles; other draws of the pendulum's data
     anchors: int = 0  # updates of TD3+BC and IQL; 0 leaves them out
     polish: int = 0  # generations of evolution strategies on the smallest set; 0 leaves them out
     expert_iterations: int = 0  # of PPO; 0 takes those that are known to suffice
@@ -197,5 +197,6 @@ def main(config: Config, run: Run) -> None:
         for environment in config.environments
         for report in _ddrl_report.run_environment(config, run, environment)
     ]
+    _ddrl_report.write_glossary(config, run, reports)
     _ddrl_verdicts.write_verdicts(config, run, reports)
     _ddrl_verdicts.write_differences(config, run)

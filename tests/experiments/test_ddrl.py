@@ -15,7 +15,7 @@ from fixtures.mortal_command import run_command
 from jaxrl_suite.core.stats import Interval
 from jaxrl_suite.distill.distilled_file import read_distilled
 from jaxrl_suite.experiments import _ddrl_figures, _ddrl_sets, _ddrl_tasks, _ddrl_verdicts, ddrl
-from jaxrl_suite.experiments._ddrl_extras import POLISHED
+from jaxrl_suite.experiments._ddrl_sets import POLISHED
 from jaxrl_suite.rl.percentile import percentile_rows
 
 SMALLEST = (
@@ -51,7 +51,15 @@ def test_killed_and_resumed_is_as_if_never_stopped(folder):
     assert "gridmaze: distilled, PBC, 8 pairs: continues at 1/2" in done.stderr
     whole, parts = folder / "whole", folder / "parts"
     names = [p.relative_to(whole) for kind in ("tables", "figures") for p in sorted((whole / kind).iterdir())]
-    tables = {"pendulum_8", "pendulum_cloning", "gridmaze_8", "gridmaze_cloning", "expectations", "differences"}
+    tables = {
+        "pendulum_8",
+        "pendulum_cloning",
+        "gridmaze_8",
+        "gridmaze_cloning",
+        "expectations",
+        "differences",
+        "glossary",
+    }
     figures = {f"{task}_{what}" for task in ("pendulum", "gridmaze") for what in ("8", "set", "distillation")}
     assert {name.stem for name in names} == tables | figures | {"pendulum_returns"}
     for name in [*names, Path("metrics.jsonl")]:
@@ -64,6 +72,9 @@ def test_every_set_meets_both_kinds_of_students(folder):
     assert len({row["pairs"] for row in rows}) == len(rows) == 7
     mazes = read(folder / "whole", "gridmaze_8")
     assert [row["levels"] for row in mazes] == ["seen levels", "unseen levels"] * 4
+    said = {row["pairs"]: row["what"] for row in read(folder / "whole", "glossary")}
+    assert set(said) == {row["pairs"] for row in rows}
+    assert all(said.values())
     for row in [*rows, *mazes]:
         for recipe in ("sgd100", "adam300"):
             assert float(row[f"{recipe} low"]) <= float(row[recipe]) <= float(row[f"{recipe} high"]) <= 110
@@ -97,6 +108,8 @@ def test_small_scales_get_no_verdict_and_the_cause_is_told(folder):
     (cause,) = [text["body"] for text in results["texts"] if text["title"].startswith("Why the best returns")]
     assert "of the 2 episodes that are kept began within" in cause
     assert "nan" not in cause
+    assert "depends on which episodes were drawn" in cause
+    assert "this run's draw of 18 episodes" in cause
     assert any(text["title"] == "How this differs from the paper" for text in results["texts"])
     assert {row["what"].partition(",")[0] for row in read(folder / "whole", "expectations")} == {"pendulum", "gridmaze"}
 
@@ -115,6 +128,11 @@ def test_what_full_adds_is_in_the_report(tmp_path):
     ]
     labels = [row["pairs"] for row in read(folder, "pendulum_4")]
     assert labels[:4] == [*(_ddrl_sets.LABELS[name] for name in ("av-pbc", "gm-cosine", "paper-p1")), POLISHED]
+    draws = read(folder, "pendulum_draws")
+    assert [row["data seed"] for row in draws] == ["0", "1", "2", "3", "4", "5"]
+    cloned = {row["trained on"]: row["score"] for row in read(folder, "pendulum_cloning")}
+    assert draws[0]["by return"] == cloned["BC on 10% by return"]  # the report's own draw, by the same students
+    assert len({row["by return"] for row in draws}) > 1
     students = {row["student"] for row in read(folder, "pendulum_students")}
     assert {"as in distillation", "double width", "ensemble of 2"} <= students
 
@@ -150,6 +168,11 @@ def test_a_part_of_the_data_counts_its_rows_alike():
     weight = np.bincount(owner.ravel(), np.asarray(part.pairs.weights[0])) / counts
     assert part.size == counts.sum() == 200 * 7  # of 18 episodes
     np.testing.assert_allclose(weight, weight[0], rtol=1e-4)
+
+
+def test_every_kind_of_pairs_is_explained():
+    labels = set(_ddrl_sets.LABELS.values()) | {POLISHED}
+    assert labels <= set(_ddrl_sets.ABOUT)
 
 
 def test_images_become_a_picture():
