@@ -121,8 +121,9 @@ def write_sets(config: Config, run: Run, report: Report) -> None:
             caption=(
                 f"{task.name}, {size} pairs: {scale(task)}. {_trained(task)} Interquartile mean over "
                 f"{config.students} students x {seeds} sets, the same {config.episodes} episodes for all, with 95 % "
-                "bootstrap intervals over students; worst: the mean of the worst of the sets. The held-out loss compares the students' "
-                "answers with the teacher's, on episodes that nothing was made from." + _drawn(task)
+                "bootstrap intervals over students; worst: the mean of the worst of the sets. The held-out loss "
+                "compares the students' answers with the teacher's, on episodes that nothing was made from."
+                + _drawn(task)
             ),
         )
         first = next(iter(task.recipes))
@@ -192,7 +193,8 @@ def write_steps(config: Config, run: Run, task: Task, curves: dict[str, np.ndarr
     run.figure(f"{task.slug}_steps", figure, caption)
 
 
-# Measured once, apart from any run: share of episodes that are kept, episodes of a draw, and points by return and by return for its start, a draw each.
+# Measured once, apart from any run: share of episodes that are kept, episodes of a draw, and of each draw
+# the points of a clone by return and by return for its start.
 _MEASURED = (
     (0.1, 64, (97, 7, 48, 101, -1, 42), (102, 100, 98, 90, 77, 101)),
     (0.05, 256, (7, 2, 19, 39), (100, 90, 101, 100)),

@@ -56,11 +56,14 @@ def cells(interval: stats.Interval, name: str = "") -> dict[str, float]:
 def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, names: list[str], final: Final) -> None:
     best = names.index(OURS) if OURS in names else 0
     gain = stats.mean_or_value(final.gains[:, best, -1])
+    several = len(config.seeds) > 1
     sure = "The interval excludes zero." if gain.low > 0 else "The interval does not exclude zero."
+    spread = f"{gain.low:+.2f} to {gain.high:+.2f}, 95 % over {len(config.seeds)} seeds" if several else "one seed"
+    change = "beats" if gain.estimate > 0 else "does not beat"
     run.text(
-        f"{stage.title}: the best heuristic that {names[best]} found in {config.strategies} strategies beats the seed "
-        f"heuristic by {gain.estimate:+.2f} {UNITS[game]} ({gain.low:+.2f} to {gain.high:+.2f}, 95 % over "
-        f"{len(config.seeds)} seeds; {config.deals_of(game)} fresh deals each, in both seats). {sure} "
+        f"{stage.title}: the best heuristic that {names[best]} found in {config.strategies} strategies {change} "
+        f"the seed heuristic: {gain.estimate:+.2f} {UNITS[game]} ({spread}; {config.deals_of(game)} fresh deals each, "
+        f"in both seats). {sure if several else 'One seed has no interval.'} "
         + ("Strategies come from a grammar of features, not from a language model." if config.proposer == "grammar"
            else f"Strategies come from the language model {config.model or 'on record'}.")
     )  # fmt: skip

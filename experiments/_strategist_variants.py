@@ -30,9 +30,9 @@ LOW_LEVEL = (
      "The same number of games tells much more: a child and its parent meet the same opponents on the same deals."),
     ("seed heuristic", "points or quests won so far", "written by the language model",
      "All methods and seeds start alike."),
-    ("games of a round", "480 (`paper`: 32)", "32", "Games cost little here; fewer leave the ranking to noise."),
-    ("final evaluation", "fresh games on common deals, paired by seed", "1024 games, best of ten runs",
-     "A best of ten reports the luckiest run."),
+    ("games of a round", "{games}", "32", "Games cost little here; fewer leave the ranking to noise."),
+    ("final evaluation", "{deals} fresh deals in both seats, common to all, paired by seed",
+     "1024 games, best of ten runs", "A best of ten reports the luckiest run."),
 )  # fmt: skip
 
 
@@ -125,9 +125,12 @@ def write_differences(
     ablated = config.ablations and game == "gops"
     if ablated:
         columns += ["default_less_this", "less_low", "less_high"]
-    rows += [dict(zip(columns, low, strict=False)) for low in LOW_LEVEL]
-    if config.mechanics == "paper":
-        rows[-len(LOW_LEVEL)]["here"] = "as published, with a fresh tree for each move"
+    other = "Avalon" if game == "gops" else "GOPS"
+    shown = [low for low in LOW_LEVEL if not low[0].endswith(other)]
+    numbers = dict(games=config.round_games if game == "gops" else config.avalon_games, deals=config.deals_of(game))
+    rows += [dict(zip(columns, (one.format(**numbers) for one in low), strict=False)) for low in shown]
+    if config.mechanics == "paper" and game == "gops":
+        rows[-len(shown)]["here"] = "as published, with a fresh tree for each move"
     rows = [{column: row.get(column) for column in columns} for row in rows]
     caption = "How this search differs from the published one."
     if ablated:

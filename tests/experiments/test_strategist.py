@@ -5,6 +5,7 @@ import json
 import signal
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from fixtures.fake_server import FakeServer
 from fixtures.mortal_command import run_command
 
 from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.experiments import _strategist_learners, _strategist_report, strategist
 from jaxrl_suite.experiments import _strategist_search as searching
-from jaxrl_suite.experiments import strategist
+from jaxrl_suite.experiments._strategist_final import Final
 from jaxrl_suite.experiments._strategist_games import Referee
 from jaxrl_suite.strategist.features import library
 from jaxrl_suite.strategist.judge import JudgeConfig
@@ -162,6 +164,56 @@ def test_shuffled_states_keep_the_gaps_and_part_them_from_the_states():
     assert [one.state for one in seen] == [one.state for one in states]
     np.testing.assert_allclose(sorted(map(tuple, before)), sorted(map(tuple, after)), atol=1e-12)
     assert not np.allclose(before, after)
+
+
+# What reports say.
+
+
+class Noted:
+    """A run that keeps what it is told."""
+
+    def __init__(self):
+        self.results, self.captions, self.texts = {}, {}, []
+
+    def result(self, claim, score, **told):
+        self.results[claim] = told
+
+    def table(self, name, rows, *columns, caption=""):
+        self.captions[name] = caption
+
+    def text(self, body, title=""):
+        self.texts.append(body)
+
+
+@pytest.mark.parametrize(
+    ("learner", "verdict"), [(0.2, "not comparable"), (0.52, "held"), (0.62, "not held"), (0.9, "not held")]
+)
+def test_to_beat_a_learner_that_is_worse_than_naive_bots_decides_nothing(learner, verdict):
+    config, run, stage = strategist.Config(), Noted(), SimpleNamespace(title="Avalon-5")
+    names = ["seed heuristic", "strategist", "AlphaZero-style, 320 episodes", "DeepRole, 320 episodes"]
+    rates = np.array([0.4, 0.62, 0.56, learner]) + np.linspace(-0.01, 0.01, 5)[:, None]
+    rates[:, 1] += np.linspace(0.01, -0.01, 5)
+    _strategist_learners.write_avalon(config, run, stage, names, rates)  # pyright: ignore[reportArgumentType]
+    assert run.results["strat-5"]["verdict"] == "held"
+    assert run.results["strat-6"]["verdict"] == verdict
+    weak = verdict == "not comparable"
+    assert ("too weak as trained" in run.results["strat-6"]["note"]) == weak
+    assert ("worth a win: DeepRole, 320 episodes." in run.captions["learners_avalon"]) == weak
+
+
+@pytest.mark.parametrize(
+    ("seeds", "gains", "said"),
+    [
+        ((0,), [0.5], "one seed; 128 fresh deals each, in both seats). One seed has no interval."),
+        ((0, 1), [0.5, 0.6], "95 % over 2 seeds"),
+        ((0, 1), [-0.5, -0.6], "does not beat the seed heuristic: -0.55"),
+    ],
+)
+def test_the_headline_claims_no_more_than_was_measured(seeds, gains, said):
+    config, run, stage = strategist.Config(seeds=seeds), Noted(), SimpleNamespace(title="GOPS-6")
+    final = Final(np.array(gains)[:, None, None], np.zeros((len(seeds), 1, 1)))
+    _strategist_report.write_headline(config, run, "gops", stage, ["strategist"], final)  # pyright: ignore[reportArgumentType]
+    assert said in run.texts[0]
 
 
 # A language model.
