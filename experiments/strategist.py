@@ -5,8 +5,9 @@ from the same seed strategy, and are judged by equally many games of self-play. 
 games: against the seed strategy, against what the other methods found, against the exact equilibrium.
 
 Strategies come from a grammar of features (default), or from a language model: --proposer openai --base-url URL
---model NAME, with the key in the environment. What was asked and answered stays in the run folder, and so does a
-journal of all that happened; the same command with --resume pays for nothing twice.
+--model NAME, with the key in the environment (OPENAI_API_KEY; a server on this machine needs none). What was asked and
+answered stays in the run folder, and so does a journal of all that happened; the same command with --resume pays for
+nothing twice, and --proposer replay --recording FOLDER runs again from the answers of that run.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Config:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # a search with each method
     games: tuple[GameName, ...] = ("gops",)
-    methods: tuple[MethodName, ...] = ("line", "greedy", "best-first", "best-first-thought", "strategist")
+    methods: tuple[MethodName, ...] = ("line", "greedy", "best-first", "best-first-thought", "strategist")  # to search
     proposer: ProposerName = "grammar"  # openai: any compatible server; replay: the answers of an earlier run
     base_url: str = ""  # of the server, for instance http://127.0.0.1:8080/v1
     model: str = ""  # as the server calls it

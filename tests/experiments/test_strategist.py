@@ -284,6 +284,11 @@ def test_every_kind_of_bad_answer_is_a_failed_idea_and_a_killed_run_pays_for_not
         assert done.returncode == 0, done.stderr
         assert asked(server) == paid
         assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
+        more = f"--seeds 0 --controls no --repairs 1 --proposer replay --recording {tmp_path / 'whole'}"
+        done = run(tmp_path, "again", **given | dict(more=more))
+        assert done.returncode == 0, done.stderr
+        assert not asked(server)
+        assert contents(tmp_path / "whole") == contents(tmp_path / "again")
 
 
 class EndlessServer(OddServer):
