@@ -209,13 +209,13 @@ def write_cause(config: Config, run: Run, report: Report) -> None:
     run.text(
         f"The tenth of the episodes with the highest returns teaches a clone {raw.estimate:.0f} points "
         f"({raw.low:.0f} to {raw.high:.0f}) of 100. A return mixes where an episode began (rank correlation "
-        f"{numbers['distance of the start from upright']:+.2f} with the distance from upright) with how well it was "
-        f"played ({numbers['share of random actions']:+.2f} with the share of random actions): "
+        f"{_signed(numbers['distance of the start from upright'])} with the distance from upright) with how well it "
+        f"was played ({_signed(numbers['share of random actions'])} with the share of random actions): "
         f"{told['kept that began near upright']:.0f} of the {told['kept']:.0f} episodes that are kept began within "
         f"{figures.NEAR:g} rad of upright, where there is nothing to swing up. Compared with episodes from similar "
         f"starts, the return follows the start by "
-        f"{told['return for its start, distance of the start from upright']:+.2f} and the play by "
-        f"{told['return for its start, share of random actions']:+.2f}; the best tenth by that measure teaches "
+        f"{_signed(told['return for its start, distance of the start from upright'])} and the play by "
+        f"{_signed(told['return for its start, share of random actions'])}; the best tenth by that measure teaches "
         f"{fair.estimate:.0f} points ({fair.low:.0f} to {fair.high:.0f}). Whether the best returns teach too little "
         "depends on which episodes were drawn: if enough of the few that are kept swing up, a clone learns it. "
         f"Measured apart from this run, {'; '.join(_said(*row) for row in _MEASURED)}. Less than 30 points, as was "
@@ -224,6 +224,10 @@ def write_cause(config: Config, run: Run, report: Report) -> None:
         + (" The table of draws has this run's own." if config.across else ""),
         "Why the best returns may teach little on the pendulum",
     )
+
+
+def _signed(correlation: float) -> str:
+    return f"{correlation:+.2f}" if np.isfinite(correlation) else "(not defined: all alike)"
 
 
 def _said(share: float, episodes: int, raw: tuple[int, ...], fair: tuple[int, ...]) -> str:

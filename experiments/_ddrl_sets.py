@@ -45,6 +45,7 @@ LABELS = {
 }
 RANDOM, RELABELLED, EVERYTHING = "random pairs", "random pairs, relabelled", "BC on everything"
 POLISHED = "distilled, then evolved by return"
+ANSWERED = "BC on everything, relabelled"  # by the teacher, as what is distilled
 SHARES = (0.1, 0.25, 0.4)  # of the episodes, in percentile cloning
 _THROUGH = "observations and labels learned through the training of fresh students, by their loss on all data"
 _MATCHED = "gradients of fresh students on the set and on the data are brought together"
@@ -236,7 +237,7 @@ def cloned_sets(task: Task) -> list[PairSet]:
     whole = np.arange(count)
     sets = [
         _cloned(task, EVERYTHING, whole, task.data.actions),
-        _cloned(task, "BC on everything, relabelled", whole, task.teach(task.data.observations)),
+        _cloned(task, ANSWERED, whole, task.teach(task.data.observations)),
     ]
     for ranking in RANKINGS[:1] if task.discrete else RANKINGS:
         for share in SHARES:

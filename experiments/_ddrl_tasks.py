@@ -100,7 +100,7 @@ def make_task(config: Config, environment: str, level: str = "", trained: Traine
         ),
         teach=teach,
         reference=reference,
-        sizes=(env.num_actions * config.images,) if maze else config.sizes,
+        sizes=(env.num_actions * config.images,) if maze else tuple(sorted(config.sizes)),
         recipes=recipes_of(config),
         clone=clone_of(config, maze),
         expert_return=trained.expert_return if trained else None,

@@ -10,7 +10,7 @@ from jaxrl_suite.core import stats
 from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments._ddrl_report import Report, difference, interval
-from jaxrl_suite.experiments._ddrl_sets import EVERYTHING, LABELS, RANDOM, SHARES, percentile_label
+from jaxrl_suite.experiments._ddrl_sets import ANSWERED, EVERYTHING, LABELS, RANDOM, SHARES, percentile_label
 from jaxrl_suite.experiments._ddrl_tasks import Task
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ def write_verdicts(config: Config, run: Run, reports: list[Report]) -> None:
             verdict=alike(config, gap), scale=_scale(config, report, size, recipe, where),
             note=(
                 f"{label}: {mine.estimate:.0f} ({mine.low:.0f} to {mine.high:.0f}); BC on all "
-                f"{len(task.data):,} pairs {all_of_it.estimate:.0f}; {size} random pairs {control.estimate:.0f}. Held "
-                f"means at most {MARGIN:g} points below. {_PUBLISHED}{_kind(task)}"
+                f"{len(task.data):,} pairs {all_of_it.estimate:.0f}, with the teacher's answers "
+                f"{interval(report.cloned(ANSWERED, arena)).estimate:.0f}; {size} random pairs {control.estimate:.0f}. "
+                f"Held means at most {MARGIN:g} points below. {_PUBLISHED}{_kind(task)}"
             ).strip(),
         )  # fmt: skip
     report = next((found for found in reports if found.task.discrete), reports[0])
@@ -109,7 +110,14 @@ def headline(config: Config, reports: list[Report]) -> str:
                 f"({ours.low:.0f} to {ours.high:.0f}), as many random ones {control.estimate:.0f} ({control.low:.0f} "
                 f"to {control.high:.0f}), all {len(task.data):,} {whole.estimate:.0f}."
             )
-    return "Of 100 points from random actions to the expert. " + " ".join(parts)
+            for other in list(task.recipes)[1:]:
+                same = (interval(report.points(name, size, other, arena)).estimate for name in (label, RANDOM))
+                parts.append("With {} students {:.0f}, random ones {:.0f}.".format(other, *same))
+    first, recipe = next(iter(reports[0].task.recipes.items()))
+    return (
+        "Scores run from 0 for random actions to 100 for the expert. Students on few pairs are trained by "
+        f"{recipe.steps} steps of {recipe.optimiser} ({first}), unless said otherwise. {' '.join(parts)}"
+    )
 
 
 def expectations(config: Config, reports: list[Report]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core.stats import Interval
 from jaxrl_suite.distill.distilled_file import read_distilled
-from jaxrl_suite.experiments import _ddrl_figures, _ddrl_sets, _ddrl_tasks, _ddrl_verdicts, ddrl
+from jaxrl_suite.experiments import _ddrl_figures, _ddrl_report, _ddrl_sets, _ddrl_tasks, _ddrl_verdicts, ddrl
 from jaxrl_suite.experiments._ddrl_sets import POLISHED
 from jaxrl_suite.rl.percentile import percentile_rows
 
@@ -110,6 +110,9 @@ def test_small_scales_get_no_verdict_and_the_cause_is_told(folder):
     assert "nan" not in cause
     assert "depends on which episodes were drawn" in cause
     assert "this run's draw of 18 episodes" in cause
+    (head,) = [text["body"] for text in results["texts"] if not text["title"]]
+    assert "With adam300 students" in head
+    assert "with the teacher's answers" in results["claims"][0]["note"]
     assert any(text["title"] == "How this differs from the paper" for text in results["texts"])
     assert {row["what"].partition(",")[0] for row in read(folder / "whole", "expectations")} == {"pendulum", "gridmaze"}
 
@@ -168,6 +171,15 @@ def test_a_part_of_the_data_counts_its_rows_alike():
     weight = np.bincount(owner.ravel(), np.asarray(part.pairs.weights[0])) / counts
     assert part.size == counts.sum() == 200 * 7  # of 18 episodes
     np.testing.assert_allclose(weight, weight[0], rtol=1e-4)
+
+
+def test_what_has_no_correlation_is_said_in_words():
+    assert _ddrl_report._signed(-0.126) == "-0.13"
+    assert "nan" not in _ddrl_report._signed(float("nan"))
+
+
+def test_sizes_are_tried_from_the_smallest():
+    assert _ddrl_tasks.make_task(ddrl.Config(episodes_of_data=20, sizes=(16, 8)), "pendulum").sizes == (8, 16)
 
 
 def test_every_kind_of_pairs_is_explained():
