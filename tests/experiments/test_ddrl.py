@@ -3,11 +3,14 @@
 import csv
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from fixtures.mortal_command import run_command
@@ -89,6 +92,18 @@ def test_distilled_sets_can_be_read_again(folder):
     assert maze.raw_observations.shape == (8, 9, 9, 3)
     assert 0 <= maze.raw_observations.min() <= maze.raw_observations.max() <= 1
     assert pendulum.actions.shape == (8, 1)
+
+
+def test_the_readme_trains_students_on_a_set(folder, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"## Distilled sets\n.*?```py\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(folder / "whole")
+    names: dict[str, Any] = {}
+    exec(example.replace("-16-0", "-8-0"), names)
+    first = jax.tree.map(lambda leaf: leaf[0], names["students"])
+    action = names["act"](first, np.array([1.0, 0.0, 0.0], np.float32))
+    assert action.shape == (1,)
+    assert abs(float(action[0])) <= 1
 
 
 def test_cloning_covers_all_shares_and_rankings(folder):
