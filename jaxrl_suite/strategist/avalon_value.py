@@ -141,15 +141,11 @@ class AvalonValueLearner:
         examples = self.examples(final, jax.random.split(draw_key, self.games))
         kept = replay.add(state.replay, examples)
 
-        def step(carry, key):
-            params, memory = carry
-            loss, grads = jax.value_and_grad(self.loss)(params, replay.draw(kept, key, self.batch))
-            updates, memory = self._optimiser.update(grads, memory, params)
-            return (optax.apply_updates(params, updates), memory), loss
-
-        keys = jax.random.split(learn_key, self.gradient_steps)
-        (params, memory), losses = jax.lax.scan(step, (state.params, state.memory), keys)
-        return LearnerState(params, memory, kept, state.episodes + self.games), jnp.mean(losses)
+        params, memory, loss = replay.descend(
+            self.loss, self._optimiser, state.params, state.memory, kept, learn_key,
+            steps=self.gradient_steps, batch=self.batch,
+        )  # fmt: skip
+        return LearnerState(params, memory, kept, state.episodes + self.games), loss
 
     def finals(self, params: Layers, keys: jax.Array) -> State:
         """The last states [B, ...] of one game a key."""

@@ -145,15 +145,11 @@ class DeepRole:
         examples = self.examples(state.params, jax.random.split(draw_key, self.situations))
         kept = replay.add(state.replay, examples)
 
-        def step(carry, key):
-            params, memory = carry
-            loss, grads = jax.value_and_grad(self.loss)(params, replay.draw(kept, key, self.batch))
-            updates, memory = self._optimiser.update(grads, memory, params)
-            return (optax.apply_updates(params, updates), memory), loss
-
-        keys = jax.random.split(learn_key, self.gradient_steps)
-        (params, memory), losses = jax.lax.scan(step, (state.params, state.memory), keys)
-        return LearnerState(params, memory, kept, state.solved + self.situations), jnp.mean(losses)
+        params, memory, loss = replay.descend(
+            self.loss, self._optimiser, state.params, state.memory, kept, learn_key,
+            steps=self.gradient_steps, batch=self.batch,
+        )  # fmt: skip
+        return LearnerState(params, memory, kept, state.solved + self.situations), loss
 
     def examples(self, params: Layers, keys: jax.Array) -> Example:
         """Examples [B, ...], one a key; `keys` key[B] are consumed."""

@@ -1,14 +1,16 @@
-"""A ring of training examples on the device: what is added last overwrites what is oldest.
+"""A ring of training examples on the device, and steps of descent on it: what is added last overwrites what is oldest.
 
 Shapes: `M` capacity, `B` examples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxrl_suite.core.config import UserError
 
@@ -41,3 +43,26 @@ def draw(replay: Replay, key: jax.Array, batch: int) -> Any:
     capacity = jax.tree.leaves(replay.examples)[0].shape[0]
     rows = jax.random.randint(key, (batch,), 0, jnp.maximum(jnp.minimum(replay.added, capacity), 1))
     return jax.tree.map(lambda leaf: leaf[rows], replay.examples)
+
+
+def descend(
+    loss: Callable[[Any, Any], jax.Array],
+    optimiser: optax.GradientTransformation,
+    params: Any,
+    memory: optax.OptState,
+    replay: Replay,
+    key: jax.Array,
+    *,
+    steps: int,
+    batch: int,
+) -> tuple[Any, optax.OptState, jax.Array]:
+    """Parameters and the optimiser's memory after `steps` on batches drawn anew; their mean loss float32[]."""
+
+    def step(carry: tuple[Any, optax.OptState], key: jax.Array) -> Any:
+        params, memory = carry
+        value, grads = jax.value_and_grad(loss)(params, draw(replay, key, batch))
+        updates, memory = optimiser.update(grads, memory, params)
+        return (optax.apply_updates(params, updates), memory), value
+
+    (params, memory), losses = jax.lax.scan(step, (params, memory), jax.random.split(key, steps))
+    return params, memory, jnp.mean(losses)
