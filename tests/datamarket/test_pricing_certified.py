@@ -15,7 +15,7 @@ def test_equals_the_integer_program_or_beats_its_incumbent(size, seed):
     if proof.closed:
         assert mine.revenue == pytest.approx(proof.revenue, rel=1e-5)
     assert mine.revenue >= 0.99 * proof.revenue
-    if size == (10, 8, 16):  # what a minute finds depends on the machine: the optimum at times, and never more than this
+    if size == (10, 8, 16):  # in a minute it finds the optimum at times, and never more than this
         assert mine.revenue >= proof.revenue - 1e-9
     assert mine.revenue <= proof.bound + 1e-6
     lottery = programs.lottery_bound(problem)
