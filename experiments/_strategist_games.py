@@ -113,12 +113,13 @@ class AvalonStage(StageMixin, AvalonJudge):
 def stage_of(config: Config, game: GameName, run: Run) -> GopsStage | AvalonStage:
     """The judge of one game of the experiment."""
     gops = game == "gops"
+    rows = config.rows if gops else min(config.rows, config.avalon_games)  # a batch is filled up, and Avalon is dear
     judge = JudgeConfig(
         num_simulations=config.num_simulations if gops else config.avalon_simulations,
-        rows=config.rows,
+        rows=rows,
         key_states=config.key_states,
     )
-    mesh = run.mesh(batch=config.rows)
+    mesh = run.mesh(batch=rows)
     if gops:
         style = "paper" if config.mechanics == "paper" else "regret_matching"
         return GopsStage(
