@@ -23,18 +23,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-NAMES = (
-    "ant",
-    "halfcheetah",
-    "hopper",
-    "humanoid",
-    "humanoidstandup",
-    "inverted_double_pendulum",
-    "inverted_pendulum",
-    "pusher",
-    "reacher",
-    "walker2d",
-)
+from jaxrl_suite.envs.registry import MUJOCO_NAMES as NAMES
+
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 _UNUSABLE = {
     "fast": "it is a stub for tests",

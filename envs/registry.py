@@ -9,6 +9,20 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+# Here, and not beside the environment: listing names must not import it.
+MUJOCO_NAMES = (
+    "ant",
+    "halfcheetah",
+    "hopper",
+    "humanoid",
+    "humanoidstandup",
+    "inverted_double_pendulum",
+    "inverted_pendulum",
+    "pusher",
+    "reacher",
+    "walker2d",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -137,17 +151,6 @@ register(
     "mujoco/NAME",
     "jaxrl_suite.envs.mujoco:MuJoCo",
     "MuJoCo's control problems through Brax, on any of its physics engines",
-    sizes=(
-        "ant",
-        "halfcheetah",
-        "hopper",
-        "humanoid",
-        "humanoidstandup",
-        "inverted_double_pendulum",
-        "inverted_pendulum",
-        "pusher",
-        "reacher",
-        "walker2d",
-    ),
+    sizes=MUJOCO_NAMES,
     argument="name",
 )
