@@ -31,6 +31,22 @@ def write_atomic(path: Path, text: str) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
+def hold(handle: int) -> bool:
+    """Holds an open file for this process, however the process ends; False if another one holds it.
+
+    A system without such locks always answers True.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        pass
+    except OSError:
+        return False
+    return True
+
+
 def is_temporary(path: Path) -> bool:
     """Whether `path` is what `write_atomic` leaves when it is killed."""
     return path.name.startswith(".") and path.name.endswith(".tmp")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.files import is_temporary
+from jaxrl_suite.core.files import hold, is_temporary
 
 CONFIG, RESULTS = "config.json", "results.json"
 PACKAGES = ("jaxrl-suite", "jax", "jaxlib", "flax", "optax", "mctx", "brax", "orbax-checkpoint", "numpy")
@@ -107,15 +107,7 @@ def environment() -> dict[str, Any]:
 def lock(folder: Path) -> int:
     """Holds the folder for this process; the system lets go of it however the process ends."""
     handle = os.open(folder / CONFIG, os.O_RDONLY)
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks on this system
-        pass
-    except OSError:
+    if not hold(handle):
         os.close(handle)
-        raise UserError(
-            f"{folder} is in use by another process: wait for it, or choose another folder (--out)"
-        ) from None
+        raise UserError(f"{folder} is in use by another process: wait for it, or choose another folder (--out)")
     return handle

@@ -9,14 +9,13 @@ secret.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.json_lines import JsonLines, Place
 from jaxrl_suite.llm.protocol import (
     Capabilities,
     Completion,
@@ -38,13 +37,6 @@ class Draw(NamedTuple):
     usage: Usage
 
 
-class Place(NamedTuple):
-    """Where a line stands in the file."""
-
-    offset: int
-    size: int
-
-
 class Recording:
     """An open recording; a context manager. Safe to share between threads; one process at a time may write to it.
 
@@ -64,20 +56,15 @@ class Recording:
         self.by_role: dict[str, Usage] = {}  # all that was paid; charge it to a new ledger to go on under one budget
         self._index: dict[tuple[str, int], Place] = {}
         self._lock = threading.Lock()
-        try:
-            if not read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        except OSError as error:
-            remedy = "record it first" if read_only else "choose another path"
-            raise UserError(f"cannot open the recording {self.path} ({error.strerror}): {remedy}") from None
-        try:
-            if not read_only:
-                _hold(self._handle, self.path)
-            self._size = self._load()
-        except BaseException:
-            os.close(self._handle)
-            raise
+        self._lines = JsonLines(
+            path,
+            self._note,
+            what="recording",
+            read_only=read_only,
+            missing="record it first",
+            damaged="delete that line (what it holds is paid for again) or restore the file",
+            failure=RecordingError,
+        )
 
     def get(self, key: str, draw: int) -> Draw | None:
         """A draw on record, or None."""
@@ -85,9 +72,7 @@ class Recording:
             place = self._index.get((key, draw))
             if place is None:
                 return None
-            if self._handle < 0:
-                raise UserError(f"the recording {self.path} is closed: use it while it is open")
-            line = json.loads(_read(self._handle, place))
+            line = self._lines.read(place)
         return Draw(completion_from_json(line["completion"]), _usage_from_json(line["usage"]))
 
     def add_sampler(self, name: str, capabilities: Capabilities) -> None:
@@ -97,9 +82,9 @@ class Recording:
           ValueError: if the recording cannot be written, before anything is paid for it.
         """
         with self._lock:
-            self._check_writable()
+            self._lines.check_writable()
             if name not in self.samplers:
-                self._append([{"sampler": name, "capabilities": capabilities._asdict()}])
+                self._lines.append([{"sampler": name, "capabilities": capabilities._asdict()}])
 
     def add(self, key: str, role: str, draws: Iterable[tuple[int, Draw]]) -> None:
         """Appends draws and returns when they are on disk; those on record already stay as they are.
@@ -120,17 +105,17 @@ class Recording:
             for number, draw in draws
         ]
         with self._lock:
-            self._append([line for line in lines if (key, line["draw"]) not in self._index])
+            self._lines.append([line for line in lines if (key, line["draw"]) not in self._index])
 
     def add_cost(self, key: str, role: str, usage: Usage, error: str) -> None:
         """Appends what was paid for no completion."""
         with self._lock:
-            self._append([{"key": key, "draw": None, "role": role, "error": error, "usage": _usage_to_json(usage)}])
+            self._lines.append(
+                [{"key": key, "draw": None, "role": role, "error": error, "usage": _usage_to_json(usage)}]
+            )
 
     def close(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._lines.close()
 
     def __enter__(self) -> Recording:
         return self
@@ -145,31 +130,8 @@ class Recording:
     def __repr__(self) -> str:
         return f"Recording({str(self.path)!r}, {len(self)} draws)"
 
-    def _check_writable(self) -> None:
-        if self.read_only or self._handle < 0:
-            raise RecordingError(f"the recording {self.path} is not open for writing: open it without read_only")
-
-    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
-        self._check_writable()
-        if not lines:
-            return
-        encoded = [(json.dumps(line) + "\n").encode() for line in lines]
-        data = b"".join(encoded)
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._handle, data[written:])
-            os.fsync(self._handle)
-        except OSError as error:
-            os.ftruncate(self._handle, self._size)
-            raise RecordingError(
-                f"cannot write the recording {self.path}: {error.strerror}; make room and resume"
-            ) from None
-        for line, raw in zip(lines, encoded, strict=True):
-            self._note(line, Place(self._size, len(raw)))
-            self._size += len(raw)
-
     def _note(self, line: dict[str, Any], place: Place) -> None:
+        line = _checked(line)
         if "sampler" in line:
             self.samplers.setdefault(line["sampler"], Capabilities(**line["capabilities"]))
             return
@@ -177,29 +139,6 @@ class Recording:
             self._index.setdefault((line["key"], line["draw"]), place)
         role = line["role"]
         self.by_role[role] = self.by_role.get(role, Usage()) + _usage_from_json(line["usage"])
-
-    def _load(self) -> int:
-        """Reads the file and returns the size of its whole lines."""
-        offset = 0
-        with open(self.path, "rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    line = _checked(json.loads(raw))
-                except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-                    if raw.endswith(b"\n"):
-                        raise UserError(
-                            f"{self.path}, line {number} is damaged: delete that line (what it holds is paid for "
-                            "again) or restore the file"
-                        ) from None
-                    break  # a killed process was writing it
-                self._note(line, Place(offset, len(raw)))
-                offset += len(raw)
-                if not raw.endswith(b"\n") and not self.read_only:
-                    os.write(self._handle, b"\n")
-                    return offset + 1
-        if not self.read_only:
-            os.ftruncate(self._handle, offset)
-        return offset
 
 
 def split_usage(usage: Usage, completions: Sequence[Completion]) -> list[Usage]:
@@ -237,25 +176,3 @@ def _checked(line: Any) -> dict[str, Any]:
     if not (completion_fits and numbers and isinstance(line["key"], str) and isinstance(line["role"], str)):
         raise ValueError(line)
     return line
-
-
-def _read(handle: int, place: Place) -> bytes:
-    os.lseek(handle, place.offset, os.SEEK_SET)
-    data = b""
-    while len(data) < place.size and (part := os.read(handle, place.size - len(data))):
-        data += part
-    return data
-
-
-def _hold(handle: int, path: Path) -> None:
-    """Holds the file for this process; the system lets go of it however the process ends."""
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks on this system
-        pass
-    except OSError:
-        raise UserError(
-            f"the recording {path} is in use by another process: wait for it, or give each process its own file"
-        ) from None

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxrl_suite.core.config import UserError
+from jaxrl_suite.core.json_lines import JsonLines, Place
 
 Log = Callable[..., None]  # log("proposal", call=..., ...)
 
@@ -37,25 +37,10 @@ class Journal:
     """
 
     def __init__(self, path: Path | str | None = None, *, read_only: bool = False):
-        self.path, self.read_only = Path(path) if path is not None else None, read_only
         self._results: dict[tuple[str, str], Any] = {}
         self._events: dict[str, list[str]] = collections.defaultdict(list)
-        self._handle = -1
-        if self.path is None:
-            return
-        try:
-            if not read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self.path, os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        except OSError as error:
-            raise UserError(f"cannot open the journal {self.path} ({error.strerror}): choose another path") from None
-        try:
-            if not read_only:
-                _hold(self._handle, self.path)
-            self._load(self.path)
-        except BaseException:
-            self.close()
-            raise
+        self.path = Path(path) if path is not None else None
+        self._lines = None if path is None else JsonLines(path, self._note, what="journal", read_only=read_only)
 
     def get(self, kind: str, key: str) -> Any:
         """A result on record, or None."""
@@ -64,9 +49,8 @@ class Journal:
     def put(self, kind: str, results: Mapping[str, Any]) -> None:
         """Appends results by their key and returns when they are on disk; those on record stay as they are."""
         new = {key: value for key, value in results.items() if (kind, key) not in self._results}
+        # In the order given, not sorted: prompts show what stands in a result.
         self._append([{"kind": kind, "key": key, "value": value} for key, value in new.items()])
-        for key, value in new.items():
-            self._results[kind, key] = json.loads(json.dumps(value))
 
     def log(self, job: str) -> Log:
         """The log of one job from its first event on; what is on record already is compared, not written again."""
@@ -84,7 +68,6 @@ class Journal:
                     )
             else:
                 self._append([{"kind": "event", "job": job, "number": number, "data": json.loads(line)}], sync=False)
-                known.append(line)
             number += 1
 
         return note
@@ -103,9 +86,8 @@ class Journal:
         return {(event["call"], tuple(event["path"])): event["result"] for event in made}
 
     def close(self) -> None:
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        if self._lines is not None:
+            self._lines.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -117,42 +99,13 @@ class Journal:
         return f"Journal({str(self.path)!r}, {len(self._results)} results, {len(self.jobs)} jobs)"
 
     def _append(self, lines: Sequence[Mapping[str, Any]], *, sync: bool = True) -> None:
-        if self.path is None or not lines:
-            return
-        if self.read_only or self._handle < 0:
-            raise UserError(f"the journal {self.path} is not open for writing: open it without read_only")
-        # In the order given, not sorted: prompts show what stands in a result.
-        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        size = os.fstat(self._handle).st_size
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._handle, data[written:])
-            if sync:
-                os.fsync(self._handle)
-        except OSError as error:
-            os.ftruncate(self._handle, size)
-            raise UserError(f"cannot write the journal {self.path}: {error.strerror}; make room and resume") from None
+        if self._lines is not None and lines:
+            self._lines.append(lines, sync=sync)
+        elif self._lines is None:
+            for line in lines:
+                self._note(json.loads(json.dumps(line)))
 
-    def _load(self, path: Path) -> None:
-        whole = 0
-        with open(path, "rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    self._note(json.loads(raw))
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    if raw.endswith(b"\n"):
-                        raise UserError(
-                            f"{path}, line {number} is damaged: restore the file, or choose another folder"
-                        ) from None
-                    break  # a killed process was writing it
-                if not raw.endswith(b"\n"):
-                    break  # complete, but for its end: it is made again
-                whole += len(raw)
-        if not self.read_only:
-            os.ftruncate(self._handle, whole)
-
-    def _note(self, line: Mapping[str, Any]) -> None:
+    def _note(self, line: Mapping[str, Any], _: Place | None = None) -> None:
         if line["kind"] == "event":
             events = self._events[line["job"]]
             if line["number"] != len(events):
@@ -160,17 +113,3 @@ class Journal:
             events.append(json.dumps(line["data"], sort_keys=True))
         else:
             self._results.setdefault((line["kind"], line["key"]), line["value"])
-
-
-def _hold(handle: int, path: Path) -> None:
-    """Holds the file for this process; the system lets go of it however the process ends."""
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no such locks on this system
-        pass
-    except OSError:
-        raise UserError(
-            f"the journal {path} is in use by another process: wait for it, or give each process its own file"
-        ) from None
