@@ -1,34 +1,24 @@
 """The searches of the Strategist experiment: all methods and seeds of a game in lockstep, a round at a time.
 
-What a search does depends on its config, its seed, the journal and the recording alone, so a run that continues goes
-through the rounds that are done once more without a game or a request, and then plays on.
+A run that continues goes through the rounds that are done once more without a game or a request, and then plays on.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments._proposer import open_sampler
+from jaxrl_suite.experiments._search_rounds import Planned, search_rounds
 from jaxrl_suite.experiments._strategist_games import Referee, StageMixin
-from jaxrl_suite.llm.http_config import HTTPConfig
-from jaxrl_suite.llm.http_sampler import HTTPSampler
-from jaxrl_suite.llm.jobs import Job
-from jaxrl_suite.llm.ledger import Ledger
-from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Usage
-from jaxrl_suite.llm.recorder import Replay
-from jaxrl_suite.llm.recording import Recording
-from jaxrl_suite.strategist import evolve
 from jaxrl_suite.strategist.attempts import Setup
 from jaxrl_suite.strategist.grammar_proposer import GrammarProposer
-from jaxrl_suite.strategist.journal import Journal
+from jaxrl_suite.strategist.journal import Journal, Log
 from jaxrl_suite.strategist.judge import Feedback
 from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
 from jaxrl_suite.strategist.methods import METHODS, PRESETS, EvolveConfig
@@ -147,47 +137,25 @@ def run_searches(config: Config, run: Run, game: GameName, stage: StageMixin) ->
     """All searches of a game, all their rounds."""
     arms = arms_of(config, game)
     jobs = [(arm, seed) for arm in arms for seed in config.seeds]
-    usage: dict[str, Usage] = {}
-    with contextlib.ExitStack() as stack:
-        journal = stack.enter_context(Journal(run.folder / f"journal-{game}.jsonl"))
-        sampler = stack.enter_context(_sampler(config, run, game))
+    origin = seed_strategy(config, stage)
+    with (
+        Journal(run.folder / f"journal-{game}.jsonl") as journal,
+        open_sampler(config, run, game) as samplers,
+    ):
         referees = {referee_name(arm): _referee(config, stage, arm) for arm in arms}
-        asked = services(referees, journal)  # pyright: ignore[reportArgumentType]
-        setups = [
-            Setup(
-                arm.evolve, proposer_of(config, stage, arm.control), seed, judge=referee_name(arm),
-                log=journal.log(f"{arm.name} {seed}"),
-            )
+        planned = [
+            Planned(name, dict(arm=arm.name, seed=seed), _setup(config, stage, arm, seed, journal.log(name)), origin)
             for arm, seed in jobs
-        ]  # fmt: skip
-        searches: list[Search] = []
-
-        def advance() -> None:
-            nonlocal searches
-            if searches:
-                steps = [partial(_improve, *pair) for pair in zip(setups, searches, strict=True)]
-            else:
-                steps = [partial(_start, setup, seed_strategy(config, stage)) for setup in setups]
-            names = [f"{arm.name} {seed}" for arm, seed in jobs]
-            outcomes = run_lockstep([Job(name, step) for name, step in zip(names, steps, strict=True)], sampler, asked)
-            for outcome in outcomes:
-                if outcome.error is not None:
-                    raise _told(outcome.error)
-                for role, used in outcome.ledger.by_role.items():
-                    usage[role] = usage.get(role, Usage()) + used
-            searches = [outcome.value for outcome in outcomes]
-
-        loop = run.chunks(1 + config.rounds, np.int32(0), f"{stage.title}: rounds of search", name=f"search-{game}")
-        for _ in range(loop.step):
-            advance()
-        for _ in loop:
-            advance()
-            for (arm, seed), search in zip(jobs, searches, strict=True):
-                at = search.curve[-1]
-                run.log(arm=arm.name, seed=seed, best=at.best, value=at.value, **at.cost._asdict())
-            loop.carry = np.int32(1)
+            for name in [f"{arm.name} {seed}"]
+        ]
+        asked = services(referees, journal)  # pyright: ignore[reportArgumentType]
+        searches, usage = search_rounds(run, planned, samplers, asked, stage.title, f"search-{game}")
     by_arm = {arm.name: [s for (a, _), s in zip(jobs, searches, strict=True) if a == arm] for arm in arms}
     return Searches(arms, by_arm, usage)
+
+
+def _setup(config: Config, stage: StageMixin, arm: Arm, seed: int, log: Log) -> Setup:
+    return Setup(arm.evolve, proposer_of(config, stage, arm.control), seed, judge=referee_name(arm), log=log)
 
 
 def referee_name(arm: Arm) -> str:
@@ -200,40 +168,3 @@ def _referee(config: Config, stage: StageMixin, arm: Arm) -> Referee:
     steps = arm.evolve.a_round if METHODS[arm.evolve.method].alone else 1
     games = config.round_games if stage.zero_sum else config.avalon_games
     return Referee(stage, games, steps, arm.feedback, config.key_states, deaf=arm.control == "scores")
-
-
-def _start(setup: Setup, seed: Strategy, ledger: Ledger) -> Asking[Search]:
-    return (yield from evolve.start(setup, ledger, [seed]))
-
-
-def _improve(setup: Setup, search: Search, ledger: Ledger) -> Asking[Search]:
-    return (yield from evolve.improve(setup, search, ledger))
-
-
-def http_config(config: Config) -> HTTPConfig:
-    return HTTPConfig(config.base_url, config.model, api_key_variable=config.api_key_variable, label="server")
-
-
-@contextlib.contextmanager
-def _sampler(config: Config, run: Run, game: GameName) -> Iterator[Any]:
-    """The language model, whose every draw is kept in the run folder; nobody for a grammar."""
-    if config.proposer == "grammar":
-        yield {}
-    elif config.proposer == "replay":
-        with Recording(f"{config.recording}/draws-{game}.jsonl", read_only=True) as known:
-            yield Replay(known)
-    else:
-        with (
-            Recording(run.folder / f"draws-{game}.jsonl") as draws,
-            HTTPSampler(http_config(config), recording=draws) as sampler,
-        ):
-            yield sampler
-
-
-def _told(error: Exception) -> Exception:
-    """A model that does not answer is no fault of the program: one line, and the way on."""
-    from jaxrl_suite.llm.jobs import SamplerFailedError
-
-    if isinstance(error, SamplerFailedError):
-        return UserError(f"the language model failed ({error}): continue with --resume when it is back")
-    return error

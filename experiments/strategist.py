@@ -13,11 +13,11 @@ nothing twice, and --proposer replay --recording FOLDER runs again from the answ
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Literal
 
 from jaxrl_suite.core.config import UserError, check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments._proposer import check_options
 
 SYSTEM = "Strategist"
 CLAIMS = ("strat-1", "strat-2", "strat-4", "strat-5", "strat-6", "strat-7", "strat-11", "strat-12")
@@ -100,26 +100,11 @@ class Config:
             raise UserError(f"exact_methods has {missing[0]}, which is not among the methods: add it to --methods")
         if "strategist" not in self.methods and (self.feedbacks or self.controls or self.ablations or self.episodes):
             raise UserError("feedbacks, controls, ablations and episodes compare with strategist: add it to --methods")
-        self._check_proposer()
+        check_options(self)
 
     def deals_of(self, game: GameName) -> int:
         """Deals of a pair in the evaluation."""
         return self.deals if game == "gops" else self.avalon_deals
-
-    def _check_proposer(self):
-        served = dict(base_url=self.base_url, model=self.model)
-        if self.proposer == "openai":
-            from jaxrl_suite.llm.http_config import HTTPConfig
-
-            if not self.base_url:
-                raise UserError("--proposer openai needs --base-url, for instance http://127.0.0.1:8080/v1")
-            HTTPConfig(self.base_url, self.model)
-        elif given := [name for name, value in served.items() if value]:
-            raise UserError(f"{given[0]} is for --proposer openai: give that too, or leave it out")
-        if self.proposer == "replay" and not os.path.isdir(self.recording):
-            raise UserError(f"--proposer replay needs --recording FOLDER of an earlier run, got {self.recording!r}")
-        if self.proposer != "replay" and self.recording:
-            raise UserError("recording is for --proposer replay: give that too, or leave it out")
 
 
 _FULL = Config(

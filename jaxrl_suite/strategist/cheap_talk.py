@@ -158,6 +158,7 @@ def play_and_talk(
     hearing: ClaimPolicy,
     key: jax.Array,
     num_phases: int = 30,
+    scrambled: jax.Array | bool = False,
 ) -> Talked:
     """One game between bots, who do not listen; what the players come to believe with and without the talk.
 
@@ -168,14 +169,17 @@ def play_and_talk(
       hearing: how they take each other to talk.
       key: consumed.
       num_phases: T; proposals, votes and quests that are played at most.
+      scrambled: bool[], a negative control, in which the players talk about another deal than the one they play.
     """
     game = bots.game
     deal_key, play_key, talk_key = jax.random.split(key, 3)
+    other = game.init(jax.random.fold_in(talk_key, num_phases)).roles
 
     def phase(carry, index):
         state, memory, silent, heard = carry
         asked = (state.phase == TEAM) & ~state.terminated
-        fresh, _ = talk(game, speaking, hearing, heard, state.roles, state.leader, jax.random.fold_in(talk_key, index))
+        told = jnp.where(scrambled, other, state.roles)
+        fresh, _ = talk(game, speaking, hearing, heard, told, state.leader, jax.random.fold_in(talk_key, index))
         heard = _choose(asked, fresh, heard)
         record = asked, deduction(game, silent, state.roles), deduction(game, heard, state.roles)
         action = bots.act(jax.random.fold_in(play_key, index), state, memory)

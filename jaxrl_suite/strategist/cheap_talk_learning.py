@@ -69,6 +69,8 @@ class TalkLearner:
       train_evil: whether evil learns too; else it keeps the policy that it starts with.
       candour: initial preference of Merlin for the truth, in log-odds; from 0, a babbling equilibrium, nothing pulls
         speakers and listeners in either direction but the noise of sampling.
+      scrambled: a negative control, in which the players talk about another deal than the one that is judged: nothing
+        can be learned from what they say.
 
     Raises:
       ValueError: if a number is out of range.
@@ -81,6 +83,7 @@ class TalkLearner:
     merlin_weight: float = 0.5
     train_evil: bool = True
     candour: float = 0.3
+    scrambled: bool = False
 
     def __post_init__(self):
         check_ranges(self, rounds=(1, 100), batch=(2, 2**20), learning_rate=(1e-6, 10), merlin_weight=(0, 100))
@@ -138,15 +141,19 @@ class TalkLearner:
         state = game.init(deal_key)
         roles, leader = state.roles, state.leader
         truth = index_of(game, roles)
+        # Whom the players on the seats take themselves to be.
+        other_key = jax.random.fold_in(talk_key, self.rounds * game.num_players)
+        talking = game.init(other_key).roles if self.scrambled else roles
+        told = index_of(game, talking)
         start = beliefs.prior(game, roles, OUTSIDER, FailCounts())
 
         def claim(carry, index):
             belief, log_good, log_evil = carry
             speaker = (leader + index) % game.num_players
             weights = jax.lax.stop_gradient(beliefs.posterior(belief))
-            chances = cheap_talk.claim_probabilities(game, params.speaking, weights, speaker)[truth]
+            chances = cheap_talk.claim_probabilities(game, params.speaking, weights, speaker)[told]
             said = jax.random.categorical(jax.random.fold_in(talk_key, index), jnp.log(chances))
-            evil = jnp.asarray(_IS_EVIL)[roles[speaker]]
+            evil = jnp.asarray(_IS_EVIL)[talking[speaker]]
             log_chance = jnp.log(chances[said])
             heard = cheap_talk.hear(game, params.hearing, belief, speaker, said)
             carry = heard, log_good + jnp.where(evil, 0.0, log_chance), log_evil + jnp.where(evil, log_chance, 0.0)

@@ -19,17 +19,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrl_suite.core.config import UserError
+from jaxrl_suite.envs.avalon import Avalon
 from jaxrl_suite.envs.avalon_roles import EVIL_ROLES, GOOD_ROLES, MERLIN
 from jaxrl_suite.llm.jobs import Job, Outcome, SamplerFailedError
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Sampler, require
 from jaxrl_suite.strategist import dialogue_words as words
 from jaxrl_suite.strategist.dialogue import Discriminator, Ratings, Speaker, Utterance
-from jaxrl_suite.strategist.guides import Guide
+from jaxrl_suite.strategist.guides import Guide, fill
 from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
 from jaxrl_suite.strategist.scenarios import Scenario
 
 BEST = 2.0  # the highest score
+
+
+def contract(game: Avalon, role: str) -> str:
+    """What a proposer is told: the rules, what a worksheet for `role` is, and how its speeches are judged."""
+    aim = "guide_aim_merlin" if role == "merlin" else "guide_aim"
+    return fill("guide_contract", rules=words.rules_text(game), role=role.capitalize(), aim=fill(aim))
 
 
 class GuideScore(NamedTuple):
@@ -91,6 +98,8 @@ class GuideJudge:
       speaker, discriminator: how speeches and ratings are drawn.
       per_round: scenarios a round, drawn by its path; None takes all.
       num_key_states: of each guide, the scenarios in which it did worst.
+      strict: a trial in which the model fails stops the round, to be asked again when it is back; else it counts as no
+        change. An answer that cannot be read counts as no change in either case.
 
     Attributes:
       failures: what could not be read or was not answered, a line each, in order.
@@ -109,6 +118,7 @@ class GuideJudge:
         discriminator: Discriminator | None = None,
         per_round: int | None = None,
         num_key_states: int = 3,
+        strict: bool = False,
     ):
         require(sampler, "a judge of guides", "text")
         if not scenarios or any(scenario.role != role for scenario in scenarios):
@@ -120,7 +130,7 @@ class GuideJudge:
         self.sampler, self.role, self.scenarios = sampler, role, tuple(scenarios)
         self.speaker = speaker or Speaker()
         self.discriminator = discriminator or Discriminator()
-        self.per_round, self.num_key_states = per_round, num_key_states
+        self.per_round, self.num_key_states, self.strict = per_round, num_key_states, strict
         self.failures: list[str] = []
 
     def check(self, texts: Sequence[str]) -> list[str]:
@@ -132,7 +142,7 @@ class GuideJudge:
 
         Raises:
           ValueError: if a text is no guide.
-          SamplerFailedError: if the model answered nothing at all; one trial that fails counts as no change.
+          SamplerFailedError: if the model answered nothing at all, or failed in one trial and the judge is strict.
         """
         chosen = self._chosen(path)
         trials = self.trials([Guide.parse(self.role, strategy.text) for strategy in strategies], chosen, path)
@@ -163,8 +173,9 @@ class GuideJudge:
         ]
         outcomes = run_lockstep(jobs, self.sampler)
         broken = [outcome for outcome in outcomes if outcome.error is not None]
+        fatal = self.strict or len(broken) == len(outcomes)
         for outcome in broken:
-            if len(broken) == len(outcomes) or not isinstance(outcome.error, SamplerFailedError | ValueError):
+            if fatal or not isinstance(outcome.error, SamplerFailedError | ValueError):
                 assert outcome.error is not None
                 raise outcome.error
         self.failures += [line for outcome in outcomes for line in _failures(outcome)]

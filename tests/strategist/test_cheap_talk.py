@@ -1,5 +1,6 @@
 """The channel of claims against enumeration in plain numpy; what talk is worth, and when it is worth nothing."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -169,15 +170,15 @@ def test_jit_is_no_jit_and_vmap_is_a_loop():
 @functools.cache
 def games():
     @jax.jit
-    def run(speaking, hearing):
+    def run(speaking, hearing, scrambled):
         def one(key):
-            return channel.play_and_talk(Bots(GAME), MODEL, speaking, hearing, key, 12)
+            return channel.play_and_talk(Bots(GAME), MODEL, speaking, hearing, key, 12, scrambled)
 
         return jax.vmap(one)(jax.random.split(jax.random.key(1), 200))
 
-    def means(speaking, hearing=None):
+    def means(speaking, hearing=None, scrambled=False):
         """Of each game: (accuracy, log loss, Merlin found) silent and talked."""
-        result = jax.device_get(run(speaking, speaking if hearing is None else hearing))
+        result = jax.device_get(run(speaking, speaking if hearing is None else hearing, scrambled))
         share = result.asked / result.asked.sum(1, keepdims=True)
         return [[(share * part).sum(1) for part in kind] for kind in (result.silent, result.talked)]
 
@@ -215,6 +216,12 @@ def test_evil_gains_by_imitating_listeners_who_do_not_expect_it():
     assert fooled[0].mean() < believed[0].mean()
 
 
+def test_talk_about_another_deal_helps_nobody():
+    silent, talked = games()(policies.simple(), scrambled=True)
+    assert paired_bootstrap(talked[0], silent[0]).high < 0
+    assert paired_bootstrap(talked[1], silent[1]).low > 0.1
+
+
 # Learning.
 
 
@@ -236,6 +243,18 @@ def test_speakers_and_listeners_learn_from_near_babbling():
     found = learner.evaluate(last.params, jax.random.key(10)).deduction
     assert found.accuracy > 0.75
     assert found.log_loss < 0.45
+
+
+def test_nothing_is_learned_from_talk_about_another_deal():
+    learner, first, last = trained(False)
+    deaf = dataclasses.replace(learner, scrambled=True)
+    update, state = jax.jit(deaf.update), first
+    for step in range(40):
+        state, _ = update(state, jax.random.fold_in(jax.random.key(2), step))
+    returns = jax.jit(deaf.returns)
+    before, after, misled = (np.asarray(returns(one.params, jax.random.key(9))) for one in (first, state, last))
+    assert paired_bootstrap(after, before).high < 0.02
+    assert paired_bootstrap(misled, before).high < -0.1  # listeners who trust what they hear
 
 
 def test_listeners_who_learn_are_calibrated():

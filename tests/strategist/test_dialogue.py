@@ -21,7 +21,7 @@ from jaxrl_suite.llm.recorder import Recorder, Replay
 from jaxrl_suite.llm.recording import Recording
 from jaxrl_suite.strategist import dialogue_words, scenarios
 from jaxrl_suite.strategist.dialogue import Discriminator, Ratings, Speaker, discuss, listen, parse_ratings
-from jaxrl_suite.strategist.guide_judge import GuideJudge, guide_score, listeners
+from jaxrl_suite.strategist.guide_judge import GuideJudge, contract, guide_score, listeners
 from jaxrl_suite.strategist.guides import Guide, seed_guide
 from jaxrl_suite.strategist.records import Strategy
 
@@ -299,6 +299,22 @@ def test_one_request_that_fails_is_no_change_but_a_dead_model_stops_the_run():
         GuideJudge(Scripted(lambda request: None), "minion", first).judge(
             strategies("minion", seed_guide("minion").text), (0,)
         )
+
+
+def test_a_strict_judge_stops_at_a_request_that_fails():
+    model = Scripted(lambda request: None if request.path[1] == 0 else answer(lambda _: rate_all(-2))(request))
+    judge = GuideJudge(model, "minion", of_role("minion", 2), strict=True)
+    with pytest.raises(SamplerFailedError, match="gone"):
+        judge.judge(strategies("minion", seed_guide("minion").text), (0,))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_proposer_is_told_the_rules_and_what_the_role_is_judged_by(role):
+    text = contract(GAME, role)
+    assert dialogue_words.rules_text(GAME) in text
+    assert f"whose role is {role.capitalize()}:" in text
+    assert ("likely that the speaker is Merlin" in text) == (role == "merlin")
+    assert "$" not in text
 
 
 def test_checks_texts_with_one_line_each():
