@@ -27,7 +27,8 @@ from jaxrl_suite.strategist.records import Strategy
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.strategist import Config, GameName
 
-FRESH = 1  # stream of the deals of the evaluation; searches use 0
+ORIGIN = "seed heuristic"
+FRESH, DECKS = 1, 3  # streams of the deals of the evaluation; searches use 0, learners 2
 CHUNK = 64  # states of the small game that are searched at a time
 
 
@@ -41,7 +42,7 @@ class Final(NamedTuple):
 class Exact(NamedTuple):
     """Strategies against perfect opponents, points a game."""
 
-    names: list[str]  # K: "seed", then "METHOD SEED"
+    names: list[str]  # K: "seed heuristic SEED", then "METHOD SEED"
     nash: np.ndarray  # float[Q, K], mean return against an exact equilibrium
     exploitability: np.ndarray  # float[Q, K] in the small game; empty if there is none
 
@@ -91,20 +92,23 @@ def _what(strategy: Strategy) -> object:
 
 
 def measured(config: Config, stage: StageMixin, searches: Searches) -> tuple[list[str], list[Strategy]]:
-    """The seed strategy and the best of each search that is held against exact opponents."""
-    names, strategies = ["seed"], [seed_strategy(config, stage)]
-    for method in config.exact_methods:
-        for seed, search in zip(config.seeds, searches.found.get(method, ()), strict=False):
-            names.append(f"{method} {seed}")
-            strategies.append(search.best)
-    return names, strategies
+    """The seed strategy and the best of each search that is held against exact opponents, once for each seed."""
+    found = {ORIGIN: [seed_strategy(config, stage)] * len(config.seeds)}
+    found |= {method: [search.best for search in searches.found[method]] for method in config.exact_methods}
+    names = [f"{kind} {seed}" for kind in found for seed in config.seeds]
+    return names, [one for strategies in found.values() for one in strategies]
 
 
 def play_exact(config: Config, run: Run, stage: GopsStage, searches: Searches) -> Exact:
-    """Returns against the exact equilibrium, and exploitability in a small game, one budget a step."""
+    """Returns against the exact equilibrium, and exploitability in a small game, one budget a step.
+
+    Each seed has decks of its own, common to its strategies and to all budgets: intervals over seeds know of the luck
+    of the draw, and differences do not.
+    """
     names, strategies = measured(config, stage, searches)
     pool, choices = stage.pool_of(strategies)
-    budgets = config.budgets
+    budgets, kinds = config.budgets, len(names) // len(config.seeds)
+    decks = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(DECKS), np.array(config.seeds * kinds, np.uint32))
     table = np.zeros((len(budgets), len(names)))
     solution = None
     loop = run.chunks(len(budgets), table, "GOPS: against exact equilibrium play", name="nash")
@@ -113,7 +117,7 @@ def play_exact(config: Config, run: Run, stage: GopsStage, searches: Searches) -
             solution = gops_exact.solve_gops(stage.library.game)  # pyright: ignore[reportArgumentType]
         player = GopsPlayer(pool, budgets[step], stage.style)
         returns = strength.nash_returns(
-            player, solution, choices, config.nash_deals, jax.random.key(FRESH), rows=config.rows, mesh=stage.mesh
+            player, solution, choices, config.nash_deals, decks, rows=config.rows, mesh=stage.mesh
         )
         loop.carry[step] = returns.mean(axis=1)
         run.log(budget=budgets[step], returns=dict(zip(names, loop.carry[step].tolist(), strict=True)))
@@ -125,13 +129,15 @@ def exploit(config: Config, run: Run, stage: GopsStage, names: list[str], strate
     if not config.small_cards or any(one.weights is None for one in strategies):
         return np.zeros((0, len(names)))
     library = gops_library(Gops(config.small_cards, objective="points"))
-    choices = choices_of(library, strategies, {})
+    distinct = {_what(one): one for one in strategies}
+    places = [list(distinct).index(_what(one)) for one in strategies]
+    choices = choices_of(library, list(distinct.values()), {})
     budgets = config.budgets
     title = f"GOPS-{config.small_cards}: exploitability"
     loop = run.chunks(len(budgets), np.zeros((len(budgets), len(names))), title, name="exploitability")
     for step in loop:
         player = GopsPlayer(Pool(library), budgets[step], stage.style)
         found = strength.exploitabilities(player, choices, jax.random.key(FRESH), searches=config.searches, chunk=CHUNK)
-        loop.carry[step] = found[:, 0]
+        loop.carry[step] = found[places, 0]
         run.log(budget=budgets[step], exploitability=dict(zip(names, loop.carry[step].tolist(), strict=True)))
     return loop.carry

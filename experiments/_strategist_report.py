@@ -13,7 +13,7 @@ from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments import _strategist_variants as variants
-from jaxrl_suite.experiments._strategist_final import Exact, Final
+from jaxrl_suite.experiments._strategist_final import ORIGIN, Exact, Final
 from jaxrl_suite.experiments._strategist_games import StageMixin
 from jaxrl_suite.experiments._strategist_search import OURS, Searches
 from jaxrl_suite.experiments._strategist_variants import UNITS
@@ -212,24 +212,26 @@ def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
 
 def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> None:
     """Points against exact opponents at every budget, and the verdict on more search."""
-    groups = {"seed": [0]}
-    for place, name in enumerate(exact.names[1:], 1):
+    groups: dict[str, list[int]] = {}
+    for place, name in enumerate(exact.names):
         groups.setdefault(name.rpartition(" ")[0], []).append(place)
     rows, series = [], {}
     for name, places in groups.items():
         line = [stats.mean_or_value(exact.nash[at, places]) for at in range(len(config.budgets))]
-        series["seed heuristic" if name == "seed" else name] = (config.budgets, *np.array(line).T)
+        series[name] = (config.budgets, *np.array(line).T)
         for at, budget in enumerate(config.budgets):
             row: dict[str, Any] = {"strategies_of": name, "simulations": budget, **cells(line[at], "return")}
             if len(exact.exploitability):
                 row |= cells(stats.mean_or_value(exact.exploitability[at, places]), "exploitability")
             rows.append(row)
     caption = (
-        f"Points a game in {stage.title} against an exact equilibrium, which loses to nobody on average; intervals "
-        "over seeds, the one seed heuristic without."
+        f"Points a game in {stage.title} against an exact equilibrium, which loses to nobody on average; intervals of "
+        "95 % over seeds, each with decks of its own, on which the seed heuristic plays too."
     )
     if len(exact.exploitability):
         caption += f" Exploitability: the same strategies in GOPS-{config.small_cards}, exact."
+    elif config.small_cards:
+        caption += " Exploitability is not here: what a model writes is exported for one number of cards."
     run.table("exact", rows, caption=caption)
     if len(config.budgets) > 1:
         figure = plot.lines(
@@ -240,14 +242,14 @@ def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> No
             log_x=True,
             references={"equilibrium": 0.0},
         )
-        run.figure("budgets", figure, "Best strategy of each search; bands: 95 % intervals over seeds.")
+        run.figure("budgets", figure, "Best strategy of each search; bands: 95 % intervals over seeds and their decks.")
     if OURS in groups and len(config.budgets) > 1:
         places = groups[OURS]
         less, more = int(np.argmin(config.budgets)), int(np.argmax(config.budgets))
         gain = stats.mean_or_value(exact.nash[more, places] - exact.nash[less, places])
         few, many = config.budgets[less], config.budgets[more]
         comparable = len(config.seeds) >= SURELY and config.num_cards == 6 and (few, many) == (16, 160)
-        seed_gain = float(exact.nash[more, 0] - exact.nash[less, 0])
+        seed_gain = float(np.mean((exact.nash[more] - exact.nash[less])[groups[ORIGIN]]))
         run.result(
             "strat-11",
             gain.estimate,

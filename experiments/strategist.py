@@ -64,7 +64,8 @@ class Config:
     feedbacks: tuple[FeedbackName, ...] = ("fixed", "critic")  # other feedback than population self-play
     controls: bool = True  # searches that are shown shuffled states, or go by shuffled scores
     ablations: bool = False  # each rule of the search as published, one at a time
-    episodes: tuple[int, ...] = (320,)  # of learners beside the searches
+    episodes: tuple[int, ...] = (320, 2400)  # of learners of GOPS; a verdict needs as many as a search plays games
+    avalon_episodes: tuple[int, ...] = (320, 640)  # of those of Avalon
 
     def __post_init__(self):
         check_ranges(
@@ -86,30 +87,64 @@ class Config:
             nash_deals=(2, 10**6),
             searches=(1, 10**5),
             episodes=(1, 10**6),
+            avalon_episodes=(1, 10**6),
         )
         check_distinct(self, "seeds", "games", "methods")
         if self.small_cards and not 2 <= self.small_cards <= 5:
             raise UserError(f"small_cards must be 2 to 5, or 0 for no exploitability, got {self.small_cards}")
         if self.strategies % self.rounds:
             raise UserError(f"rounds must divide the {self.strategies} strategies, got {self.rounds}")
-        for name in ("exact_methods", "budgets", "feedbacks", "episodes"):
+        for name in ("exact_methods", "budgets", "feedbacks", "episodes", "avalon_episodes"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise UserError(f"{name} must have no value twice, got {values}")
         if missing := sorted(set(self.exact_methods) - set(self.methods)):
-            raise UserError(f"exact_methods has {missing[0]}, which is not among the methods: add it to --methods")
-        if "strategist" not in self.methods and (self.feedbacks or self.controls or self.ablations or self.episodes):
-            raise UserError("feedbacks, controls, ablations and episodes compare with strategist: add it to --methods")
+            raise UserError(
+                f"exact_methods has {missing[0]}, which is not among the methods: add it to --methods, or give "
+                "--exact-methods too"
+            )
+        beside = dict(feedbacks=self.feedbacks, controls=self.controls, ablations=self.ablations)
+        beside |= {"episodes" if game == "gops" else "avalon_episodes": self.episodes_of(game) for game in self.games}
+        if "strategist" not in self.methods and any(beside.values()):
+            given = ", ".join(name for name, value in beside.items() if value)
+            raise UserError(f"{given} compare with strategist: add it to --methods, or leave them empty (controls: no)")
+        self._check_games()
         check_options(self)
 
     def deals_of(self, game: GameName) -> int:
         """Deals of a pair in the evaluation."""
         return self.deals if game == "gops" else self.avalon_deals
 
+    def games_of(self, game: GameName) -> int:
+        """Games of a round of a search."""
+        return self.round_games if game == "gops" else self.avalon_games
+
+    def episodes_of(self, game: GameName) -> tuple[int, ...]:
+        """Of the learners."""
+        return self.episodes if game == "gops" else self.avalon_episodes
+
+    def _check_games(self):
+        """A round must pay for a deal of every pair, or methods would not cost the same games."""
+        from jaxrl_suite.strategist.methods import METHODS, EvolveConfig
+
+        needs = []
+        for method in self.methods:
+            search = EvolveConfig(method, self.strategies, self.rounds)
+            players, steps = search.most_players, search.a_round if METHODS[method].alone else 1
+            needs.append((steps * players * (players - 1), players, method))
+        fewest, players, method = max(needs)
+        for game, name in (("gops", "round_games"), ("avalon", "avalon_games")):
+            if game in self.games and getattr(self, name) < fewest:
+                raise UserError(
+                    f"{name} must be at least {fewest}, for every pair of up to {players} strategies in both seats "
+                    f"({method}), got {getattr(self, name)}: raise it, or use more rounds"
+                )
+
 
 _FULL = Config(
     seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), games=("gops", "avalon"), strategies=40, rounds=10, rows=512, deals=256,
-    exact_methods=FIVE, budgets=(16, 32, 64, 160), small_cards=4, ablations=True, episodes=(320, 1280),
+    exact_methods=FIVE, budgets=(16, 32, 64, 160), small_cards=4, ablations=True, episodes=(320, 1280, 4800),
+    avalon_episodes=(320, 1280),
 )  # fmt: skip
 _PAPER = dataclasses.replace(
     _FULL, games=("gops",), mechanics="paper", round_games=32, avalon_games=32, ablations=False, controls=False
@@ -120,6 +155,7 @@ PRESETS = {
     "accel": dataclasses.replace(
         _FULL, seeds=tuple(range(20)), round_games=1920, avalon_games=480, rows=8192, deals=2048, avalon_deals=1024,
         nash_deals=1024, searches=64, episodes=(320, 1280, 20480),
+        avalon_episodes=(320, 1280, 4800),
     ),
     "paper": _PAPER,
     "paper-avalon": dataclasses.replace(_PAPER, games=("avalon",), strategies=24, rounds=6),
@@ -142,5 +178,5 @@ def main(config: Config, run: Run) -> None:
             if isinstance(stage, GopsStage) and config.budgets and config.exact_methods:
                 exact = play_exact(config, run, stage, searches)
             report.write(config, run, game, stage, searches, final, exact)
-            if config.episodes:
+            if config.episodes_of(game):
                 learners.write(config, run, stage, searches)

@@ -136,6 +136,15 @@ class EvolveConfig:
         return self.strategies // self.rounds
 
     @property
+    def most_players(self) -> int:
+        """Strategies that are judged together at most: new ones and their parents."""
+        method = METHODS[self.method]
+        if method.alone:
+            return 2
+        parents = {"newest": 1, "generation": 1, "top": self.best, "softmax": self.best}.get(method.rule, self.a_round)
+        return self.a_round + min(parents, self.a_round)
+
+    @property
     def setting(self) -> Setting:
         return Setting(self.best, self.temperature, self.parent_exploration, self.standing, self.scale)
 

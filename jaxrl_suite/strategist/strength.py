@@ -66,7 +66,16 @@ def nash_returns(
     rows: int = 256,
     mesh: Any = None,
 ) -> np.ndarray:
-    """float32[K, G]: `against_nash` of K heuristics on the same decks, `rows` at a time; `key` is consumed.
+    """float32[K, G]: `against_nash` of K heuristics, `rows` games at a time.
+
+    Args:
+      player: how the heuristics play.
+      solution: of `player.game`.
+      choices: [K].
+      num_deals: G.
+      key: consumed; key[] for the same decks for all, or key[K], where heuristics with the same key meet the same.
+      rows: games at a time.
+      mesh: devices that share the games; those that divide `rows` by default.
 
     Raises:
       ValueError: if the solution is of another game.
@@ -74,7 +83,7 @@ def nash_returns(
     if solution.game != player.game:
         raise UserError(f"the solution is of {solution.game}, the player plays {player.game}: solve the same game")
     size = len(choices.member)
-    keys = jax.random.split(key, num_deals)
+    keys = jax.vmap(lambda one: jax.random.split(one, num_deals))(jnp.broadcast_to(key, (size,)))
     who, deal = np.repeat(np.arange(size), num_deals), np.tile(np.arange(num_deals), size)
     program = devices.map_batch(
         lambda solution, choices, keys: against_nash(player, solution, choices, keys),
@@ -85,7 +94,7 @@ def nash_returns(
     for start in range(0, len(who), rows):
         part = np.minimum(np.arange(start, start + rows), len(who) - 1)
         mine = jax.tree.map(lambda leaf, part=part: np.asarray(leaf)[who[part]], choices)
-        found.append(np.asarray(program(solution, mine, keys[deal[part]])))
+        found.append(np.asarray(program(solution, mine, keys[who[part], deal[part]])))
     return np.concatenate(found)[: len(who)].reshape(size, num_deals)
 
 

@@ -7,16 +7,18 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from fixtures.fake_server import FakeServer
 from fixtures.mortal_command import run_command
 
+from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.experiments import _strategist_learners, _strategist_report, strategist
+from jaxrl_suite.experiments import _strategist_final, _strategist_learners, _strategist_report, strategist
 from jaxrl_suite.experiments import _strategist_search as searching
 from jaxrl_suite.experiments._strategist_final import Final
-from jaxrl_suite.experiments._strategist_games import Referee
+from jaxrl_suite.experiments._strategist_games import Referee, stage_of
 from jaxrl_suite.strategist.features import library
 from jaxrl_suite.strategist.judge import JudgeConfig
 from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
@@ -189,8 +191,8 @@ class Noted:
     ("learner", "verdict"), [(0.2, "not comparable"), (0.52, "held"), (0.62, "not held"), (0.9, "not held")]
 )
 def test_to_beat_a_learner_that_is_worse_than_naive_bots_decides_nothing(learner, verdict):
-    config, run, stage = strategist.Config(), Noted(), SimpleNamespace(title="Avalon-5")
-    names = ["seed heuristic", "strategist", "AlphaZero-style, 320 episodes", "DeepRole, 320 episodes"]
+    config, run, stage = strategist.Config(avalon_episodes=(640,)), Noted(), SimpleNamespace(title="Avalon-5")
+    names = ["seed heuristic", "strategist", "AlphaZero-style, 640 episodes", "DeepRole, 640 episodes"]
     rates = np.array([0.4, 0.62, 0.56, learner]) + np.linspace(-0.01, 0.01, 5)[:, None]
     rates[:, 1] += np.linspace(0.01, -0.01, 5)
     _strategist_learners.write_avalon(config, run, stage, names, rates)  # pyright: ignore[reportArgumentType]
@@ -198,7 +200,38 @@ def test_to_beat_a_learner_that_is_worse_than_naive_bots_decides_nothing(learner
     assert run.results["strat-6"]["verdict"] == verdict
     weak = verdict == "not comparable"
     assert ("too weak as trained" in run.results["strat-6"]["note"]) == weak
-    assert ("worth a win: DeepRole, 320 episodes." in run.captions["learners_avalon"]) == weak
+    assert ("worth a win: DeepRole, 640 episodes." in run.captions["learners_avalon"]) == weak
+
+
+@pytest.mark.parametrize(
+    ("episodes", "shown", "verdict"),
+    [((320,), 320, "not comparable"), ((320, 2400, 4800), 2400, "held"), ((9600, 320), 9600, "not held")],
+)
+def test_learners_are_given_no_fewer_episodes_than_the_search_plays_games(episodes, shown, verdict):
+    """The fair one is beaten at 320 and 2,400 episodes, and not at more."""
+    config, run = strategist.Config(episodes=episodes), Noted()
+    stage = SimpleNamespace(title="GOPS-6", library=SimpleNamespace(game=Gops(6, objective="points")))
+    ahead = np.array([1.0 if count < 4000 else -1.0 for count in sorted(episodes)])
+    scores = np.broadcast_to(ahead, (5, 2, len(episodes))) + np.linspace(-0.1, 0.1, 5)[:, None, None]
+    _strategist_learners.write_gops(config, run, stage, scores)  # pyright: ignore[reportArgumentType]
+    said = run.results["strat-4"]
+    assert said["verdict"] == verdict
+    assert f"{shown} episodes" in said["scale"]
+    assert ("A search plays 2400 games" in said["note"]) == (verdict == "not comparable")
+
+
+def test_learners_and_the_deals_that_they_are_judged_on_share_no_key():
+    used = []
+
+    def note(key):
+        used.append(tuple(np.asarray(jax.random.key_data(key)).tolist()))
+        return SimpleNamespace(params=None)
+
+    learner = _strategist_learners.Learner(note, lambda state, key: None, 32)
+    for seed in range(4):
+        note(jax.random.fold_in(jax.random.key(_strategist_learners.FRESH), seed))
+        _strategist_learners.snapshots((96,), learner, lambda state, key: (note(key), 0.0), seed)
+    assert len(used) == len(set(used)) == 4 * (1 + 1 + 3)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +247,39 @@ def test_the_headline_claims_no_more_than_was_measured(seeds, gains, said):
     final = Final(np.array(gains)[:, None, None], np.zeros((len(seeds), 1, 1)))
     _strategist_report.write_headline(config, run, "gops", stage, ["strategist"], final)  # pyright: ignore[reportArgumentType]
     assert said in run.texts[0]
+
+
+# Exact opponents.
+
+
+def exact_run(folder, **changes):
+    config = strategist.Config(
+        seeds=(4, 5), num_cards=3, rows=32, budgets=(2, 3), nash_deals=8, num_simulations=2, searches=1, small_cards=2,
+        methods=("line", "strategist"), exact_methods=("line", "strategist"), **changes,
+    )  # fmt: skip
+    weights = dict(zip(("line", "strategist"), np.eye(20)[[1, 0]].tolist(), strict=True))
+    found = {
+        method: [SimpleNamespace(best=Strategy(0, "heuristic", "text", weights=tuple(row)))] * 2
+        for method, row in weights.items()
+    }
+    with Run.start(folder, name="exact", config=config) as run, stage_of(config, "gops", run) as stage:
+        exact = _strategist_final.play_exact(config, run, stage, SimpleNamespace(found=found))  # pyright: ignore
+        _strategist_report.write_exact(config, run, stage, exact)
+    return exact
+
+
+def test_seeds_have_decks_of_their_own_against_exact_play_and_share_them_with_the_seed_heuristic(tmp_path):
+    """Else intervals over seeds would not know of the luck of the draw. What "strategist" found here is the seed."""
+    exact = exact_run(tmp_path / "run")
+    assert exact.names == ["seed heuristic 4", "seed heuristic 5", "line 4", "line 5", "strategist 4", "strategist 5"]
+    np.testing.assert_array_equal(exact.nash[:, :2], exact.nash[:, 4:])
+    assert (exact.nash[:, 0] != exact.nash[:, 1]).all()
+    assert exact.exploitability.shape == (2, 6)
+    np.testing.assert_array_equal(exact.exploitability[:, 0], exact.exploitability[:, 5])
+    rows = read(tmp_path / "run", "exact")
+    assert [row["strategies_of"] for row in rows[::2]] == ["seed heuristic", "line", "strategist"]
+    for row in rows:
+        assert float(row["return_low"]) < float(row["return"]) < float(row["return_high"])
 
 
 # A language model.
@@ -252,7 +318,7 @@ class OddServer(FakeServer):
 
 def options(server, strategies):
     more = f"--seeds 0 --controls no --repairs 1 --proposer openai --base-url {server.base_url} --model fake"
-    return dict(methods="strategist", strategies=strategies, games=8, deals=2, more=more)
+    return dict(methods="strategist", strategies=strategies, games=20, deals=2, more=more)
 
 
 def asked(server):
@@ -330,6 +396,9 @@ def test_killed_at_every_call_it_pays_for_nothing_twice(tmp_path):
         (dict(proposer="replay"), "--recording"),
         (dict(recording="somewhere"), "recording is for --proposer replay"),
         (dict(avalon_simulations=5), "avalon_simulations must be 10"),
+        (dict(rounds=1, round_games=400), "round_games must be at least 462, .* 22 strategies .*strategist"),
+        (dict(methods=("strategist", "strategist-bandit"), mechanics="paper", round_games=32), "at least 56"),
+        (dict(methods=("line", "strategist"), rounds=1, games=("avalon",)), "avalon_games must be at least 462"),
     ],
 )
 def test_refuses_what_cannot_be_run(bad, message):

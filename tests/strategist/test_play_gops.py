@@ -143,6 +143,17 @@ def test_exact_values_play_near_equilibrium_and_the_seed_does_not(pool, solution
     assert mean[0] > mean[1] + 0.3
 
 
+def test_the_same_key_deals_the_same_decks_against_exact_play(solution):
+    """One key for all, or one for each."""
+    player, one = GopsPlayer(Pool(LIB), 2), jax.random.key(0)
+    keys = jnp.stack([one, one, jax.random.key(1)])
+    chosen = compact_choices(np.array([SEED] * 3))
+    first, second, other = nash_returns(player, solution, chosen, 8, keys, rows=32)
+    np.testing.assert_array_equal(first, second)
+    assert (first != other).any()
+    np.testing.assert_array_equal(nash_returns(player, solution, chosen, 8, one, rows=32), np.stack([first] * 3))
+
+
 @pytest.mark.slow
 def test_exploitability_tells_the_exact_from_the_seed(pool):
     chosen = Choice(np.array([1, 0], np.int32), np.array([SEED, SEED], np.float32))
