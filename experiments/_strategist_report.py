@@ -63,7 +63,7 @@ def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, 
     run.text(
         f"{stage.title}: the best heuristic that {names[best]} found in {config.strategies} strategies {change} "
         f"the seed heuristic: {gain.estimate:+.2f} {UNITS[game]} ({spread}; {config.deals_of(game)} fresh deals each, "
-        f"in both seats). {sure if several else 'One seed has no interval.'} "
+        f"in both seats). {sure if several else variants.ONE_SEED} "
         + ("Strategies come from a grammar of features, not from a language model." if config.proposer == "grammar"
            else f"Strategies come from the language model {config.model or 'on record'}.")
     )  # fmt: skip
@@ -172,6 +172,7 @@ def give_ranking(
     verdict = "held" if len(beaten) == len(differences) else "partly" if beaten and not lost else "not held"
     said = f"It surely beats {', '.join(beaten) or 'none of them'}"
     said += f" and surely loses to {', '.join(lost)}" if lost else ""
+    said = f"{said} (paired 95 % intervals over seeds)." if len(config.seeds) > 1 else variants.ONE_SEED
     source = "a grammar of features" if config.proposer == "grammar" else "a language model"
     run.result(
         CLAIM[game],
@@ -182,7 +183,7 @@ def give_ranking(
         verdict=verdict if comparable else "not comparable",
         scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies, "
         f"{config.deals_of(game)} deals a pair",
-        note=f"{said} (paired 95 % intervals over seeds). Ideas come from {source}; the paper's from GPT-3.5.",
+        note=f"{said} Ideas come from {source}; the paper's from GPT-3.5.",
     )
 
 

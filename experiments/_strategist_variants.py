@@ -19,6 +19,7 @@ from jaxrl_suite.strategist.methods import DIFFERENCES, PRESETS
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.strategist import Config, GameName
 
+ONE_SEED = "One seed has no interval."
 UNITS = {"gops": "points a game", "avalon": "share of games won"}
 # What departs from the published system below the rules of `EvolveConfig`: ours, published, what it changes.
 LOW_LEVEL = (
@@ -26,11 +27,14 @@ LOW_LEVEL = (
      "The published search keeps its tree over games; here its budget is one move's, in `paper` mechanics too."),
     ("search in Avalon", "one step, exact posterior over roles", "information-set tree, roles by Metropolis-Hastings",
      "Beliefs are exact and consistent with the number of roles."),
+    ("states met on two paths in GOPS", "a node for each path", "one node", "Fewer statistics for each state."),
+    ("opponent of a seed that is judged alone in GOPS", "a search whose leaves are one game of random play each",
+     "the same with four games a leaf, later the best heuristic so far", "The seed alone is judged by it."),
     ("population self-play", "full round robin, common deals, both seats", "random seatings of the population",
      "The same number of games tells much more: a child and its parent meet the same opponents on the same deals."),
     ("seed heuristic", "points or quests won so far", "written by the language model",
      "All methods and seeds start alike."),
-    ("games of a round", "{games}", "32", "Games cost little here; fewer leave the ranking to noise."),
+    ("games of a round in GOPS", "{games}", "32", "Games cost little here; fewer leave the ranking to noise."),
     ("final evaluation", "{deals} fresh deals in both seats, common to all, paired by seed",
      "1024 games, best of ten runs", "A best of ten reports the luckiest run."),
 )  # fmt: skip
@@ -86,7 +90,8 @@ def write_feedback(config: Config, run: Run, game: GameName, stage: StageMixin, 
         verdict="not comparable" if not comparable else "held" if len(worse) == 2 else "not held" if better or not worse
         else "partly",
         scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies",
-        note=f"Surely better than {', '.join(worse) or 'neither'}; surely worse than {', '.join(better) or 'neither'}.",
+        note=f"Surely better than {', '.join(worse) or 'neither'}; surely worse than {', '.join(better) or 'neither'}."
+        if len(config.seeds) > 1 else ONE_SEED,
     )  # fmt: skip
 
 
@@ -127,10 +132,11 @@ def write_differences(
         columns += ["default_less_this", "less_low", "less_high"]
     other = "Avalon" if game == "gops" else "GOPS"
     shown = [low for low in LOW_LEVEL if not low[0].endswith(other)]
-    numbers = dict(games=config.round_games if game == "gops" else config.avalon_games, deals=config.deals_of(game))
-    rows += [dict(zip(columns, (one.format(**numbers) for one in low), strict=False)) for low in shown]
+    numbers = dict(games=config.games_of(game), deals=config.deals_of(game))
+    facts = [[one.format(**numbers) for one in low] for low in shown]
     if config.mechanics == "paper" and game == "gops":
-        rows[-len(shown)]["here"] = "as published, with a fresh tree for each move"
+        facts[0][1] = "as published, with a fresh tree for each move"
+    rows += [dict(zip(columns, fact, strict=False)) for fact in facts if fact[1] != fact[2]]
     rows = [{column: row.get(column) for column in columns} for row in rows]
     caption = "How this search differs from the published one."
     if ablated:
@@ -195,7 +201,7 @@ def write_cost(config: Config, run: Run, game: GameName, stage: StageMixin, sear
         unit="points gained from a quarter of the budget to all of it",
         verdict="not comparable" if not comparable else "held" if held else "partly" if OURS in rising else "not held",
         scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies",
-        note=f"Surely rising: {', '.join(rising) or 'none'}.{why}",
+        note=(f"Surely rising: {', '.join(rising) or 'none'}." if len(config.seeds) > 1 else ONE_SEED) + why,
     )
 
 

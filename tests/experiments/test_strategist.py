@@ -13,9 +13,16 @@ import pytest
 from fixtures.fake_server import FakeServer
 from fixtures.mortal_command import run_command
 
+from jaxrl_suite.core import stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.experiments import _strategist_final, _strategist_learners, _strategist_report, strategist
+from jaxrl_suite.experiments import (
+    _strategist_final,
+    _strategist_learners,
+    _strategist_report,
+    _strategist_variants,
+    strategist,
+)
 from jaxrl_suite.experiments import _strategist_search as searching
 from jaxrl_suite.experiments._strategist_final import Final
 from jaxrl_suite.experiments._strategist_games import Referee, stage_of
@@ -175,13 +182,13 @@ class Noted:
     """A run that keeps what it is told."""
 
     def __init__(self):
-        self.results, self.captions, self.texts = {}, {}, []
+        self.results, self.captions, self.texts, self.rows = {}, {}, [], {}
 
     def result(self, claim, score, **told):
         self.results[claim] = told
 
     def table(self, name, rows, *columns, caption=""):
-        self.captions[name] = caption
+        self.captions[name], self.rows[name] = caption, rows
 
     def text(self, body, title=""):
         self.texts.append(body)
@@ -247,6 +254,31 @@ def test_the_headline_claims_no_more_than_was_measured(seeds, gains, said):
     final = Final(np.array(gains)[:, None, None], np.zeros((len(seeds), 1, 1)))
     _strategist_report.write_headline(config, run, "gops", stage, ["strategist"], final)  # pyright: ignore[reportArgumentType]
     assert said in run.texts[0]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_one_seed_is_not_sure_of_anything(seeds):
+    config, run, stage = strategist.Config(seeds=seeds), Noted(), SimpleNamespace(title="GOPS-6")
+    ahead = stats.mean_or_value(np.linspace(0.9, 1.0, len(seeds)))
+    _strategist_report.give_ranking(config, run, "gops", stage, ahead, {"line": ahead})  # pyright: ignore[reportArgumentType]
+    note = run.results["strat-1"]["note"]
+    assert ("surely beats line" in note) == (len(seeds) > 1)
+    assert ("One seed has no interval." in note) == (len(seeds) == 1)
+
+
+@pytest.mark.parametrize(("preset", "rules"), [("quick", 6), ("paper", 0)])
+@pytest.mark.parametrize("game", ["gops", "avalon"])
+def test_differences_from_the_published_search_are_differences(preset, rules, game):
+    config, run = strategist.PRESETS[preset], Noted()
+    arms = searching.arms_of(config, game)
+    _strategist_variants.write_differences(
+        config, run, game, [arm.name for arm in arms], Final(np.zeros(0), np.zeros(0)), SimpleNamespace(arms=arms)
+    )  # pyright: ignore[reportCallIssue]
+    rows = run.rows[f"differences_{game}"]
+    assert all(row["here"] != row["published"] and row["what_it_changes"] for row in rows)
+    shown = [row["what"] for row in rows]
+    assert shown.index("search in GOPS" if game == "gops" else "search in Avalon") == rules
+    assert ("games of a round in GOPS" in shown) == (preset == "quick" and game == "gops")
 
 
 # Exact opponents.
