@@ -58,20 +58,17 @@ class StageMixin(HeuristicJudge):
         super().__init__(*args, mesh=mesh, **options)  # pyright: ignore[reportCallIssue]
         self.run, self.title, self.mesh = run, title, mesh
         self.games, self.seconds = 0, 0.0
-        self._reported: dict[Any, Reported] = {}
 
     def compile(self, pool: Pool):
-        return self._once("games", pool, super().compile)  # pyright: ignore[reportAbstractUsage]
+        return self._reported("games", pool, super().compile)  # pyright: ignore[reportAbstractUsage]
 
     def compare(self, pool: Pool):
-        return self._once("states", pool, super().compare)  # pyright: ignore[reportAbstractUsage]
+        return self._reported("states", pool, super().compare)  # pyright: ignore[reportAbstractUsage]
 
-    def _once(self, what: str, pool: Pool, make: Any) -> Any:
-        if (what, pool) not in self._reported:
-            kinds = ["weights"] * pool.compact + [f"{len(pool.functions)} texts"] * bool(pool.functions)
-            name = f"{self.title} {what}: {', '.join(kinds + ['rollouts'] * pool.rollout)}"
-            self._reported[what, pool] = Reported(make(pool), self, name, what == "games")
-        return self._reported[what, pool]
+    def _reported(self, what: str, pool: Pool, make: Any) -> Any:
+        kinds = ["weights"] * pool.compact + [f"{len(pool.functions)} written"] * bool(pool.functions)
+        name = f"{self.title} {what}: {', '.join(kinds + ['rollouts'] * pool.rollout)}"
+        return Reported(make(pool), self, name, what == "games")
 
     def set(self, **changes: Any) -> None:
         """Changes how rounds are judged; the programs stay."""

@@ -35,6 +35,8 @@ from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
 
 Feedback = Literal["population", "fixed", "critic"]
 
+KEPT = 8  # rounds of written heuristics whose programs are kept; a program takes a thousand memory maps of 65,530
+
 
 @dataclasses.dataclass(frozen=True)
 class JudgeConfig:
@@ -102,7 +104,8 @@ class HeuristicJudge(abc.ABC):
     def __init__(self, library: FeatureLibrary, config: JudgeConfig, mesh: Any = None, workers: int = 1):
         self.library, self.config, self._mesh = library, config, mesh
         self._exports = Exports(library.game, workers)
-        self._programs: dict[Any, Any] = {}
+        self._pools: dict[Any, Pool] = {}  # the last used last
+        self._programs: dict[tuple[str, Pool], Program] = {}
         self._describer = Describer(library)
 
     def __enter__(self):
@@ -229,8 +232,9 @@ class HeuristicJudge(abc.ABC):
         return tuple(sorted(records, key=lambda state: -_gap(state)))
 
     def _named(self, text: str) -> Callable[[Any], dict[str, np.ndarray]]:
-        function = self._exports[text]
-        return lambda views: {k: np.asarray(v) for k, v in function.call_with_auxiliary(views)[1].items()}
+        # jitted, and let go: what an eager call compiles is never freed
+        function = jax.jit(lambda views: self._exports[text].call_with_auxiliary(views)[1])
+        return lambda views: {k: np.asarray(v) for k, v in function(views).items()}
 
     def _pool(self, strategies: Sequence[Strategy]) -> tuple[Pool, Choice]:
         """The pool of a round, and a choice for each strategy and for the opponent without a heuristic."""
@@ -244,15 +248,24 @@ class HeuristicJudge(abc.ABC):
         filled = feedback == "fixed" or (feedback == "population" and len(strategies) == 1)
         compact = any(one.weights is not None for one in strategies)
         key = tuple(texts), compact, filled
-        if key not in self._programs:
-            functions = tuple(self._exports[text].call_one for text in texts)
-            self._programs[key] = Pool(self.library, functions, compact, filled)
+        pool = self._pools.pop(key, None)
+        if pool is None:
+            pool = Pool(self.library, tuple(self._exports[text].call_one for text in texts), compact, filled)
+        self._pools[key] = pool
+        self._forget()
         places = {text: place for place, text in enumerate(texts, 1)}
         mine = choices_of(self.library, strategies, places)
         extra = Choice(np.array([ROLLOUT], np.int32), np.zeros((1, self.library.size), np.float32))
-        return self._programs[key], jax.tree.map(lambda a, b: np.concatenate([a, b]), mine, extra)
+        return pool, jax.tree.map(lambda a, b: np.concatenate([a, b]), mine, extra)
 
-    def _program(self, kind: str, pool: Pool) -> Any:
+    def _forget(self) -> None:
+        """Lets go of the pools of texts that were used longest ago, and of their programs."""
+        written = [key for key, pool in self._pools.items() if pool.functions]
+        for key in written[:-KEPT]:
+            pool = self._pools.pop(key)
+            self._programs = {which: program for which, program in self._programs.items() if which[1] != pool}
+
+    def _program(self, kind: Literal["compile", "compare"], pool: Pool) -> Any:
         if (kind, pool) not in self._programs:
             self._programs[kind, pool] = getattr(self, kind)(pool)
         return self._programs[kind, pool]

@@ -1,6 +1,7 @@
 """Who plays whom under each kind of feedback, on games that cost nothing: what a judge does around its programs."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from jaxrl_suite.envs import Gops
 from jaxrl_suite.strategist.features import library
 from jaxrl_suite.strategist.heuristics import ROLLOUT
 from jaxrl_suite.strategist.journal import Journal
-from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.judge import KEPT, HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.judge_gops import GopsJudge
 from jaxrl_suite.strategist.key_states import select
 from jaxrl_suite.strategist.played import Played
@@ -123,3 +124,33 @@ def test_a_journal_does_not_answer_for_a_judge_with_another_config():
     assert len(journal._results) == 2
     gops = [GopsJudge(GAME, config, style).identity for style in ("paper", "regret_matching")]
     assert len({*gops, GopsJudge(Gops(4, objective="points"), config, "paper").identity}) == 3
+
+
+class Written:
+    """Passes every text; what each does is of no matter here."""
+
+    def check(self, texts):
+        return [""] * len(texts)
+
+    def __getitem__(self, text):
+        return SimpleNamespace(call_one=text.split, call_with_auxiliary=lambda views: (None, {"one": np.ones(1)}))
+
+    def close(self):
+        pass
+
+
+def test_programs_of_rounds_long_past_are_let_go():
+    """A program that holds written heuristics takes a thousand memory maps, and a search has hundreds of rounds."""
+    judge, counted = Paper(JudgeConfig(deals=2, rows=16, key_states=1)), []
+    judge._exports = Written()  # pyright: ignore[reportAttributeAccessIssue]
+    judge.judge(ROUND, (0,))
+    rounds = [[Strategy(i, "heuristic", f"{kind} {i}") for i in range(2)] for kind in range(3 * KEPT)]
+    for number, strategies in enumerate(rounds):
+        judge.judge(strategies, (number,))
+        pool = judge._pool(rounds[0])[0]  # one that is used again and again stays
+        assert ("compile", pool) in judge._programs
+        counted.append(len(judge._programs))
+    assert max(counted) == 1 + KEPT
+    assert len(judge._pools) == 1 + KEPT
+    judge.judge(ROUND, (0,))
+    assert len(judge._programs) == 1 + KEPT  # weights share a program whatever they are
