@@ -112,7 +112,7 @@ def exploitabilities(
       key: consumed.
       searches: in each state.
       repeats: how often all of it is done, with other random numbers.
-      chunk: states searched at a time.
+      chunk: states searched at a time; the result does not depend on it.
     """
 
     @jax.jit
@@ -127,9 +127,14 @@ def exploitabilities(
         start = jnp.zeros((batch, 2, player.game.num_actions))
         return jax.lax.fori_loop(0, searches, again, start) / searches
 
+    @jax.jit
+    def keys_of(key, states):  # of each state, whatever stands beside it in a chunk
+        parts = (*states.hands.T, states.deck, states.prize, states.carry, *states.score.T)
+        keys = jnp.broadcast_to(key, states.prize.shape)
+        return functools.reduce(jax.vmap(jax.random.fold_in), parts, keys)
+
     def policy(choice, key, states):
-        cards_left = int(np.asarray(states.hands)[0, 0]).bit_count()
-        return strategies(choice, jax.random.split(jax.random.fold_in(key, cards_left), states.prize.shape[0]), states)
+        return strategies(choice, keys_of(key, states), states)
 
     size = len(choices.member)
     found = np.zeros((size, repeats))

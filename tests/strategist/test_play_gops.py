@@ -154,6 +154,16 @@ def test_the_same_key_deals_the_same_decks_against_exact_play(solution):
     np.testing.assert_array_equal(nash_returns(player, solution, chosen, 8, one, rows=32), np.stack([first] * 3))
 
 
+def test_no_two_states_share_the_noise_of_a_search():
+    """Else the exploitability would depend on how states are cut into chunks."""
+    chosen = compact_choices(np.array([SEED]))
+    found = [
+        exploitabilities(GopsPlayer(Pool(LIB), 3), chosen, jax.random.key(0), searches=2, chunk=chunk)
+        for chunk in (16, 40)
+    ]
+    np.testing.assert_allclose(*found, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_exploitability_tells_the_exact_from_the_seed(pool):
     chosen = Choice(np.array([1, 0], np.int32), np.array([SEED, SEED], np.float32))
