@@ -18,7 +18,7 @@ from jaxrl_suite.envs.gops import Gops
 from jaxrl_suite.experiments._strategist_games import GopsStage, StageMixin
 from jaxrl_suite.experiments._strategist_search import Searches, seed_strategy
 from jaxrl_suite.search import gops_exact
-from jaxrl_suite.strategist import strength
+from jaxrl_suite.strategist import league, strength
 from jaxrl_suite.strategist.features_gops import gops_library
 from jaxrl_suite.strategist.heuristics import Pool, choices_of
 from jaxrl_suite.strategist.play_gops import GopsPlayer
@@ -37,6 +37,7 @@ class Final(NamedTuple):
 
     gains: np.ndarray  # float[S, A, T], of the best strategy after each round over the seed strategy
     cross: np.ndarray  # float[S, M, M], of the last best strategy of the row's method against the column's
+    elo: np.ndarray  # float[S, M], of the last best strategy of each method above the seed strategy, see `elo_of`
 
 
 class Exact(NamedTuple):
@@ -52,11 +53,11 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
     names, times = [arm.name for arm in searches.arms], 1 + config.rounds
     arms, seeds, methods = len(names), len(config.seeds), len(config.methods)
     even = 0.0 if stage.zero_sum else 0.5
-    carry = np.zeros((seeds, arms, times)), np.full((seeds, methods, methods), even)
+    carry = np.zeros((seeds, arms, times)), np.full((seeds, methods, methods), even), np.zeros((seeds, methods))
     origin = seed_strategy(config, stage)
     loop = run.chunks(seeds, carry, f"{stage.title}: fresh games", name=f"final-{game}")
     for number in loop:
-        gains, cross = loop.carry
+        gains, cross, elo = loop.carry
         players, place = [origin], {_what(origin): 0}
         best = np.zeros((arms, times), int)
         for arm, name in enumerate(names):
@@ -76,15 +77,31 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
             keys = jax.random.split(
                 jax.random.fold_in(jax.random.key(FRESH), config.seeds[number]), config.deals_of(game)
             )
-            scores = dict(zip(pairs, stage.duel(players, pairs, keys).mean(axis=1), strict=True))
-            table = np.full((len(players), len(players)), even)
-            for (a, b), score in scores.items():
-                table[a, b], table[b, a] = score, (-score if stage.zero_sum else 1 - score)
+            payoff = np.full((len(players), len(players), len(keys)), even)
+            for (a, b), scores in zip(pairs, stage.duel(players, pairs, keys), strict=True):
+                payoff[a, b], payoff[b, a] = scores, (-scores if stage.zero_sum else 1 - scores)
+            table = payoff.mean(axis=2)
             gains[number] = table[best, 0] - even
             cross[number] = table[np.ix_(last[:methods], last[:methods])]
+            elo[number] = elo_of(payoff, last[:methods].tolist(), stage.zero_sum)
         run.log(seed=config.seeds[number], gains=dict(zip(names, gains[number, :, -1].tolist(), strict=True)))
-        loop.carry = gains, cross
+        loop.carry = gains, cross, elo
     return Final(*loop.carry)
+
+
+def elo_of(payoff: np.ndarray, last: Sequence[int], zero_sum: bool) -> np.ndarray:
+    """float[M]: Elo points of the players `last` above player 0, from their games against it and each other.
+
+    Args:
+      payoff: float[K, K, G], the row's mean over both seats against the column on each deal.
+      last: M players; several may be the same.
+      zero_sum: see `League`.
+    """
+    distinct = sorted({0, *last})
+    games = payoff[np.ix_(distinct, distinct)]
+    played = np.broadcast_to(~np.eye(len(distinct), dtype=bool)[..., None], games.shape)
+    rated = league.ratings(league.League(games, played, zero_sum))
+    return np.array([rated[distinct.index(player)] - rated[0] for player in last])
 
 
 def _what(strategy: Strategy) -> object:

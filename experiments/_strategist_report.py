@@ -128,6 +128,7 @@ def write_methods(
     for place, method in enumerate(config.methods):
         row: dict[str, Any] = {"method": method, **cells(stats.mean_or_value(final.gains[:, place, -1]), "over_seed")}
         row[f"at_equal_{axis}"] = float(np.mean(early[:, place]))
+        row |= cells(stats.mean_or_value(final.elo[:, place]), "elo")
         if count > 1:
             row |= cells(stats.mean_or_value(others[:, place]), "against_others")
         rows.append(row)
@@ -138,7 +139,9 @@ def write_methods(
     caption = (
         f"{UNITS[game].capitalize()} of what each method found, with 95 % intervals over {len(config.seeds)} seeds: "
         "over the seed heuristic, and on average against what the other methods found with the same seed. In between: "
-        f"the gain over the seed heuristic when no search may use more {axis.replace('_', ' ')} than the cheapest did."
+        f"the gain over the seed heuristic when no search may use more {axis.replace('_', ' ')} than the cheapest did, "
+        "and Elo points above the seed heuristic, from all these games with one seed, by who had more on a deal over "
+        "both seats or the share of wins."
     )
     run.table(f"methods_{game}", rows, caption=caption)
     if pairs:

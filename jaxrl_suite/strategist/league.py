@@ -208,12 +208,22 @@ def bradley_terry(
     return np.log(strength)
 
 
+def ratings(league: League, *, prior: float = 0.5) -> np.ndarray:
+    """float[K]: Elo ratings with mean 0.
+
+    What counts is who had more on a deal over both seats (`zero_sum`), or the share of wins.
+
+    Args:
+      league: a round robin.
+      prior: see `bradley_terry`.
+    """
+    return ELO * bradley_terry(_points(league).sum(2), prior=prior)
+
+
 def elo(
     league: League, *, level: float = 0.95, resamples: int = 200, seed: int = 0, prior: float = 0.5
 ) -> list[Interval]:
-    """Elo ratings with mean 0 and percentile intervals over resampled deals.
-
-    What counts is who had more on a deal over both seats (`zero_sum`), or the share of wins.
+    """`ratings` with percentile intervals over resampled deals.
 
     Args:
       league: a round robin.
@@ -222,9 +232,7 @@ def elo(
       seed: of the resampling.
       prior: see `bradley_terry`.
     """
-    points = (np.sign(league.payoff) + 1) / 2 if league.zero_sum else league.payoff
-    points = np.where(league.played | league.played.transpose(1, 0, 2), points, 0.0)
-    fit = ELO * bradley_terry(points.sum(2), prior=prior)
+    points = _points(league)
     rng, deals = np.random.default_rng(seed), points.shape[2]
     draws = np.stack(
         [
@@ -233,7 +241,13 @@ def elo(
         ]
     )
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [Interval(*map(float, row)) for row in zip(fit, low, high, strict=True)]
+    return [Interval(*map(float, row)) for row in zip(ratings(league, prior=prior), low, high, strict=True)]
+
+
+def _points(league: League) -> np.ndarray:
+    """float[K, K, G]: wins of the row against the column on each deal, a draw being half a win."""
+    points = (np.sign(league.payoff) + 1) / 2 if league.zero_sum else league.payoff
+    return np.where(league.played | league.played.transpose(1, 0, 2), points, 0.0)
 
 
 def _play_pairs(play, pairs, deals, num_strategies, num_deals, zero_sum) -> League:

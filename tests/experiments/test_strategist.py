@@ -88,7 +88,7 @@ def test_budgets_are_equal_and_the_seed_gains_nothing(folder):
     assert all(float(row["gain"]) == 0 for row in curve if row["strategies"] == "0")
     methods = read(folder / "whole", "methods_gops")
     assert sum(float(row["against_others"]) for row in methods) == pytest.approx(0, abs=1e-9)  # zero-sum
-    assert all("at_equal_calls" in row for row in methods)
+    assert all("at_equal_calls" in row and float(row["elo_low"]) <= float(row["elo"]) for row in methods)
     last = {row["method"]: float(row["gain"]) for row in curve if row["strategies"] == "4"}
     assert {row["method"]: float(row["over_seed"]) for row in methods} == pytest.approx(last)
 
@@ -251,9 +251,18 @@ def test_learners_and_the_deals_that_they_are_judged_on_share_no_key():
 )
 def test_the_headline_claims_no_more_than_was_measured(seeds, gains, said):
     config, run, stage = strategist.Config(seeds=seeds), Noted(), SimpleNamespace(title="GOPS-6")
-    final = Final(np.array(gains)[:, None, None], np.zeros((len(seeds), 1, 1)))
+    final = Final(np.array(gains)[:, None, None], np.zeros((len(seeds), 1, 1)), np.zeros((len(seeds), 1)))
     _strategist_report.write_headline(config, run, "gops", stage, ["strategist"], final)  # pyright: ignore[reportArgumentType]
     assert said in run.texts[0]
+
+
+def test_elo_above_the_seed_heuristic():
+    """Two methods found the same; it had more than the seed on three deals of four. The third found the seed itself."""
+    payoff = np.zeros((3, 3, 400))
+    payoff[1, 0] = np.tile([1.0, 2.0, 0.5, -1.0], 100)
+    payoff[0, 1] = -payoff[1, 0]
+    rated = _strategist_final.elo_of(payoff, [1, 1, 0], zero_sum=True)
+    np.testing.assert_allclose(rated, [400 * np.log10(3)] * 2 + [0], atol=1.0)
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
@@ -272,7 +281,7 @@ def test_differences_from_the_published_search_are_differences(preset, rules, ga
     config, run = strategist.PRESETS[preset], Noted()
     arms = searching.arms_of(config, game)
     _strategist_variants.write_differences(
-        config, run, game, [arm.name for arm in arms], Final(np.zeros(0), np.zeros(0)), SimpleNamespace(arms=arms)
+        config, run, game, [arm.name for arm in arms], Final(*[np.zeros(0)] * 3), SimpleNamespace(arms=arms)
     )  # pyright: ignore[reportCallIssue]
     rows = run.rows[f"differences_{game}"]
     assert all(row["here"] != row["published"] and row["what_it_changes"] for row in rows)

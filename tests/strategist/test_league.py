@@ -136,6 +136,7 @@ def test_ratings_recover_known_ones():
             payoff[j, i] = -payoff[i, j]
     played = np.broadcast_to(~np.eye(4, dtype=bool)[..., None], payoff.shape)
     ratings = league.elo(league.League(payoff, played), resamples=100)
+    np.testing.assert_array_equal([one.estimate for one in ratings], league.ratings(league.League(payoff, played)))
     for interval, true in zip(ratings, truth, strict=True):
         assert interval.low - 10 < true < interval.high + 10
         assert abs(interval.estimate - true) < 40
