@@ -248,6 +248,7 @@ def write_avalon(config: Config, run: Run, stage: StageMixin, names: Sequence[st
         f"Share of games won against naive bots in {stage.title}, a mean over both sides, on the same deals; 95 % "
         "intervals over seeds, differences paired. Strategy and network judge the leaves of the same search "
         f"({A_WORLD['num_simulations']} simulations in each of {A_WORLD['num_assignments']} worlds a decision); "
+        "the network has learned values from games between naive bots, which is what it meets here, not from its own. "
         "DeepRole solves each round by regret minimisation, and its episodes are situations that it solves. Naive bots "
         f"in the place of the players would win {EVEN:g}, as a mean over both sides: "
         + (f"below that, and so too weak as trained here to be worth a win: {'; '.join(sorted(weak))}." if weak
