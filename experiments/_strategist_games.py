@@ -6,6 +6,7 @@ Shapes: `K` strategies, `M` pairs, `G` deals, `R` games.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,17 +34,18 @@ class Reported:
 
     def __init__(self, program: Program, stage: StageMixin, name: str, plays: bool):
         self._program, self._stage, self._name, self._plays = program, stage, name, plays
-        self._compiled: Any = None
+        self._compiled: dict[int, Any] = {}  # by rows
 
     def __call__(self, *args: Any) -> Any:
+        rows = len(args[-1])
         args = devices.shard_batch(jax.tree.map(jnp.asarray, args), self._stage.mesh)
-        if self._compiled is None:
-            self._compiled = self._stage.run.compile(self._program, *args, name=self._name)
+        if rows not in self._compiled:
+            self._compiled[rows] = self._stage.run.compile(self._program, *args, name=f"{self._name}, {rows} rows")
         start = time.monotonic()
-        played = jax.block_until_ready(self._compiled(*args))
+        played = jax.block_until_ready(self._compiled[rows](*args))
         if self._plays:
             self._stage.seconds += time.monotonic() - start
-            self._stage.games += args[-1].shape[0]
+            self._stage.games += rows
         return played
 
 
@@ -53,10 +55,13 @@ class StageMixin(HeuristicJudge):
     run: Run
     mesh: Any
     title: str
+    round_rows: int  # games that are played at a time in a search
+    duel_rows: int  # and in the evaluation
 
-    def __init__(self, *args: Any, run: Run, title: str, mesh: Any, **options: Any):
+    def __init__(self, *args: Any, run: Run, title: str, mesh: Any, duel_rows: int, **options: Any):
         super().__init__(*args, mesh=mesh, **options)  # pyright: ignore[reportCallIssue]
         self.run, self.title, self.mesh = run, title, mesh
+        self.round_rows, self.duel_rows = self.config.rows, duel_rows
         self.games, self.seconds = 0, 0.0
 
     def compile(self, pool: Pool):
@@ -88,7 +93,7 @@ class StageMixin(HeuristicJudge):
           pairs: M, places among them.
           keys: key[G], the same deals for all pairs.
         """
-        self.set(feedback="population", key_states=0)
+        self.set(feedback="population", key_states=0, rows=self.duel_rows)
         pool, choices = self._pool(strategies)
         size = len(keys)
         first, second = (np.repeat([pair[side] for pair in pairs], size) for side in (0, 1))
@@ -110,20 +115,20 @@ class AvalonStage(StageMixin, AvalonJudge):
 def stage_of(config: Config, game: GameName, run: Run) -> GopsStage | AvalonStage:
     """The judge of one game of the experiment."""
     gops = game == "gops"
-    rows = config.rows if gops else min(config.rows, config.avalon_games)  # a batch is filled up, and Avalon is dear
+    rows = min(config.rows, config.games_of(game))  # a batch is filled up: none larger than a round has games
+    duel_rows = config.rows if gops else rows  # an evaluation has many; another size is another compilation
     judge = JudgeConfig(
         num_simulations=config.num_simulations if gops else config.avalon_simulations,
         rows=rows,
         key_states=config.key_states,
     )
-    mesh = run.mesh(batch=rows)
+    mesh = run.mesh(batch=math.gcd(rows, duel_rows))
+    options: dict[str, Any] = dict(run=run, mesh=mesh, duel_rows=duel_rows)
     if gops:
         style = "paper" if config.mechanics == "paper" else "regret_matching"
-        return GopsStage(
-            Gops(config.num_cards, objective="points"), judge, style, run=run, title=f"GOPS-{config.num_cards}",
-            mesh=mesh,
-        )  # fmt: skip
-    return AvalonStage(Avalon(5), judge, run=run, title="Avalon-5", mesh=mesh)
+        rules = Gops(config.num_cards, objective="points")
+        return GopsStage(rules, judge, style, title=f"GOPS-{config.num_cards}", **options)
+    return AvalonStage(Avalon(5), judge, title="Avalon-5", **options)
 
 
 class Referee:
@@ -151,7 +156,8 @@ class Referee:
         size = len(strategies)
         games = self.games // (4 if path[1] == 0 else self.steps)
         pairs = size if self.feedback == "fixed" or size == 1 else size * (size - 1) // 2
-        self.stage.set(feedback=self.feedback, deals=max(1, games // (2 * pairs)), key_states=self.key_states)
+        deals = max(1, games // (2 * pairs))
+        self.stage.set(feedback=self.feedback, deals=deals, key_states=self.key_states, rows=self.stage.round_rows)
         said = self.stage.judge(strategies, path)
         if not self.deaf:
             return said

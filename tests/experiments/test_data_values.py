@@ -8,6 +8,7 @@ import pytest
 
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.datavalue.redundancy import gaussian_mixture
+from jaxrl_suite.experiments import _data_values_orders as orders
 from jaxrl_suite.experiments import data_values
 
 SMALLEST = data_values.Config(
@@ -30,7 +31,7 @@ def read(folder, name):
 
 def test_no_order_is_above_the_dynamic_program(folder):
     rows = read(folder, "exact")
-    assert [row["order"] for row in rows] == list(data_values.EXACT)
+    assert [row["order"] for row in rows] == list(orders.EXACT)
     assert float(rows[0]["gap %"]) == 0
     assert all(float(row["gap %"]) >= -1e-6 for row in rows)
     best = float(rows[0]["wine valid"])
@@ -39,15 +40,15 @@ def test_no_order_is_above_the_dynamic_program(folder):
 
 def test_every_method_is_scored(folder):
     for name, column, methods, key in (
-        ("budget", "order", data_values.BUDGETED, "mean"),
-        ("errors", "surrogate", data_values.ERRORS, "mse"),
-        ("noise", "values", data_values.DETECTORS, "auc"),
+        ("budget", "order", orders.BUDGETED, "mean"),
+        ("errors", "surrogate", orders.ERRORS, "mse"),
+        ("noise", "values", orders.DETECTORS, "auc"),
     ):
         rows = read(folder, name)
         assert [row[column] for row in rows] == list(methods)
         assert all(0 <= float(row[key]) <= 1 for row in rows)
         assert all(float(row["low"]) <= float(row[key]) <= float(row["high"]) for row in rows)
-    assert len(read(folder, "redundancy")) == len(data_values.MIXED) * len(data_values.SHARES)
+    assert len(read(folder, "redundancy")) == len(orders.MIXED) * len(orders.SHARES)
 
 
 def test_too_few_seeds_get_no_verdict_but_the_theorem_does(folder):

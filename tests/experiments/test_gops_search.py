@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fixtures.mortal_command import run_command
 
+from jaxrl_suite.experiments import _gops_search_matches as matches
 from jaxrl_suite.experiments import gops_search
 
 SMALLEST = (
@@ -66,14 +67,14 @@ def test_tables_make_sense(folder):
 
 def test_round_robin_is_antisymmetric_and_nobody_beats_the_equilibrium(folder):
     rows = {row["player"]: row for row in read(folder / "one", "round_robin_carry")}
-    assert set(rows) == {"regret_matching@4", *gops_search.FIXED}
+    assert set(rows) == {"regret_matching@4", *matches.FIXED}
     for one, row in rows.items():
         assert row[one] == "0"
         others = [float(row[two]) for two in rows if two != one]
         assert float(row["mean"]) == pytest.approx(sum(others) / len(others), abs=1e-5)
         for two in rows:
             assert float(row[two]) == -float(rows[two][one])
-    for policy in gops_search.FIXED:
+    for policy in matches.FIXED:
         assert float(rows["nash"][policy]) >= 0  # exact, not played
     assert float(rows["nash"]["uniform"]) > 0.3
 

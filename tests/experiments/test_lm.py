@@ -15,7 +15,7 @@ import pytest
 from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.experiments import lm
+from jaxrl_suite.experiments import _lm_report, lm
 from jaxrl_suite.llm.ledger import Ledger
 
 SMALLEST = (
@@ -104,11 +104,11 @@ def test_report_names_the_size_and_the_share(folder):
 
 def test_intervals_take_the_wider_of_seeds_and_problems():
     same = np.ones((5, 100), bool)
-    assert 0.98 < lm.share(same).low < 1  # five perfect seeds are no proof of perfection
+    assert 0.98 < _lm_report.share(same).low < 1  # five perfect seeds are no proof of perfection
     split = np.stack([np.ones(100, bool)] * 3 + [np.zeros(100, bool)] * 2)
-    assert lm.share(split).low == 0
-    assert lm.share(split).high == 1
-    alone = lm.share(split[:1])
+    assert _lm_report.share(split).low == 0
+    assert _lm_report.share(split).high == 1
+    alone = _lm_report.share(split[:1])
     assert alone.low < 0.97 < alone.high == 1
 
 
