@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxrl_suite.experiments.strategist import Config, GameName
 
 ORIGIN = "seed heuristic"
-FRESH, DECKS = 1, 3  # streams of the deals of the evaluation; searches use 0, learners 2
+FRESH, DECKS, NOISE = 1, 3, 5  # streams of the evaluation: deals, deals of exact play, search; others use 0, 2 and 4
 CHUNK = 64  # states of the small game that are searched at a time
 
 
@@ -154,7 +154,7 @@ def exploit(config: Config, run: Run, stage: GopsStage, names: list[str], strate
     loop = run.chunks(len(budgets), np.zeros((len(budgets), len(names))), title, name="exploitability")
     for step in loop:
         player = GopsPlayer(Pool(library), budgets[step], stage.style)
-        found = strength.exploitabilities(player, choices, jax.random.key(FRESH), searches=config.searches, chunk=CHUNK)
+        found = strength.exploitabilities(player, choices, jax.random.key(NOISE), searches=config.searches, chunk=CHUNK)
         loop.carry[step] = found[places, 0]
         run.log(budget=budgets[step], exploitability=dict(zip(names, loop.carry[step].tolist(), strict=True)))
     return loop.carry
