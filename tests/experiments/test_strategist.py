@@ -116,6 +116,8 @@ def test_the_lineage_leads_from_the_seed_to_the_file(folder):
 class Stage:
     """Notes how it was set, and gives every strategy its number as a score."""
 
+    round_rows = 32
+
     def __init__(self):
         self.config = JudgeConfig()
 
