@@ -70,7 +70,7 @@ class TalkLearner:
       candour: initial preference of Merlin for the truth, in log-odds; from 0, a babbling equilibrium, nothing pulls
         speakers and listeners in either direction but the noise of sampling.
       scrambled: a negative control, in which the players talk about another deal than the one that is judged: nothing
-        can be learned from what they say.
+        can be learned from what they say. Both switches may be bool[] arrays, for instance under `vmap`.
 
     Raises:
       ValueError: if a number is out of range.
@@ -81,9 +81,9 @@ class TalkLearner:
     batch: int = 256
     learning_rate: float = 0.05
     merlin_weight: float = 0.5
-    train_evil: bool = True
+    train_evil: bool | jax.Array = True
     candour: float = 0.3
-    scrambled: bool = False
+    scrambled: bool | jax.Array = False
 
     def __post_init__(self):
         check_ranges(self, rounds=(1, 100), batch=(2, 2**20), learning_rate=(1e-6, 10), merlin_weight=(0, 100))
@@ -130,7 +130,7 @@ class TalkLearner:
         good, log_chance, found, surprise = jax.vmap(lambda key: self._episode(params, key))(keys)
         advantage = jax.lax.stop_gradient(good - baseline)
         by_good, by_evil = log_chance  # float32[B] each
-        evil_part = jnp.mean(advantage * by_evil) if self.train_evil else 0.0
+        evil_part = jnp.where(self.train_evil, jnp.mean(advantage * by_evil), 0.0)
         metrics = Metrics(jnp.mean(good), jax.tree.map(jnp.mean, found), jnp.mean(surprise))
         return evil_part - jnp.mean(advantage * by_good), metrics
 
@@ -143,7 +143,7 @@ class TalkLearner:
         truth = index_of(game, roles)
         # Whom the players on the seats take themselves to be.
         other_key = jax.random.fold_in(talk_key, self.rounds * game.num_players)
-        talking = game.init(other_key).roles if self.scrambled else roles
+        talking = jnp.where(self.scrambled, game.init(other_key).roles, roles)
         told = index_of(game, talking)
         start = beliefs.prior(game, roles, OUTSIDER, FailCounts())
 

@@ -1,0 +1,203 @@
+"""Searches for dialogue guides with a language model, and what the guides found are worth in unseen scenarios.
+
+The methods of Strategist write equally many guides, from the same seed guide, and are judged by about equally many
+speeches. In the evaluation all guides of a seed speak in the same scenarios, which no search has seen.
+
+Shapes: `S` seeds, `A` methods, `G` = 1 + A guides (the seed guide, then what each method found), `H` scenarios a seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.envs.avalon import Avalon
+from jaxrl_suite.experiments._proposer import draws_path, open_sampler, told
+from jaxrl_suite.experiments._search_rounds import Planned, search_rounds
+from jaxrl_suite.llm.jobs import SamplerFailedError
+from jaxrl_suite.llm.protocol import Usage
+from jaxrl_suite.llm.recording import Recording
+from jaxrl_suite.strategist.attempts import Setup
+from jaxrl_suite.strategist.guide_judge import GuideJudge, Trial, contract
+from jaxrl_suite.strategist.guides import Guide, seed_guide
+from jaxrl_suite.strategist.journal import Journal
+from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
+from jaxrl_suite.strategist.methods import METHODS, PRESETS, EvolveConfig
+from jaxrl_suite.strategist.progress import Search
+from jaxrl_suite.strategist.proposals import Brief
+from jaxrl_suite.strategist.records import Judgement, Strategy
+from jaxrl_suite.strategist.scenarios import Scenario, generate
+from jaxrl_suite.strategist.services import services
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.avalon_dialogue import Config, RoleName
+
+GAME = Avalon(5)
+SEARCHED = 0  # seed of the scenarios that searches are judged on, which come with the suite
+KEY_STATES = 3  # scenarios of each guide that its proposer is shown
+PARTS = ("score", "good", "merlin")  # of a speech, see `GuideScore`
+
+
+class Example(NamedTuple):
+    """One unseen scenario, and what two guides made of it."""
+
+    scenario: Scenario
+    trials: tuple[Trial, Trial]  # of the seed guide, and of the best
+
+
+class Found(NamedTuple):
+    """What became of the searches of one role.
+
+    Args:
+      role: whose guides they are.
+      searches: by method, one a seed.
+      scores: float[S, G, H, 3], of the speeches in unseen scenarios, `PARTS`.
+      unread: float[S, G, H], share of the answers to a speech's questions that could not be read.
+      best: (place of the method, place of the seed) of the guide with the largest gain in the unseen scenarios.
+      example: what the best guide says.
+      usage: all that was paid, by role of the request.
+    """
+
+    role: RoleName
+    searches: dict[str, list[Search]]
+    scores: np.ndarray
+    unread: np.ndarray
+    best: tuple[int, int]
+    example: Example
+    usage: dict[str, Usage]
+
+    @property
+    def gains(self) -> np.ndarray:
+        """float[S, A, H], over the seed guide in the same scenario."""
+        return self.scores[:, 1:, :, 0] - self.scores[:, :1, :, 0]
+
+
+class Referee:
+    """The judge that one kind of search meets: it spends about the same number of speeches on every round.
+
+    Args:
+      judge: strict, with all scenarios of the searches.
+      speeches: of a round.
+      steps: into which a round is divided; the seed guide is judged once, with a quarter of a round.
+    """
+
+    def __init__(self, judge: GuideJudge, speeches: int, steps: int):
+        self.scenarios, self.speeches, self.steps = len(judge.scenarios), speeches, steps
+        self._judge = judge
+        self._failed: SamplerFailedError | None = None
+
+    def check(self, texts: Sequence[str]) -> Sequence[str]:
+        return self._judge.check(texts)
+
+    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
+        if self._failed is not None:  # other searches need not find out for themselves that the model is gone
+            raise self._failed
+        speeches = self.speeches // (4 if path[1] == 0 else self.steps)
+        self._judge.per_round = min(self.scenarios, max(1, speeches // len(strategies)))
+        try:
+            return self._judge.judge(strategies, path)
+        except SamplerFailedError as error:
+            self._failed = error
+            raise
+
+
+def evolve_config(config: Config, method: str) -> EvolveConfig:
+    sizes: dict[str, Any] = dict(
+        method=method, strategies=config.strategies, rounds=config.rounds, repairs=config.repairs
+    )
+    return dataclasses.replace(PRESETS["default"], **sizes)
+
+
+def scenarios_of(role: str, count: int, seed: int) -> list[Scenario]:
+    return [one for one in generate(GAME, count, seed) if one.role == role]
+
+
+def unseen_seed(seed: int) -> int:
+    """Of the scenarios of the evaluation: each search has its own."""
+    return SEARCHED + 1 + seed
+
+
+def search_role(config: Config, run: Run, role: RoleName) -> Found:
+    """All searches for guides of one role, and their evaluation."""
+    judged = scenarios_of(role, config.scenarios, SEARCHED)
+    with Journal(run.folder / f"journal-{role}.jsonl") as journal, open_sampler(config, run, role) as sampler:
+        judge = GuideJudge(sampler, role, judged, num_key_states=KEY_STATES, strict=True)
+        proposer = LanguageModelProposer(Brief("guide", contract(GAME, role)))
+        origin = Strategy(0, "guide", seed_guide(role).text)
+        planned, referees = [], {}
+        for method in config.methods:
+            evolve, alone = evolve_config(config, method), METHODS[method].alone
+            name = "steps" if alone else "rounds"
+            referees[name] = Referee(judge, config.speeches, evolve.a_round if alone else 1)
+            for seed in config.seeds:
+                setup = Setup(evolve, proposer, seed, "guide", name, journal.log(f"{method} {seed}"))
+                labels = dict(role=role, method=method, seed=seed)
+                planned.append(Planned(f"{method} {seed}", labels, setup, origin))
+        title = f"guides for {role.capitalize()}"
+        asked = services(referees, journal)
+        found, _ = search_rounds(run, planned, sampler, asked, title, f"search-{role}")
+        size = len(config.seeds)
+        searches = {method: found[at * size : (at + 1) * size] for at, method in enumerate(config.methods)}
+        scores, unread = evaluate(config, run, role, sampler, searches, title)
+        gains = (scores[:, 1:, :, 0] - scores[:, :1, :, 0]).mean(axis=2)
+        place, method = map(int, np.unravel_index(np.argmax(gains), gains.shape))
+        example = _example(config, role, sampler, searches[config.methods[method]][place].best, place)
+    with Recording(draws_path(config, run, role), read_only=True) as draws:
+        usage = dict(draws.by_role)
+    return Found(role, searches, scores, unread, (method, place), example, usage)
+
+
+def evaluate(
+    config: Config, run: Run, role: str, sampler: Any, searches: dict[str, list[Search]], title: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """float[S, G, H, 3] and float[S, G, H]: the guides found and the seed guide in unseen scenarios, a seed a step."""
+    shape = len(config.seeds), 1 + len(searches), config.held_out
+    loop = run.chunks(
+        len(config.seeds), (np.zeros((*shape, len(PARTS))), np.zeros(shape)), f"{title}: unseen scenarios",
+        name=f"final-{role}",
+    )  # fmt: skip
+    for place in loop:
+        guides = [seed_guide(role), *(Guide.parse(role, found[place].best.text) for found in searches.values())]
+        scores, unread = (part.copy() for part in loop.carry)
+        judge = _evaluator(config, role, sampler, place)
+        for number, row in enumerate(_trials(config, judge, guides, range(config.held_out), place)):
+            for at, one in enumerate(row):
+                scores[place, number, at] = one.score
+                unread[place, number, at] = share_unread(one)
+        loop.carry = scores, unread
+        run.log(role=role, seed=config.seeds[place], scores=scores[place, :, :, 0].mean(axis=1).tolist())
+    return np.asarray(loop.carry[0]), np.asarray(loop.carry[1])
+
+
+def share_unread(one: Trial) -> float:
+    """Of the answers in a trial: a worksheet or speech that is empty, a rating in which a player is missing."""
+    bad = len(one.utterance.failures) + sum(bool(ratings.failures) for ratings in one.ratings.values())
+    return bad / (2 + len(one.ratings))
+
+
+def _evaluator(config: Config, role: str, sampler: Any, place: int) -> GuideJudge:
+    unseen = scenarios_of(role, config.held_out, unseen_seed(config.seeds[place]))
+    return GuideJudge(sampler, role, unseen, strict=True)
+
+
+def _trials(
+    config: Config, judge: GuideJudge, guides: Sequence[Guide], chosen: Sequence[int], place: int
+) -> list[list[Trial]]:
+    path = config.seeds[place], config.rounds + 1, 0  # after the last round
+    try:
+        trials = judge.trials(guides, chosen, path)
+    except SamplerFailedError as error:
+        raise told(error) from None
+    return [[one for one in row if one is not None] for row in trials]  # a strict judge leaves none out
+
+
+def _example(config: Config, role: str, sampler: Any, best: Strategy, place: int) -> Example:
+    """What the seed guide and the best one say in one scenario: these speeches are on record."""
+    judge = _evaluator(config, role, sampler, place)
+    guides = [seed_guide(role), Guide.parse(role, best.text)]
+    (first,), (second,) = _trials(config, judge, guides, (0,), place)
+    return Example(judge.scenarios[0], (first, second))
