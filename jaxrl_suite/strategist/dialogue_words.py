@@ -7,9 +7,11 @@ tell apart leaves every word as it is.
 from __future__ import annotations
 
 import collections
+import functools
 from collections.abc import Iterable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.avalon import Avalon
@@ -43,18 +45,24 @@ def public_text(game: Avalon, state: State) -> str:
 def private_text(game: Avalon, state: State, seat: int) -> str:
     """Role of the player on `seat`, and what the rules told it of the others."""
     state = jax.device_get(state)
-    sides = np.asarray(game.knowledge(state))[seat]
+    sides, merlin = (np.asarray(part) for part in _told(game, state, jnp.int32(seat)))
     lines = [f"You are player {seat}. Your role is {ROLE_NAMES[int(state.roles[seat])].capitalize()}."]
     for side, word in ((0, "evil"), (1, "good")):
         known = [other for other in np.flatnonzero(sides == side).tolist() if other != seat]
         if known:
             lines.append(f"You know to be {word}: {players(known)}.")
-    candidates = mask_to_seats(game.merlin_candidates(state, seat))
+    candidates = mask_to_seats(int(merlin))
     if candidates:
         lines.append(f"One of these is Merlin, the other, if there is one, Morgana: {players(candidates)}.")
     if len(lines) == 1:
         lines.append("You know nothing of the others' sides.")
     return "\n".join(lines)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _told(game: Avalon, state: State, seat: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What `seat` was told: int32[P] sides, and a mask of those of whom one is Merlin."""
+    return game.knowledge(state)[seat], game.merlin_candidates(state, seat)
 
 
 def dialogue_text(dialogue: Iterable[tuple[int, str]]) -> str:
