@@ -54,7 +54,7 @@ def test_improvement_counts_the_same_opponents_on_the_same_deals():
 
 
 def test_pairing_by_deals_narrows_the_interval():
-    """On some decks everything is worth more: two that are both ahead have a lead with it, and their difference less."""
+    """On some decks all is worth more: two that are both ahead have a lead with it, their difference less."""
     stakes = 1 + np.random.default_rng(0).exponential(size=64)
 
     def play(first, second, deal):
