@@ -27,10 +27,10 @@ from jaxrl_suite.envs.gops import Gops
 from jaxrl_suite.experiments._strategist_games import AvalonStage, GopsStage, StageMixin
 from jaxrl_suite.experiments._strategist_search import OURS, Searches, seed_strategy
 from jaxrl_suite.search import arena
-from jaxrl_suite.strategist import deeprole
+from jaxrl_suite.strategist import deeprole_play
 from jaxrl_suite.strategist.alphazero import AlphaZero
 from jaxrl_suite.strategist.avalon_value import AvalonValueLearner
-from jaxrl_suite.strategist.deeprole import DeepRole
+from jaxrl_suite.strategist.deeprole import SITUATIONS_A_GAME, DeepRole
 from jaxrl_suite.strategist.heuristics import Choice, Pool
 from jaxrl_suite.strategist.play_avalon import PoolEvaluator
 from jaxrl_suite.strategist.play_gops import GopsPlayer
@@ -184,7 +184,7 @@ def play_avalon(
     values, solver = AvalonValueLearner(bots), DeepRole(game)
     kinds = {
         "AlphaZero-style": Learner(values.init, values.update, values.games),
-        "DeepRole": Learner(solver.init, solver.update, solver.situations),
+        "DeepRole": Learner(solver.init, solver.update, solver.games),
     }
     pool, choices = stage.pool_of([seed_strategy(config, stage), *(search.best for search in searches.found[OURS])])
     names = ["seed heuristic", OURS]
@@ -202,7 +202,7 @@ def play_avalon(
         elif kind == "AlphaZero-style":
             wins = play_side(SearchAgent(bots, model, values.evaluator(what), **A_WORLD), side, bots, keys).good_wins
         else:
-            wins = deeprole.play(solver, what, side, bots, keys).good_wins
+            wins = deeprole_play.play(solver, what, side, bots, keys, model).good_wins
         return wins if side == "good" else ~wins
 
     matches = {
@@ -249,7 +249,8 @@ def write_avalon(config: Config, run: Run, stage: StageMixin, names: Sequence[st
         "intervals over seeds, differences paired. Strategy and network judge the leaves of the same search "
         f"({A_WORLD['num_simulations']} simulations in each of {A_WORLD['num_assignments']} worlds a decision); "
         "the network has learned values from games between naive bots, which is what it meets here, not from its own. "
-        "DeepRole solves each round by regret minimisation, and its episodes are situations that it solves. Naive bots "
+        "DeepRole solves each round by regret minimisation and reads the bots by the model that the search uses; an "
+        f"episode is {SITUATIONS_A_GAME} situations that it solves, as many as a game has proposals. Naive bots "
         f"in the place of the players would win {EVEN:g}, as a mean over both sides: "
         + (f"below that, and so too weak as trained here to be worth a win: {'; '.join(sorted(weak))}." if weak
            else "no learner is below that.")
