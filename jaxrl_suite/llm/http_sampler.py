@@ -21,9 +21,9 @@ import numpy as np
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.llm.http_config import HTTPConfig
 from jaxrl_suite.llm.http_transport import Clock, ExchangeError, Pace, Transport, backoff
-from jaxrl_suite.llm.http_wire import check, payload, read_reply
+from jaxrl_suite.llm.http_wire import Exchange, check, payload, read_reply
 from jaxrl_suite.llm.ledger import Ledger
-from jaxrl_suite.llm.protocol import Capabilities, Prefix, Reply, Request, Usage
+from jaxrl_suite.llm.protocol import Capabilities, Completion, Prefix, Reply, Request, Usage
 from jaxrl_suite.llm.recorder import Desk, Part
 from jaxrl_suite.llm.recording import Draw, Recording, split_usage
 
@@ -63,6 +63,10 @@ class HTTPSampler:
     500, 502, 503, 504, broken connections, time-outs and broken replies. A reply that never came may have been billed
     by the server all the same; it counts as a request without tokens.
 
+    A prompt that the server refuses for its length or its content, where it has answered another, is answered by empty
+    completions that finish with `filter`, which are on record as any other: it is never asked again, and no reason for
+    the others to stop. With log-probabilities it is an error instead.
+
     Args:
       config: which server.
       recording: holds every draw, from the moment that it is paid for; what is on it is not asked for again.
@@ -91,6 +95,7 @@ class HTTPSampler:
         self._one_choice = config.send_seed  # whether the server gives one sample a request
         self._many_choices = False  # whether it was seen to give more
         self._no_logprobs = False
+        self._answered = recording is not None and len(recording) > 0  # else a refusal may be for the options
         self.estimated = 0  # exchanges whose tokens the server did not count
         self._finalizer = weakref.finalize(self, self._transport.close)
         if recording is not None:
@@ -195,7 +200,7 @@ class HTTPSampler:
                 return _Outcome((), usage, ExchangeError("stopped before it was sent"))
             usage, started = Usage(requests=1), self._clock.monotonic()
             try:
-                exchange = read_reply(self.config, granted, self._transport.post(payload(self.config, granted)))
+                exchange = self._exchange(granted)
                 usage = exchange.usage
             finally:
                 usage = dataclasses.replace(usage, seconds=self._clock.monotonic() - started)
@@ -212,6 +217,17 @@ class HTTPSampler:
             return _Outcome((), usage, error)
         finally:
             self.ledger.settle(granted, usage)
+
+    def _exchange(self, request: Request) -> Exchange:
+        """Sends a request and reads the answer, or what stands for that to a prompt that the server refuses."""
+        try:
+            return read_reply(self.config, request, self._transport.post(payload(self.config, request)))
+        except ExchangeError as error:
+            if not (error.prompt and self._answered) or self.config.logprobs:
+                raise
+            _log.warning("%s: a %s prompt is left without an answer", error.message, request.role)
+            nothing = [Completion("", None, None, "filter", 0)] * request.num_samples
+            return Exchange(nothing, Usage(samples=request.num_samples, requests=1), estimated=False)
 
     def _receive(self, outcome: _Outcome, job: _Job, desk: Desk, jobs: deque[_Job]) -> str | None:
         """Takes in one attempt, and decides what comes next.
@@ -231,7 +247,9 @@ class HTTPSampler:
             self._give_up(desk, job, error.message + (f", {job.attempt + 1} times" if job.attempt else ""))
             return error.message if error.for_all else None
         desk.put(job.part.owner, list(enumerate(draws, start=job.part.request.first_draw)))
-        self._many_choices |= len(draws) > 1
+        answered = [draw for draw in draws if draw.completion.finish != "filter"]
+        self._answered |= bool(answered)
+        self._many_choices |= len(answered) > 1
         _, rest = _split(job.part, len(draws))
         if rest is not None:
             jobs.appendleft(_Job(rest))

@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import random
+import re
 import threading
 import time
 from typing import Any
@@ -23,6 +24,13 @@ from jaxrl_suite.core.config import UserError, to_json
 from jaxrl_suite.llm.http_config import HTTPConfig
 
 RETRY = frozenset({429, 500, 502, 503, 504})
+PROMPT_STATUS = frozenset({400, 413, 422})  # with one of the codes or words below: this prompt will never be answered
+PROMPT_CODES = frozenset({"content_filter", "content_policy_violation", "context_length_exceeded"})
+PROMPT_WORDS = re.compile(
+    r"context (length|size|window)|(prompt|input|request|messages?)\b.{0,40}\b(too (long|large)|too many tokens)"
+    r"|content (management )?policy",
+    re.IGNORECASE,
+)
 SAME_FOR_ALL = frozenset({401, 403, 404})  # key, permission or address: other requests would fail the same way
 MAX_ERROR_BYTES = 2**16
 PACKINGS = ("identity", "gzip", "deflate")  # once only: what is packed twice grows a million times
@@ -39,12 +47,15 @@ class ExchangeError(Exception):
       message: one line, with the remedy.
       retry: it may succeed later.
       for_all: every other request would fail the same way.
+      prompt: it is this prompt that is refused, for its length or its content, now and ever.
       wait: seconds that the server asks to wait.
     """
 
-    def __init__(self, message: str, *, retry: bool = False, for_all: bool = False, wait: float = 0.0):
+    def __init__(
+        self, message: str, *, retry: bool = False, for_all: bool = False, prompt: bool = False, wait: float = 0.0
+    ):
         super().__init__(message)
-        self.message, self.retry, self.for_all, self.wait = message, retry, for_all, wait
+        self.message, self.retry, self.for_all, self.prompt, self.wait = message, retry, for_all, prompt, wait
 
 
 class Clock:
@@ -227,7 +238,10 @@ class Transport:
             403: "the key may not use this model",
             404: "check base_url and model",
         }.get(status, "change the request")
-        return ExchangeError(f"{words}: {remedy}", for_all=status in SAME_FOR_ALL)
+        refused = status in PROMPT_STATUS and (
+            status == 413 or code in PROMPT_CODES or PROMPT_WORDS.search(said) is not None
+        )
+        return ExchangeError(f"{words}: {remedy}", for_all=status in SAME_FOR_ALL, prompt=refused)
 
     def _wait(self, header: str) -> float:
         """Seconds that a Retry-After header asks for, given in seconds or as a date."""

@@ -101,7 +101,7 @@ class LanguageModelProposer:
         if answer.finish == "length":
             problem = f"the answer was cut off after {answer.num_tokens} tokens: write less, and nothing but the block"
         elif not text.strip():
-            problem = "the answer was empty"
+            problem = "the answer was empty" + ", the server refused to give one" * (answer.finish == "filter")
         return Draft(found.text, thought=keep, problem=problem or found.problem)
 
     def _prose(self, call: str, path: Path, page: str, **words: str) -> Asking[str]:

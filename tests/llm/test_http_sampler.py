@@ -755,3 +755,36 @@ def test_a_name_tells_apart_what_decides_a_draw():
     labelled = [HTTPConfig(f"http://127.0.0.1:{port}/v1", "m", label="here").name for port in (1, 2)]
     assert labelled[0] == labelled[1]
     assert from_json(HTTPConfig, json.loads(json.dumps(to_json(base)))) == base
+
+
+@pytest.mark.parametrize("fault", ["too_long", "too_long_by_code", "too_large", "filtered"])
+def test_a_prompt_that_is_refused_is_answered_by_nothing_once_and_for_all(server, tmp_path, fault, caplog):
+    """Its length or content is no reason for the others, or the next run, to fail."""
+    server.script("ok", fault, "ok")
+    with Recording(tmp_path / "r.jsonl") as recording:
+        ledger = Ledger()
+        replies = make(server, recording=recording, ledger=ledger).sample([request(0), request(1, 2), request(2)])
+        assert [reply.error for reply in replies] == [None] * 3
+        assert [[c.finish for c in reply.completions] for reply in replies] == [["stop"], ["filter"] * 2, ["stop"]]
+        assert {completion.text for completion in replies[1].completions} == {""}
+        assert (replies[1].fresh.requests, replies[1].fresh.samples, replies[1].fresh.output_tokens) == (1, 2, 0)
+        assert ledger.total.requests == 3
+    assert "left without an answer" in caplog.text
+    with Recording(tmp_path / "r.jsonl") as recording:
+        again = make(server, recording=recording).sample([request(1, 2)])[0]
+    assert again.completions == replies[1].completions
+    assert len(server.requests) == 3
+
+
+def test_a_refusal_before_any_answer_is_an_error(server):
+    """It may be for the options, which are the same for all."""
+    server.script("too_long", "too_long")
+    sampler = make(server)
+    assert "context size" in why(sampler.sample([request(0)])[0])
+    sampler.sample([request(1), request(2)])
+    server.script("too_long")
+    assert sampler.sample([request(3)])[0].completions[0].finish == "filter"
+    logprobs = make(server, logprobs=True)
+    logprobs.sample([request(4)])
+    server.script("too_long")
+    assert "context size" in why(logprobs.sample([request(5)])[0])

@@ -174,7 +174,7 @@ def test_answers_without_use_become_drafts_with_a_problem():
     strategy = Strategy(0, "heuristic", GOOD)
     for answer, finish, problem in [
         ("no", "stop", "holds no code"),
-        ("", "filter", "empty"),
+        ("", "filter", "the server refused"),
         (None, "stop", "empty"),
         (f"```python\n{GOOD}", "length", "cut off after 7 tokens"),
     ]:
