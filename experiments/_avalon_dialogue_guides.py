@@ -57,8 +57,7 @@ class Found(NamedTuple):
       searches: by method, one a seed.
       scores: float[S, G, H, 3], of the speeches in unseen scenarios, `PARTS`.
       unread: float[S, G, H], share of the answers to a speech's questions that could not be read.
-      best: (place of the method, place of the seed) of the guide with the largest gain in the unseen scenarios.
-      example: what the best guide says.
+      example: what the best guide, that with the largest gain, says.
       usage: all that was paid, by role of the request.
     """
 
@@ -66,14 +65,18 @@ class Found(NamedTuple):
     searches: dict[str, list[Search]]
     scores: np.ndarray
     unread: np.ndarray
-    best: tuple[int, int]
     example: Example
     usage: dict[str, Usage]
 
     @property
     def gains(self) -> np.ndarray:
-        """float[S, A, H], over the seed guide in the same scenario."""
-        return self.scores[:, 1:, :, 0] - self.scores[:, :1, :, 0]
+        """float[S, A], over the seed guide in the same scenarios, a mean over them."""
+        return over_seed(self.scores)
+
+    @property
+    def best(self) -> tuple[int, int]:
+        """(place of the seed, place of the method) of the guide with the largest gain."""
+        return largest(self.gains)
 
 
 class Referee:
@@ -143,12 +146,22 @@ def search_role(config: Config, run: Run, role: RoleName) -> Found:
         size = len(config.seeds)
         searches = {method: found[at * size : (at + 1) * size] for at, method in enumerate(config.methods)}
         scores, unread = evaluate(config, run, role, sampler, searches, title)
-        gains = (scores[:, 1:, :, 0] - scores[:, :1, :, 0]).mean(axis=2)
-        place, method = map(int, np.unravel_index(np.argmax(gains), gains.shape))
+        place, method = largest(over_seed(scores))
         example = _example(config, role, sampler, searches[config.methods[method]][place].best, place)
     with Recording(draws_path(config, run, role), read_only=True) as draws:
         usage = dict(draws.by_role)
-    return Found(role, searches, scores, unread, (method, place), example, usage)
+    return Found(role, searches, scores, unread, example, usage)
+
+
+def over_seed(scores: np.ndarray) -> np.ndarray:
+    """float[S, A]: what guides score over the seed guide, a mean over scenarios, from `Found.scores`."""
+    return (scores[:, 1:, :, 0] - scores[:, :1, :, 0]).mean(axis=2)
+
+
+def largest(gains: np.ndarray) -> tuple[int, int]:
+    """The place of the seed and of the method with the largest gain."""
+    place, method = np.unravel_index(np.argmax(gains), gains.shape)
+    return int(place), int(method)
 
 
 def evaluate(

@@ -60,18 +60,13 @@ def source(config: Config) -> str:
     return f"the language model {config.model}" if config.model else "the language model on record"
 
 
-def gains_of(one: Found) -> np.ndarray:
-    """float[S, A]: means over the scenarios of a seed."""
-    return one.gains.mean(axis=2)
-
-
 def write_guides(config: Config, run: Run, found: Sequence[Found]) -> None:
     """The rows of the paper's Table 2."""
     rows, dots = [], {}
     for one in found:
         published: dict[str, str] = dict(zip((*OTHERS, OURS), PUBLISHED.get(one.role, ()), strict=False))
         for place, method in enumerate(config.methods):
-            gain = stats.mean_or_value(gains_of(one)[:, place])
+            gain = stats.mean_or_value(one.gains[:, place])
             score, good, merlin = one.scores[:, 1 + place].mean(axis=(0, 1)).tolist()
             rows.append(
                 {
@@ -107,7 +102,7 @@ def differences(config: Config, one: Found) -> dict[str, stats.Interval]:
     """What Strategist's guides have beyond each other method's, paired by seed and scenario; {} without it."""
     if OURS not in config.methods:
         return {}
-    gains = gains_of(one)
+    gains = one.gains
     ours = gains[:, config.methods.index(OURS)]
     return {
         method: stats.mean_or_value(ours - gains[:, place])
@@ -129,10 +124,10 @@ def write_differences(config: Config, run: Run, found: Sequence[Found]) -> None:
 
 def write_role(config: Config, run: Run, one: Found) -> None:
     """The headline of a role, its best worksheet, what it makes a model say, its tree, and what searches used."""
-    role, (method, place) = one.role, one.best
+    role, (place, method) = one.role, one.best
     name = role.capitalize()
     at = config.methods.index(OURS) if OURS in config.methods else 0
-    gain, seeds = stats.mean_or_value(gains_of(one)[:, at]), len(config.seeds)
+    gain, seeds = stats.mean_or_value(one.gains[:, at]), len(config.seeds)
     sure = "excludes zero" if gain.low > 0 or gain.high < 0 else "does not exclude zero"
     run.text(
         f"{name}: the best guide that {config.methods[at]} found in {config.strategies} guides scores "
@@ -216,8 +211,7 @@ def write_verdict(config: Config, run: Run, found: Sequence[Found]) -> None:
         note = f"{unread:.0%} of its answers could not be read: this model does not play. {note}"
     at = config.methods.index(OURS) if OURS in config.methods else 0
     measured = "; ".join(
-        f"{one.role.capitalize()} {said(stats.mean_or_value(gains_of(one)[:, at]), len(config.seeds), 2)}"
-        for one in found
+        f"{one.role.capitalize()} {said(stats.mean_or_value(one.gains[:, at]), len(config.seeds), 2)}" for one in found
     )
     run.result(
         CLAIM,

@@ -42,8 +42,7 @@ REACHED = 0.2  # proposals that fewer games have are not shown
 
 def cells(interval: stats.Interval, name: str) -> dict[str, float]:
     """An interval as three columns, without the dust of rounding."""
-    middle, low, high = (tidy(value) for value in interval)
-    return {name: middle, f"{name}_low": low, f"{name}_high": high}
+    return {column: tidy(value) for column, value in interval.columns(name).items()}
 
 
 def tidy(value: float) -> float:
@@ -64,11 +63,14 @@ def write_learned(config: Config, run: Run, learned: Learned) -> None:
         {"setting": "silence", **cells(stats.Interval(0.0, 0.0, 0.0), "gain"),
          **{name: tidy(learned.silent[at[name]]) for name in MEASURES}}
     ]  # fmt: skip
+    gains: dict[str, stats.Interval] = {}
     for title, found in settings.items():
         gain = stats.mean_or_value(found[:, at["good_return"]] - learned.silent[at["good_return"]])
+        gains[title] = stats.Interval(*map(tidy, gain))
         rows.append(
-            {"setting": title, **cells(gain, "gain"), **{name: tidy(found[:, at[name]].mean()) for name in MEASURES}}
-        )
+            {"setting": title, **gains[title].columns("gain"),
+             **{name: tidy(found[:, at[name]].mean()) for name in MEASURES}}
+        )  # fmt: skip
     caption = (
         f"Policies of talk after {config.updates} updates of {config.batch} deals, measured on {config.deals} fresh "
         f"deals a seed, the same for all; one claim a player, before the first quest. Good's return: minus the "
@@ -90,8 +92,6 @@ def write_learned(config: Config, run: Run, learned: Learned) -> None:
             series, xlabel="updates", ylabel=label, title=title, references={"silence": float(learned.silent[at[name]])}
         )
         run.figure(f"talk_{name}", figure, f"On fresh deals. Bands: 95 % intervals over {len(config.seeds)} seeds.")
-    gains = {arm.title: stats.Interval(*(row[k] for k in ("gain", "gain_low", "gain_high")))
-             for arm, row in zip(ARMS, rows[1:], strict=False)}  # fmt: skip
     deaf = gains[ARMS[2].title]
     sound = "as it must" if deaf.low <= 0 else "which it must not: something is wrong"
     alone, both = (

@@ -15,7 +15,7 @@ from jaxrl_suite.core import devices
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Gops
 from jaxrl_suite.search import arena, gops_evaluation, gops_exact, gops_policies
-from jaxrl_suite.search.agents import SearchPolicy
+from jaxrl_suite.search.agents import Answer, SearchPolicy
 from jaxrl_suite.search.evaluators import Rollout
 from jaxrl_suite.search.rules import DecoupledPUCT, Paper, RegretMatching
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
@@ -23,7 +23,8 @@ from jaxrl_suite.search.simultaneous import SimultaneousSearch
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.gops_search import Config
 
-RULES = {  # how actions are picked in the tree, how the root is answered, random rollouts a leaf
+# How actions are picked in the tree, how the root is answered, random rollouts a leaf.
+RULES: dict[str, tuple[RegretMatching | DecoupledPUCT | Paper, Answer, int]] = {
     "regret_matching": (RegretMatching(), "solve", 1),
     "regret_matching_x8": (RegretMatching(), "solve", 8),
     "decoupled_puct": (DecoupledPUCT(), "solve", 1),
@@ -65,7 +66,7 @@ def describe(pairing: Pairing) -> str:
 def search_policy(game: Gops, rule: str, simulations: int) -> SearchPolicy:
     selection, answer, rollouts = RULES[rule]
     search = SimultaneousSearch(game, Rollout(game, rollouts), selection, num_simulations=simulations)
-    return SearchPolicy(search, answer)  # type: ignore[arg-type]
+    return SearchPolicy(search, answer)
 
 
 class Referee:

@@ -47,12 +47,6 @@ def write(
     run.table(f"ledger_{game}", rows, caption="What was asked of the model, the sandbox and the judge, all searches.")
 
 
-def cells(interval: stats.Interval, name: str = "") -> dict[str, float]:
-    """An interval as three columns."""
-    prefix = f"{name}_" if name else ""
-    return {name or "estimate": interval.estimate, f"{prefix}low": interval.low, f"{prefix}high": interval.high}
-
-
 def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, names: list[str], final: Final) -> None:
     best = names.index(OURS) if OURS in names else 0
     gain = stats.mean_or_value(final.gains[:, best, -1])
@@ -126,16 +120,16 @@ def write_methods(
     axis, early = variants.at_equal_cost(config, searches, final)
     ours = config.methods.index(OURS) if OURS in config.methods else None
     for place, method in enumerate(config.methods):
-        row: dict[str, Any] = {"method": method, **cells(stats.mean_or_value(final.gains[:, place, -1]), "over_seed")}
+        row: dict[str, Any] = {"method": method, **stats.mean_or_value(final.gains[:, place, -1]).columns("over_seed")}
         row[f"at_equal_{axis}"] = float(np.mean(early[:, place]))
-        row |= cells(stats.mean_or_value(final.elo[:, place]), "elo")
+        row |= stats.mean_or_value(final.elo[:, place]).columns("elo")
         if count > 1:
-            row |= cells(stats.mean_or_value(others[:, place]), "against_others")
+            row |= stats.mean_or_value(others[:, place]).columns("against_others")
         rows.append(row)
         if ours is not None and place != ours:
             less = stats.mean_or_value(final.gains[:, ours, -1] - final.gains[:, place, -1])
             differences[method] = stats.mean_or_value(cross[:, ours, place] - even)
-            pairs.append({"method": method, **cells(differences[method], "games"), **cells(less, "over_seed")})
+            pairs.append({"method": method, **differences[method].columns("games"), **less.columns("over_seed")})
     caption = (
         f"{UNITS[game].capitalize()} of what each method found, with 95 % intervals over {len(config.seeds)} seeds: "
         "over the seed heuristic, and on average against what the other methods found with the same seed. In between: "
@@ -224,9 +218,9 @@ def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> No
         line = [stats.mean_or_value(exact.nash[at, places]) for at in range(len(config.budgets))]
         series[name] = (config.budgets, *np.array(line).T)
         for at, budget in enumerate(config.budgets):
-            row: dict[str, Any] = {"strategies_of": name, "simulations": budget, **cells(line[at], "return")}
+            row: dict[str, Any] = {"strategies_of": name, "simulations": budget, **line[at].columns("return")}
             if len(exact.exploitability):
-                row |= cells(stats.mean_or_value(exact.exploitability[at, places]), "exploitability")
+                row |= stats.mean_or_value(exact.exploitability[at, places]).columns("exploitability")
             rows.append(row)
     caption = (
         f"Points a game in {stage.title} against an exact equilibrium, which loses to nobody on average; intervals of "

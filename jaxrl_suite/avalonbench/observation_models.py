@@ -135,25 +135,35 @@ class Votes(FailCounts):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, or one vote could exclude the truth")
 
+    def approvals(self, game: Avalon, team: jax.Array) -> jax.Array:
+        """float32[P, K]: the probability that each player approves a team, int32[], under each assignment."""
+        seats = jnp.arange(game.num_players)[:, None]
+        groups = [chance * ((who[None] >> seats) & 1) for who, chance in self._groups(game, team)]
+        return jnp.sum(jnp.stack(groups), axis=0, dtype=jnp.float32)
+
     def vote(self, game: Avalon, memory: Any, event: Vote) -> LogPair:
-        table = tables(game)
-        clean = (table.evil & event.team) == 0
-        knows = table.evil | table.merlin
         everyone = (1 << game.num_players) - 1
-        groups = [  # who, and their log-odds table: [reject, approve]
-            (~knows & event.team, _bernoulli(self.member)),
-            (~knows & ~event.team, _bernoulli(self.outsider)),
-            (jnp.where(clean, table.merlin, 0), _bernoulli(self.merlin_clean)),
-            (jnp.where(clean, 0, table.merlin), _bernoulli(self.merlin_dirty)),
-            (jnp.where(clean, table.evil, 0), _bernoulli(self.evil_clean)),
-            (jnp.where(clean, 0, table.evil), _bernoulli(self.evil_dirty)),
-        ]
         total = _nothing(game)
-        for who, logs in groups:
+        for who, chance in self._groups(game, event.team):
+            logs = _bernoulli(chance)  # [reject, approve]
             for approve, votes in enumerate((everyone & ~event.votes, event.votes)):
                 count = jax.lax.population_count(who & votes)
                 total = log_pair.add(total, log_pair.times(count, log_pair.take(logs, approve)))
         return total
+
+    def _groups(self, game: Avalon, team: jax.Array) -> list[tuple[Any, float]]:
+        """Players who decide alike, int32[K] bit masks that split the table, and the probability that one approves."""
+        table = tables(game)
+        clean = (table.evil & team) == 0
+        knows = table.evil | table.merlin
+        return [
+            (~knows & team, self.member),
+            (~knows & ~team, self.outsider),
+            (jnp.where(clean, table.merlin, 0), self.merlin_clean),
+            (jnp.where(clean, 0, table.merlin), self.merlin_dirty),
+            (jnp.where(clean, table.evil, 0), self.evil_clean),
+            (jnp.where(clean, 0, table.evil), self.evil_dirty),
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

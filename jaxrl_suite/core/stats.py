@@ -27,6 +27,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def columns(self, name: str = "") -> dict[str, float]:
+        """As three columns of a table: `name`, `name_low`, `name_high`; without a name `estimate`, `low`, `high`."""
+        prefix = f"{name}_" if name else ""
+        return {name or "estimate": self.estimate, f"{prefix}low": self.low, f"{prefix}high": self.high}
+
 
 def mean(scores: ArrayLike) -> np.ndarray:
     """Mean over the last two axes, float[..., R, K] -> float[...]."""

@@ -25,7 +25,7 @@ from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.avalonbench.observation_models import Proposal, Quest, VotesAndProposals
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs.avalon import Avalon, State
-from jaxrl_suite.envs.avalon_roles import ASSASSIN, EVIL_ROLES, MAX_ROUNDS, MERLIN, NUM_QUESTS
+from jaxrl_suite.envs.avalon_roles import ASSASSIN, MAX_ROUNDS, NUM_QUESTS
 from jaxrl_suite.envs.avalon_state import ASSASSINATION
 from jaxrl_suite.envs.bits import popcount
 from jaxrl_suite.strategist.deeprole import DeepRole
@@ -181,12 +181,7 @@ def _modelled(
 ) -> jax.Array:
     """float32[2 + P, K]: by the model, how likely the proposal, each player's vote, and the fails are."""
     proposal = _exp(model.proposal(game, (), Proposal(state.quest, state.leader, team)))
-    roles, seats = tables(game).roles.T, jnp.arange(game.num_players)
-    clean = ((tables(game).evil & team) == 0)[None]
-    chances = jnp.where(((team >> seats) & 1)[:, None] == 1, model.member, model.outsider)  # [P, K]
-    chances = jnp.where(roles == MERLIN, jnp.where(clean, model.merlin_clean, model.merlin_dirty), chances)
-    evil = np.isin(roles, EVIL_ROLES)
-    chances = jnp.where(evil, jnp.where(clean, model.evil_clean, model.evil_dirty), chances)
+    chances = model.approvals(game, team)
     approves = ((pattern >> jnp.arange(game.num_players)) & 1)[:, None] == 1
     votes = jnp.where(approves, chances, 1 - chances)
     votes = jnp.where(state.round == MAX_ROUNDS - 1, 1.0, votes)

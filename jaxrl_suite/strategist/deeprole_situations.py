@@ -21,10 +21,7 @@ from jaxrl_suite.strategist.deeprole_round import Situation
 
 NUM_STAGES = NUM_QUESTS * MAX_ROUNDS
 _SUSPICION, _NOISE = (2.0, 1.5), 1.0  # largest deviations of log-weights: of evil and of Merlin by seat; of assignments
-_SUCCESS, _ONE_FAIL = (
-    2.5,
-    2.0,
-)  # largest penalties: each evil member of a team that succeeded; two of a team that failed
+_SUCCESS, _ONE_FAIL = 2.5, 2.0  # largest penalties: each evil member where a team succeeded; both where one failed
 
 
 def backwards(count: jax.Array) -> jax.Array:

@@ -339,3 +339,14 @@ def test_softmax_values():
 def test_errors_say_the_remedy(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_chances_of_single_votes_multiply_to_that_of_all():
+    for team in (0b00011, 0b10110):
+        chances = np.asarray(MODEL.approvals(FIVE, jnp.int32(team)), np.float64)
+        assert chances.shape == (5, 60)
+        for votes in range(32):
+            logs = MODEL.vote(FIVE, (), Vote(jnp.int32(0), jnp.int32(team), jnp.int32(votes)))
+            approves = ((votes >> np.arange(5)) & 1)[:, None] == 1
+            expected = np.log(np.where(approves, chances, 1 - chances)).sum(0)
+            np.testing.assert_allclose(np.asarray(logs.high) + np.asarray(logs.low), expected, atol=1e-5)

@@ -286,7 +286,7 @@ def found(role, means, unread=0.0):
     noise = np.linspace(-0.01, 0.01, 5)[:, None, None]
     scores = np.zeros((5, 6, 3, 3))
     scores[:, 1:, :, 0] = np.array(means)[None, :, None] + noise * np.arange(5)[None, :, None]
-    return guides.Found(role, {}, scores, np.full((5, 6, 3), unread), (0, 0), None, {"rate": Usage()})  # pyright: ignore[reportArgumentType]
+    return guides.Found(role, {}, scores, np.full((5, 6, 3), unread), None, {"rate": Usage()})  # pyright: ignore[reportArgumentType]
 
 
 BEST, WORST, SAME = (0.1, 0.2, 0.3, 0.4, 0.9), (0.9, 0.8, 0.7, 0.6, 0.1), (0.5,) * 5

@@ -264,7 +264,8 @@ def test_elo_above_the_seed_heuristic():
     payoff[1, 0] = np.tile([1.0, 2.0, 0.5, -1.0], 100)
     payoff[0, 1] = -payoff[1, 0]
     rated = _strategist_final.elo_of(payoff, [1, 1, 0], zero_sum=True)
-    np.testing.assert_allclose(rated, [400 * np.log10(3)] * 2 + [0], atol=1.0)
+    points = 400 * np.log10((300 + 0.5) / (100 + 0.5))  # the prior is half a win for each
+    np.testing.assert_allclose(rated, [points, points, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
