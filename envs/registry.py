@@ -115,14 +115,14 @@ def make(env_id: str, **options: Any) -> Any:
 
 register(
     "gops-N",
-    "jaxrl_suite.envs.gops:Gops",
+    "jaxrl_suite.envs.gops.game:Gops",
     "Game of Pure Strategy: two players bid N cards for N prizes at once; ties carry or are discarded",
     sizes=range(2, 14),
     argument="num_cards",
 )
 register(
     "avalon-P",
-    "jaxrl_suite.envs.avalon:Avalon",
+    "jaxrl_suite.envs.avalon.game:Avalon",
     "The Resistance: Avalon: P players with hidden roles propose teams, vote, go on quests and hunt Merlin",
     sizes=range(5, 11),
     argument="num_players",
@@ -144,7 +144,7 @@ register(
 )
 register(
     "gridmaze",
-    "jaxrl_suite.envs.gridmaze:GridMaze",
+    "jaxrl_suite.envs.gridmaze.env:GridMaze",
     "Walk to the goal of a generated maze, seen as an image; training and unseen levels, and an exact expert",
 )
 register(

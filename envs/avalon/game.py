@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxrl_suite.envs import avalon_roles as tables
-from jaxrl_suite.envs import avalon_view as view
-from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
-from jaxrl_suite.envs.avalon_setup import Setup
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State, pack_proposal
+from jaxrl_suite.envs.avalon import roles as tables
+from jaxrl_suite.envs.avalon import view
+from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
+from jaxrl_suite.envs.avalon.setup import Setup
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State, pack_proposal
 from jaxrl_suite.envs.bits import has_bit, nth_bit, popcount
 
 

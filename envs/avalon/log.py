@@ -20,9 +20,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import NUM_QUESTS, mask_to_seats, seats_to_mask
-from jaxrl_suite.envs.avalon_state import QUEST, TEAM, VOTE, State
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import NUM_QUESTS, mask_to_seats, seats_to_mask
+from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE, State
 
 _FORMAT = "jaxrl_suite avalon 1"
 # Play depends on the roles dealt, not on which could have been: one compilation serves all role sets.

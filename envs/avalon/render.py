@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import GOOD_ROLES, NUM_QUESTS, ROLE_NAMES, mask_to_seats
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import GOOD_ROLES, NUM_QUESTS, ROLE_NAMES, mask_to_seats
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State
 
 _GOOD, _EVIL, _OPEN = "#3b82c4", "#d9782d", "currentColor"  # told apart by colour-blind readers, on light and on dark
 _SIDE_COLOURS = {1: _GOOD, 0: _EVIL, -1: _OPEN}

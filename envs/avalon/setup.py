@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from jaxrl_suite.envs import avalon_roles as tables
+from jaxrl_suite.envs.avalon import roles as tables
 
 Rules = Literal["avalonbench", "official"]
 

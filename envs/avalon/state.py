@@ -10,8 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs import avalon_roles as tables
-from jaxrl_suite.envs.avalon_roles import NUM_QUESTS
+from jaxrl_suite.envs.avalon import roles as tables
+from jaxrl_suite.envs.avalon.roles import NUM_QUESTS
 
 TEAM, VOTE, QUEST, ASSASSINATION = range(4)  # phases
 NO_TARGET = -1

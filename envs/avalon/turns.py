@@ -11,9 +11,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, TEAM, State
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, TEAM, State
 from jaxrl_suite.envs.bits import lowest_bit, popcount
 
 

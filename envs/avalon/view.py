@@ -8,10 +8,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs import avalon_roles as tables
-from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS
-from jaxrl_suite.envs.avalon_setup import Setup
-from jaxrl_suite.envs.avalon_state import State
+from jaxrl_suite.envs.avalon import roles as tables
+from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS
+from jaxrl_suite.envs.avalon.setup import Setup
+from jaxrl_suite.envs.avalon.state import State
 from jaxrl_suite.envs.bits import has_bit
 
 

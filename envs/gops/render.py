@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxrl_suite.envs.gops import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, State
 
 _CARD_W, _CARD_H, _GAP = 34, 46, 6
 _SEATS = ("#3b82c4", "#d9782d")  # blue and orange: told apart by colour-blind readers, on light and on dark

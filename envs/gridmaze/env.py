@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.gridmaze_levels import MOVES, Level, distances, make_level
+from jaxrl_suite.envs.gridmaze.levels import MOVES, Level, distances, make_level
 
 TRAIN_LEVELS = (0, 200)  # (first, count)
 UNSEEN_LEVELS = (1_000_000, 1_000_000)

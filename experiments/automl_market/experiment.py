@@ -7,85 +7,23 @@ not public: its settings are met in kind, on scikit-learn's tables and drawn val
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.core import plot, stats
-from jaxrl_suite.core.config import check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.core.tabular_data import load_table
 from jaxrl_suite.datamarket import automl, discovery, learning, menu, scenarios, tables
-from jaxrl_suite.experiments import _automl_market_pricing as pricing
+from jaxrl_suite.experiments.automl_market import pricing
+from jaxrl_suite.experiments.automl_market.config import PRESETS, SHOWN, Config
+from jaxrl_suite.tabular.datasets import load_table
+
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
 
 SYSTEM = "AutoML market"
 CLAIMS = ("market-1", "market-2", "market-3", "market-4")
-
-Size = Literal["5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"]
-TableName = Literal["breast_cancer", "digits", "fried", "wine"]
-SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # rounds at which learning is recorded
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """All that decides the result. A size of instance is types x metrics x sets; one set has every metric."""
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each draws its own valuations, lakes and buyers
-    sizes: tuple[Size, ...] = ("5x5x1", "6x4x9", "10x8x16")
-    program_seconds: float = 2.0  # for the integer program of an instance
-    types: int = 20  # of the in-sample instance, as many metrics
-    samples: tuple[int, ...] = (2, 8, 32)  # sets that prices are fitted to before they meet all others
-    kicks: int = 10  # rounds of the portfolio's last part
-    batches: tuple[int, ...] = (10, 100)  # buyers a round
-    rounds: int = 1000
-    tables: tuple[TableName, ...] = ("breast_cancer", "wine")
-    noise: int = 16  # distracting tables of noise in a lake
-    shuffled: int = 8  # distracting tables under wrong keys
-    periods: int = 32  # trainings of a search
-    trajectories: int = 16  # searches that a menu is made from
-    discovery_periods: int = 12  # trainings of each of them
-
-    def __post_init__(self):
-        check_ranges(
-            self,
-            seeds=(0, 2**32 - 1),
-            program_seconds=(0.1, 3600),
-            types=(2, 100),
-            samples=(1, 255),
-            kicks=(0, 1000),
-            batches=(1, 10**5),
-            rounds=(1, 10**5),
-            noise=(0, 1000),
-            shuffled=(0, 1000),
-            periods=(4, 10**4),
-            trajectories=(2, 10**4),
-            discovery_periods=(2, 10**3),
-        )
-        check_distinct(self, "seeds", "sizes", "samples", "batches", "tables")
-
-
-FULL = Config(
-    seeds=tuple(range(10)),
-    sizes=("5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"),
-    program_seconds=60.0,
-    samples=(2, 4, 8, 16, 32, 64),
-    kicks=20,
-    rounds=10_000,
-    tables=("breast_cancer", "digits", "fried", "wine"),
-    periods=80,
-    trajectories=64,
-    discovery_periods=15,
-)
-PRESETS = {
-    "quick": Config(),
-    "full": FULL,
-    "accel": dataclasses.replace(
-        FULL, seeds=tuple(range(20)), program_seconds=20.0, noise=64, shuffled=16, periods=160, trajectories=256
-    ),
-}
 
 
 def main(config: Config, run: Run) -> None:

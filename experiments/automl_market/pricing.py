@@ -12,7 +12,7 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.datamarket import baselines, cost_aware, instance, portfolio, programs, scenarios
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.automl_market import Config
+    from jaxrl_suite.experiments.automl_market.config import Config
 
 RULES = (*baselines.BASELINES, "portfolio")
 PUBLISHED = ("independent", "shift", "jiggle")

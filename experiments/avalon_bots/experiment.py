@@ -6,78 +6,22 @@ to what its seat may know: the search reasons with the exact posterior over who 
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal
-
 import jax
 import numpy as np
 
 from jaxrl_suite.avalonbench.bot_games import play_bots
 from jaxrl_suite.avalonbench.bots import Bots
-from jaxrl_suite.core.config import check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS
-from jaxrl_suite.experiments import _avalon_bots_report as report
-from jaxrl_suite.experiments._avalon_bots_games import COLUMNS, KINDS, MODELS, SearchTable, belief_losses, show_game
+from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
+from jaxrl_suite.experiments.avalon_bots import report
+from jaxrl_suite.experiments.avalon_bots.config import PRESETS, Config
+from jaxrl_suite.experiments.avalon_bots.games import COLUMNS, KINDS, MODELS, SearchTable, belief_losses, show_game
+
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
 
 SYSTEM = "AvalonBench"
 CLAIMS = ("avalon-1", "avalon-2")
-
-
-PairingName = Literal["search-naive", "naive-search", "search-random", "random-search", "search-search"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """All that decides the result. A pairing is named good-evil: who plays the good and who the evil seats."""
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each deals its own games
-    players: tuple[int, ...] = (5, 6, 7)  # sizes at which bots play bots
-    bot_games: int = 4000  # a seed, size and pairing of bots
-    search_players: tuple[int, ...] = (5,)  # sizes at which players search
-    pairings: tuple[PairingName, ...] = ("search-naive", "naive-search")
-    search_games: int = 40  # a seed, size and pairing with search
-    simulations: int = 24  # for each tree of a decision
-    epsilon: float = 0.05  # how often the search's model of the bots expects something else of them
-    belief_games: int = 400  # a seed, for the log-loss of beliefs
-
-    def __post_init__(self):
-        check_ranges(
-            self,
-            seeds=(0, 2**32 - 1),
-            players=(5, 10),
-            bot_games=(1, 10**7),
-            search_players=(5, 10),
-            search_games=(8, 10**6),
-            simulations=(1, 10**5),
-            belief_games=(8, 10**5),
-        )
-        check_distinct(self, "seeds", "players", "search_players", "pairings")
-        if not 0 < self.epsilon < 1:
-            raise ValueError(f"epsilon must lie strictly between 0 and 1, got {self.epsilon}")
-
-
-PRESETS = {
-    "quick": Config(),
-    "full": Config(
-        players=(5, 6, 7, 8, 9, 10),
-        bot_games=20_000,
-        search_players=(5, 6),
-        pairings=("search-naive", "naive-search", "search-random", "random-search", "search-search"),
-        search_games=200,
-        belief_games=2000,
-    ),
-    "accel": Config(
-        players=(5, 6, 7, 8, 9, 10),
-        bot_games=1_000_000,
-        search_players=(5, 6, 7, 8, 9, 10),
-        pairings=("search-naive", "naive-search", "search-random", "random-search", "search-search"),
-        search_games=512,
-        simulations=64,
-        belief_games=20_000,
-    ),
-}
 
 
 def main(config: Config, run: Run) -> None:

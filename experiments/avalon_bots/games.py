@@ -18,11 +18,12 @@ from jaxrl_suite.avalonbench.observation_models import FailCounts, Votes
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
 from jaxrl_suite.core import devices
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs import Avalon, avalon_render
-from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS
+from jaxrl_suite.envs import Avalon
+from jaxrl_suite.envs.avalon import render as avalon_render
+from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.avalon_bots import Config
+    from jaxrl_suite.experiments.avalon_bots.config import Config
 
 Kind = Literal["naive", "random"]
 KINDS = ("naive", "random")

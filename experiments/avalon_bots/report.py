@@ -8,10 +8,10 @@ import numpy as np
 
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._avalon_bots_games import COLUMNS, MODELS, SEARCHED
+from jaxrl_suite.experiments.avalon_bots.games import COLUMNS, MODELS, SEARCHED
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.avalon_bots import Config
+    from jaxrl_suite.experiments.avalon_bots.config import Config
 
 
 def write_bots(run: Run, bots: dict[tuple[int, Any, Any], np.ndarray]) -> None:

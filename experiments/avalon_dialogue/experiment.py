@@ -11,96 +11,17 @@ those who hear them. What each search finds meets the seed guide in scenarios th
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal
-
-from jaxrl_suite.core.config import UserError, check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._proposer import check_options
+from jaxrl_suite.experiments.avalon_dialogue.config import PRESETS, Config
+
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
 
 SYSTEM = "Strategist"
 CLAIMS = ("strat-3",)
 
-RoleName = Literal["merlin", "servant", "minion", "assassin"]
-MethodName = Literal[
-    "line", "greedy", "best-first", "best-first-thought", "strategist", "strategist-bandit", "strategist-tree"
-]
-ProposerName = Literal["none", "openai", "replay"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """All that decides the result."""
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # learners of talk, and a search for guides with each method
-    talk: bool = True  # without a language model; no leaves guides alone
-    updates: int = 150  # of policies of talk
-    points: int = 10  # of their curves
-    batch: int = 128  # deals an update
-    learning_rate: float = 0.05  # of Adam
-    merlin_weight: float = 0.5  # what the Assassin's certainty of Merlin costs good against a nat of log loss
-    deals: int = 1024  # fresh ones on which policies of talk are measured
-    games: int = 200  # of bots, a seed and way of talking
-    proposer: ProposerName = "none"  # openai: any compatible server; replay: the answers of an earlier run
-    base_url: str = ""  # of the server, for instance http://127.0.0.1:8080/v1
-    model: str = ""  # as the server calls it
-    api_key_variable: str = "OPENAI_API_KEY"  # name of the environment variable that holds the key
-    recording: str = ""  # run folder of the earlier run, for replay
-    roles: tuple[RoleName, ...] = ("merlin", "assassin")  # whose guides are searched for
-    methods: tuple[MethodName, ...] = ("line", "greedy", "best-first", "best-first-thought", "strategist")  # to search
-    strategies: int = 8  # guides written in one search
-    rounds: int = 2  # of improvement
-    repairs: int = 3  # of a text that is no guide
-    speeches: int = 24  # in a round of a search, shared by the guides in it
-    scenarios: int = 10  # of each role, that searches are judged on
-    held_out: int = 10  # scenarios a seed, that no search has seen
-
-    def __post_init__(self):
-        check_ranges(
-            self,
-            seeds=(0, 2**32 - 2),
-            updates=(1, 10**6),
-            points=(1, self.updates),
-            batch=(2, 2**20),
-            learning_rate=(1e-6, 10),
-            merlin_weight=(0, 100),
-            deals=(2, 2**20),
-            games=(2, 10**6),
-            strategies=(1, 10**4),
-            rounds=(1, self.strategies),
-            repairs=(0, 100),
-            speeches=(8, 10**6),
-            scenarios=(1, 1000),
-            held_out=(1, 1000),
-        )
-        check_distinct(self, "seeds", "roles", "methods")
-        if self.updates % self.points:
-            raise UserError(f"points must divide the {self.updates} updates, got {self.points}")
-        if self.strategies % self.rounds:
-            raise UserError(f"rounds must divide the {self.strategies} strategies, got {self.rounds}")
-        check_options(self)
-        if not self.talk and self.proposer == "none":
-            raise UserError("nothing is left to run: give a --proposer for guides, or leave out --talk no")
-
-
-PRESETS = {
-    "quick": Config(),
-    "full": Config(
-        updates=600, points=20, batch=512, deals=4096, games=2000, strategies=24, rounds=6, repairs=8, speeches=60,
-        scenarios=20, held_out=20,
-    ),
-    "accel": Config(
-        seeds=tuple(range(20)), updates=2000, points=40, batch=2048, deals=16_384, games=20_000, strategies=24,
-        rounds=6, repairs=8, speeches=120, scenarios=40, held_out=40,
-    ),
-}  # fmt: skip
-
 
 def main(config: Config, run: Run) -> None:
-    from jaxrl_suite.experiments import _avalon_dialogue_guides as guides
-    from jaxrl_suite.experiments import _avalon_dialogue_guides_report as guides_report
-    from jaxrl_suite.experiments import _avalon_dialogue_talk as talk
-    from jaxrl_suite.experiments import _avalon_dialogue_talk_report as talk_report
+    from jaxrl_suite.experiments.avalon_dialogue import guides, guides_report, talk, talk_report
 
     if config.talk:
         learned = talk.learn(config, run)

@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
+from jaxrl_suite.avalonbench.dialogue.scenarios import Scenario, generate
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.experiments._proposer import draws_path, open_sampler, told
-from jaxrl_suite.experiments._search_rounds import Planned, search_rounds
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig
+from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.proposer import Brief
+from jaxrl_suite.evolve.records import Judgement, Strategy
+from jaxrl_suite.evolve.rounds import Planned, search_rounds
+from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.jobs import SamplerFailedError
 from jaxrl_suite.llm.protocol import Usage
 from jaxrl_suite.llm.recording import Recording
-from jaxrl_suite.strategist.attempts import Setup
-from jaxrl_suite.strategist.guide_judge import GuideJudge, Trial, contract
-from jaxrl_suite.strategist.guides import Guide, seed_guide
-from jaxrl_suite.strategist.journal import Journal
-from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
-from jaxrl_suite.strategist.methods import METHODS, PRESETS, EvolveConfig
-from jaxrl_suite.strategist.progress import Search
-from jaxrl_suite.strategist.proposals import Brief
-from jaxrl_suite.strategist.records import Judgement, Strategy
-from jaxrl_suite.strategist.scenarios import Scenario, generate
-from jaxrl_suite.strategist.services import services
+from jaxrl_suite.llm.run_sampler import draws_path, open_sampler, told
+from jaxrl_suite.strategist.judge.guide import GuideJudge, Trial, contract
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.avalon_dialogue import Config, RoleName
+    from jaxrl_suite.experiments.avalon_dialogue.config import Config, RoleName
 
 GAME = Avalon(5)
 SEARCHED = 0  # seed of the scenarios that searches are judged on, which come with the suite

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
+from jaxrl_suite.avalonbench.dialogue.words import dialogue_text
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._avalon_dialogue_guides import Found
-from jaxrl_suite.experiments._avalon_dialogue_talk_report import cells, said, tidy
-from jaxrl_suite.strategist.dialogue_words import dialogue_text
-from jaxrl_suite.strategist.guides import Guide, seed_guide
-from jaxrl_suite.strategist.tree_picture import tree_figure
+from jaxrl_suite.evolve.tree_picture import tree_figure
+from jaxrl_suite.experiments.avalon_dialogue.guides import Found
+from jaxrl_suite.experiments.avalon_dialogue.talk_report import cells, said, tidy
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.avalon_dialogue import Config
+    from jaxrl_suite.experiments.avalon_dialogue.config import Config
 
 CLAIM, OURS = "strat-3", "strategist"
 OTHERS = ("line", "greedy", "best-first", "best-first-thought")

@@ -13,18 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.cheap_talk.game import play_and_talk
+from jaxrl_suite.avalonbench.cheap_talk.learning import LearnerState, Params, TalkLearner
+from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, babbling, simple
 from jaxrl_suite.avalonbench.observation_models import FailCounts
 from jaxrl_suite.core import devices
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.strategist.cheap_talk import play_and_talk
-from jaxrl_suite.strategist.cheap_talk_learning import LearnerState, Params, TalkLearner
-from jaxrl_suite.strategist.cheap_talk_policies import ClaimPolicy, babbling, simple
+from jaxrl_suite.envs.avalon.game import Avalon
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-    from jaxrl_suite.experiments.avalon_dialogue import Config
+    from jaxrl_suite.experiments.avalon_dialogue.config import Config
 
 GAME = Avalon(5)
 MEASURES = ("good_return", "accuracy", "log_loss", "merlin_found", "surprise")

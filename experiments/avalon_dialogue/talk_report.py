@@ -13,16 +13,16 @@ import numpy as np
 
 from jaxrl_suite.avalonbench import beliefs
 from jaxrl_suite.avalonbench.assignments import OUTSIDER, index_of
+from jaxrl_suite.avalonbench.cheap_talk.game import claim_probabilities
+from jaxrl_suite.avalonbench.cheap_talk.policies import SILENCE, ClaimPolicy, accuse, vouch
 from jaxrl_suite.avalonbench.observation_models import FailCounts
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs.avalon_roles import ASSASSIN, EVIL_ROLES, MERLIN, MINION, ROLE_NAMES, SERVANT
-from jaxrl_suite.experiments._avalon_dialogue_talk import ARMS, GAME, MEASURES, Games, Learned
-from jaxrl_suite.strategist.cheap_talk import claim_probabilities
-from jaxrl_suite.strategist.cheap_talk_policies import SILENCE, ClaimPolicy, accuse, vouch
+from jaxrl_suite.envs.avalon.roles import ASSASSIN, EVIL_ROLES, MERLIN, MINION, ROLE_NAMES, SERVANT
+from jaxrl_suite.experiments.avalon_dialogue.talk import ARMS, GAME, MEASURES, Games, Learned
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.avalon_dialogue import Config
+    from jaxrl_suite.experiments.avalon_dialogue.config import Config
 
 TITLE = "Talk without a language model"
 SHOWN = (  # measure, label of its axis, title of its figure

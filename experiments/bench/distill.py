@@ -117,7 +117,7 @@ def answer(path: str) -> None:
     from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
     from jaxrl_suite.distill.sampling import Uniform
     from jaxrl_suite.distill.unrolled import Unrolled
-    from jaxrl_suite.rl.cloning import Recipe
+    from jaxrl_suite.rl.learners.cloning import Recipe
     from jaxrl_suite.rl.policies import MLP
 
     data = {name: jnp.asarray(value) for name, value in np.load(path).items()}

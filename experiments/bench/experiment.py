@@ -20,9 +20,24 @@ from jaxrl_suite.avalonbench.bot_games import play_bots
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.core import devices
 from jaxrl_suite.envs import Avalon, Gops
-from jaxrl_suite.experiments import _bench_distill, _bench_heuristics, _bench_lm, _bench_strategist, _bench_values
-from jaxrl_suite.search import gops_exact, tree_search
+from jaxrl_suite.experiments.bench import (
+    distill as _bench_distill,
+)
+from jaxrl_suite.experiments.bench import (
+    heuristics as _bench_heuristics,
+)
+from jaxrl_suite.experiments.bench import (
+    lm as _bench_lm,
+)
+from jaxrl_suite.experiments.bench import (
+    strategist as _bench_strategist,
+)
+from jaxrl_suite.experiments.bench import (
+    values as _bench_values,
+)
+from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.evaluators import Rollout
+from jaxrl_suite.search.gops import exact as gops_exact
 from jaxrl_suite.search.records import RecurrentFnOutput, RootFnOutput
 from jaxrl_suite.search.rules import RegretMatching
 from jaxrl_suite.search.simultaneous import SimultaneousSearch

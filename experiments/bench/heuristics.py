@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.llm.export import EXPORT, ExportRequest, export_functions
-from jaxrl_suite.llm.sandbox import Sandbox
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox.export import EXPORT, ExportRequest, export_functions
+from jaxrl_suite.sandbox.sandbox import Sandbox
 from jaxrl_suite.search.evaluators import Evaluator, Heuristic
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 

@@ -15,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm import lm_config, weights
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Decoding, Request
-from jaxrl_suite.llm.transformer_sampler import SamplerConfig, TransformerSampler
+from jaxrl_suite.llm.transformer import config as lm_config
+from jaxrl_suite.llm.transformer import weights
+from jaxrl_suite.llm.transformer.sampler import SamplerConfig, TransformerSampler
 
 Row = dict[str, Any]
 NEW, PROMPT = 64, 16  # tokens

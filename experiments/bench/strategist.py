@@ -13,13 +13,15 @@ import jax
 import numpy as np
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs import Avalon, Gops
-from jaxrl_suite.llm.export import EXPORT
-from jaxrl_suite.llm.sandbox import Sandbox
-from jaxrl_suite.strategist import play_avalon, play_gops
-from jaxrl_suite.strategist.features import FeatureLibrary, library
-from jaxrl_suite.strategist.heuristics import Choice, Pool, compact_choices, export_texts
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox.export import EXPORT
+from jaxrl_suite.sandbox.sandbox import Sandbox
+from jaxrl_suite.strategist.heuristics.features import FeatureLibrary
+from jaxrl_suite.strategist.heuristics.libraries import library
+from jaxrl_suite.strategist.heuristics.pool import Choice, Pool, compact_choices, export_texts
+from jaxrl_suite.strategist.play import avalon as play_avalon
+from jaxrl_suite.strategist.play import gops as play_gops
 
 Row = dict[str, Any]
 GAMES, AVALON_GAMES, REPEAT, BUDGET = 1024, 256, 5, 16

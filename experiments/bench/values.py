@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from jaxrl_suite import datavalue as dv
-from jaxrl_suite.core import classifiers, tabular_data
+from jaxrl_suite.tabular import classifiers
+from jaxrl_suite.tabular import datasets as tabular_data
 
 Row = dict[str, Any]
 PYDVL = "JAXRL_SUITE_PYDVL"  # an interpreter that has pyDVL

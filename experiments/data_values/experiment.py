@@ -6,65 +6,19 @@ fairly, wrong labels, and the curvature bound on games where it is a theorem.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from jaxrl_suite.core.config import check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments import _data_values_orders as orders
-from jaxrl_suite.experiments import _data_values_report as report
+from jaxrl_suite.experiments.data_values import orders, report
+from jaxrl_suite.experiments.data_values.config import PRESETS, Config
+
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
 
 SYSTEM = "Data values"
 CLAIMS = ("values-1", "values-2", "values-3", "values-4", "values-5")
-
-TableName = Literal["2dplanes", "breast_cancer", "digits", "fried", "wine"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """All that decides the result."""
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each draws its own splits
-    tables: tuple[TableName, ...] = ("breast_cancer", "digits", "wine", "2dplanes", "fried")
-    exact_points: int = 12  # with all subsets fitted
-    exact_model: Literal["kernel_ridge", "logistic"] = "kernel_ridge"
-    per_class: int = 4  # points of each of three classes, in the redundancy experiment
-    train: int = 50  # points valued from a budget
-    valid: int = 50
-    test: int = 200
-    budget: int = 500  # fits
-    noise: float = 0.2  # share of wrong labels to be found
-    games: int = 300  # coverage games for the bound
-
-    def __post_init__(self):
-        check_ranges(
-            self,
-            seeds=(0, 2**32 - 1),
-            exact_points=(4, 20),
-            per_class=(2, 6),
-            train=(12, 1000),
-            valid=(10, 5000),
-            test=(10, 5000),
-            budget=(32, 10**6),
-            noise=(0.02, 0.5),
-            games=(1, 10**5),
-        )
-        check_distinct(self, "seeds", "tables")
-
-
-PRESETS = {
-    "quick": Config(),
-    "full": Config(
-        seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), exact_points=16, per_class=5, train=100, valid=100, test=500, budget=1000
-    ),
-    "accel": Config(
-        seeds=tuple(range(20)), exact_points=20, exact_model="logistic", per_class=6, train=200, valid=500, test=1000,
-        budget=5000, games=3000,
-    ),
-}  # fmt: skip
 
 
 def main(config: Config, run: Run) -> None:

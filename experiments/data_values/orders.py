@@ -8,13 +8,13 @@ import jax
 import numpy as np
 
 from jaxrl_suite import datavalue as dv
-from jaxrl_suite.core import tabular_data
-from jaxrl_suite.core.classifiers import Classifier, KernelRidge, Logistic
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.datavalue.redundancy import gaussian_mixture
+from jaxrl_suite.tabular import datasets as tabular_data
+from jaxrl_suite.tabular.classifiers import Classifier, KernelRidge, Logistic
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.data_values import Config
+    from jaxrl_suite.experiments.data_values.config import Config
 
 COMMON = ("Shapley", "Beta(16,1)", "Banzhaf", "leave one out", "random")  # the paper's baselines that are semivalues
 EXACT = ("dynamic program", "beam 8", "rollout of Shapley", "greedy", *COMMON)

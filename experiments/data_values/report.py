@@ -8,10 +8,9 @@ import numpy as np
 
 from jaxrl_suite import datavalue as dv
 from jaxrl_suite.core import plot, stats
-from jaxrl_suite.core.classifiers import KernelRidge
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.datavalue import curvature
-from jaxrl_suite.experiments._data_values_orders import (
+from jaxrl_suite.experiments.data_values.orders import (
     BUDGETED,
     COMMON,
     DETECTORS,
@@ -21,9 +20,10 @@ from jaxrl_suite.experiments._data_values_orders import (
     SHARES,
     draw_split,
 )
+from jaxrl_suite.tabular.classifiers import KernelRidge
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.data_values import Config
+    from jaxrl_suite.experiments.data_values.config import Config
 
 SURELY = 5  # seeds that a verdict needs
 

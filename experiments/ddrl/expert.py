@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite import envs
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._ddrl_tasks import Teach, in_blocks
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.ddrl.tasks import Teach, in_blocks
 from jaxrl_suite.rl import rollout
-from jaxrl_suite.rl.collection import (
+from jaxrl_suite.rl.datasets.collection import (
     Behaviour,
     Teachers,
     collect_data,
@@ -25,13 +25,13 @@ from jaxrl_suite.rl.collection import (
     medium_checkpoint,
     references,
 )
-from jaxrl_suite.rl.offline import OfflineData
-from jaxrl_suite.rl.ppo import PPO, ActorParams
-from jaxrl_suite.rl.ppo_config import INVERTED_PENDULUM, PPOConfig
-from jaxrl_suite.rl.scores import Reference
+from jaxrl_suite.rl.datasets.offline import OfflineData
+from jaxrl_suite.rl.datasets.scores import Reference
+from jaxrl_suite.rl.learners.ppo import PPO, ActorParams
+from jaxrl_suite.rl.learners.ppo_config import INVERTED_PENDULUM, PPOConfig
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
 
 # Sized for an accelerator, in the range of the settings that are published for Brax; not tuned here.
 LOCOMOTION = PPOConfig(

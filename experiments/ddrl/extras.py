@@ -17,18 +17,18 @@ from jaxrl_suite.core import stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.distill.evolution import Evolution, mean_return
 from jaxrl_suite.distill.pairs import Distilled
-from jaxrl_suite.experiments._ddrl_scores import Judge, points
-from jaxrl_suite.experiments._ddrl_sets import POLISHED, PairSet, cloned_sets, percentile_label
-from jaxrl_suite.experiments._ddrl_tasks import Task, make_task
-from jaxrl_suite.rl import offline_fit
+from jaxrl_suite.experiments.ddrl.scores import Judge, points
+from jaxrl_suite.experiments.ddrl.sets import POLISHED, PairSet, cloned_sets, percentile_label
+from jaxrl_suite.experiments.ddrl.tasks import Task, make_task
 from jaxrl_suite.rl.actors import Actor, Greedy
-from jaxrl_suite.rl.iql import IQL
+from jaxrl_suite.rl.datasets.transitions import Transitions, transitions
+from jaxrl_suite.rl.learners import offline_fit
+from jaxrl_suite.rl.learners.iql import IQL
+from jaxrl_suite.rl.learners.td3_bc import TD3BC
 from jaxrl_suite.rl.policies import Params
-from jaxrl_suite.rl.td3_bc import TD3BC
-from jaxrl_suite.rl.transitions import Transitions, transitions
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
 
 _ANCHOR_CHUNKS = 10
 DRAWS = 6  # of the data, the report's own among them

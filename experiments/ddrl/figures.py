@@ -11,15 +11,15 @@ import numpy as np
 
 from jaxrl_suite.core import plot
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._ddrl_sets import RANDOM, SHARES, PairSet
-from jaxrl_suite.experiments._ddrl_tasks import Task
-from jaxrl_suite.rl.episodes import episode_returns, episodes
-from jaxrl_suite.rl.percentile import episode_scores
+from jaxrl_suite.experiments.ddrl.sets import RANDOM, SHARES, PairSet
+from jaxrl_suite.experiments.ddrl.tasks import Task
+from jaxrl_suite.rl.datasets.episodes import episode_returns, episodes
+from jaxrl_suite.rl.datasets.percentile import episode_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
 
 _CLASSES = ("up", "right", "down", "left")
 NEAR = 0.5  # rad from upright, where there is nothing to swing up

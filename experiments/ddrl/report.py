@@ -8,17 +8,16 @@ import numpy as np
 
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments import _ddrl_extras as extras
-from jaxrl_suite.experiments import _ddrl_figures as figures
-from jaxrl_suite.experiments import _ddrl_scores as scoring
-from jaxrl_suite.experiments import _ddrl_sets as making
-from jaxrl_suite.experiments._ddrl_scores import Scores, points
-from jaxrl_suite.experiments._ddrl_sets import PairSet
-from jaxrl_suite.experiments._ddrl_tasks import Task, make_task
-from jaxrl_suite.rl.episodes import episodes
+from jaxrl_suite.experiments.ddrl import extras, figures
+from jaxrl_suite.experiments.ddrl import scores as scoring
+from jaxrl_suite.experiments.ddrl import sets as making
+from jaxrl_suite.experiments.ddrl.scores import Scores, points
+from jaxrl_suite.experiments.ddrl.sets import PairSet
+from jaxrl_suite.experiments.ddrl.tasks import Task, make_task
+from jaxrl_suite.rl.datasets.episodes import episodes
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
 
 
 class Report(NamedTuple):
@@ -42,7 +41,7 @@ def run_environment(config: Config, run: Run, environment: str) -> list[Report]:
     """A report for each level of an environment's data."""
     if not environment.startswith("mujoco/"):
         return [run_task(config, run, make_task(config, environment))]
-    from jaxrl_suite.experiments import _ddrl_expert
+    from jaxrl_suite.experiments.ddrl import expert as _ddrl_expert
 
     trained = _ddrl_expert.train_expert(config, run, environment)
     return [run_task(config, run, make_task(config, environment, level, trained)) for level in config.levels]

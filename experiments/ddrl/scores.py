@@ -17,16 +17,16 @@ from jaxrl_suite.core.devices import map_batch
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.distill.pairs import Imitation, Pairs
 from jaxrl_suite.distill.students import train_students
-from jaxrl_suite.experiments._ddrl_sets import PairSet
-from jaxrl_suite.experiments._ddrl_tasks import Task
+from jaxrl_suite.experiments.ddrl.sets import PairSet
+from jaxrl_suite.experiments.ddrl.tasks import Task
 from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.actors import Scaled, ScaledActor, student_actor
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.rl.datasets.scores import normalised_score
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import Params
-from jaxrl_suite.rl.scores import normalised_score
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
 
 
 class Scores(NamedTuple):

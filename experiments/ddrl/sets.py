@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.distill import baselines, presets, weighting
 from jaxrl_suite.distill.distilled_file import DistilledSet, write_distilled
@@ -21,13 +20,14 @@ from jaxrl_suite.distill.driver import Driver, check_finite, run_chunk
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, start_from
 from jaxrl_suite.distill.sampling import balanced_rows
 from jaxrl_suite.distill.unrolled import Unrolled
-from jaxrl_suite.experiments._ddrl_tasks import Task
-from jaxrl_suite.rl.cloning import Recipe
-from jaxrl_suite.rl.episodes import returns_to_go
-from jaxrl_suite.rl.percentile import RANKINGS, percentile_rows
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.ddrl.tasks import Task
+from jaxrl_suite.rl.datasets.episodes import returns_to_go
+from jaxrl_suite.rl.datasets.percentile import RANKINGS, percentile_rows
+from jaxrl_suite.rl.learners.cloning import Recipe
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
 
 LABELS = {
     "pbc": "distilled, PBC",

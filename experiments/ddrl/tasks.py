@@ -14,21 +14,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite import envs
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.pairs import Imitation, Pairs, make_pairs
 from jaxrl_suite.distill.presets import PAPER_STUDENT
-from jaxrl_suite.envs.gridmaze import UNSEEN_LEVELS
-from jaxrl_suite.rl.cloning import RECIPES, Recipe
-from jaxrl_suite.rl.collection import noisy_expert_data
-from jaxrl_suite.rl.episodes import episodes, split_episodes, take_episodes
-from jaxrl_suite.rl.offline import OfflineData
+from jaxrl_suite.envs.gridmaze.env import UNSEEN_LEVELS
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.datasets.collection import noisy_expert_data
+from jaxrl_suite.rl.datasets.episodes import episodes, split_episodes, take_episodes
+from jaxrl_suite.rl.datasets.offline import OfflineData
+from jaxrl_suite.rl.datasets.scores import Reference
+from jaxrl_suite.rl.datasets.transitions import Scaling, scaling
+from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.policies import CNN, MLP
-from jaxrl_suite.rl.scores import Reference
-from jaxrl_suite.rl.transitions import Scaling, scaling
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments._ddrl_expert import Trained
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
+    from jaxrl_suite.experiments.ddrl.expert import Trained
 
 Teach = Callable[[np.ndarray], np.ndarray]  # observations [M, ...] in the environment's units -> targets [M, A]
 
@@ -81,7 +81,7 @@ def make_task(config: Config, environment: str, level: str = "", trained: Traine
         data = noisy_expert_data(env, data_key, name=environment, episodes=count, noise=(0.0, config.noise))
         reference, teach = Reference(*env.reference_scores), own_teacher(env)
     else:
-        from jaxrl_suite.experiments import _ddrl_expert
+        from jaxrl_suite.experiments.ddrl import expert as _ddrl_expert
 
         data = _ddrl_expert.collect_level(config, trained, environment, level, data_key)
         reference, teach = trained.reference, _ddrl_expert.teacher_of(trained)

@@ -9,12 +9,12 @@ import numpy as np
 from jaxrl_suite.core import stats
 from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._ddrl_report import Report, difference, interval
-from jaxrl_suite.experiments._ddrl_sets import ANSWERED, EVERYTHING, LABELS, RANDOM, SHARES, percentile_label
-from jaxrl_suite.experiments._ddrl_tasks import Task
+from jaxrl_suite.experiments.ddrl.report import Report, difference, interval
+from jaxrl_suite.experiments.ddrl.sets import ANSWERED, EVERYTHING, LABELS, RANDOM, SHARES, percentile_label
+from jaxrl_suite.experiments.ddrl.tasks import Task
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl import Config
+    from jaxrl_suite.experiments.ddrl.config import Config
 
 MARGIN = 10.0  # points of 100 within which a score counts as alike
 _EXPECTED = (

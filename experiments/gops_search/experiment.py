@@ -7,68 +7,21 @@ exact equilibrium wins 77 % there, and a one-line heuristic 82 %.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Literal
 
 import numpy as np
 
-from jaxrl_suite.core.config import check_distinct, check_ranges
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs import Gops, gops_render
-from jaxrl_suite.experiments import _gops_search_report as report
-from jaxrl_suite.experiments._gops_search_matches import (
-    CHUNK,
-    Referee,
-    describe,
-    list_pairings,
-    search_exploitability,
-)
+from jaxrl_suite.envs import Gops
+from jaxrl_suite.envs.gops import render as gops_render
+from jaxrl_suite.experiments.gops_search import report
+from jaxrl_suite.experiments.gops_search.config import PRESETS, Config, Tie
+from jaxrl_suite.experiments.gops_search.matches import CHUNK, Referee, describe, list_pairings, search_exploitability
+
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
 
 SYSTEM = "Strategist"
 CLAIMS = ("strat-11",)
-
-Tie = Literal["carry", "discard"]
-RuleName = Literal["regret_matching", "regret_matching_x8", "decoupled_puct", "paper"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """All that decides the result."""
-
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each plays its own games
-    num_cards: int = 6
-    ties: tuple[Tie, ...] = ("carry",)
-    rules: tuple[RuleName, ...] = ("regret_matching", "regret_matching_x8", "decoupled_puct", "paper")
-    simulations: tuple[int, ...] = (25, 100, 400)  # a move; a rollout each, in regret_matching_x8 eight
-    rival_simulations: int = 100  # a move, in the round robin
-    games: int = 128  # a seed and pairing, each in both seats
-    small_cards: int = 3  # size of the game whose exploitability is computed
-    searches: int = 16  # a seed for each state of the small game, averaged into the policy that is exploited
-
-    def __post_init__(self):
-        check_ranges(
-            self,
-            seeds=(0, 2**32 - 1),
-            num_cards=(2, 7),
-            simulations=(1, 10**6),
-            rival_simulations=(1, 10**6),
-            games=(8, 10**6),
-            small_cards=(2, 5),
-            searches=(1, 10**6),
-        )
-        check_distinct(self, "seeds", "ties", "rules", "simulations")
-        if self.games % 8:
-            raise ValueError(f"games must be a multiple of 8, so that up to 8 devices can share them, got {self.games}")
-
-
-PRESETS = {
-    "quick": Config(),
-    "full": Config(ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=512, searches=32),
-    "accel": Config(
-        ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=8192, small_cards=4, searches=64
-    ),
-}
 
 
 def main(config: Config, run: Run) -> None:

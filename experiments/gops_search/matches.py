@@ -14,14 +14,17 @@ import numpy as np
 from jaxrl_suite.core import devices
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.search import arena, gops_evaluation, gops_exact, gops_policies
+from jaxrl_suite.search import arena
 from jaxrl_suite.search.agents import Answer, SearchPolicy
 from jaxrl_suite.search.evaluators import Rollout
+from jaxrl_suite.search.gops import evaluation as gops_evaluation
+from jaxrl_suite.search.gops import exact as gops_exact
+from jaxrl_suite.search.gops import policies as gops_policies
 from jaxrl_suite.search.rules import DecoupledPUCT, Paper, RegretMatching
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.gops_search import Config
+    from jaxrl_suite.experiments.gops_search.config import Config
 
 # How actions are picked in the tree, how the root is answered, random rollouts a leaf.
 RULES: dict[str, tuple[RegretMatching | DecoupledPUCT | Paper, Answer, int]] = {

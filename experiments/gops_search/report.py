@@ -11,11 +11,13 @@ import numpy as np
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.experiments._gops_search_matches import BUDGETS, FIXED, Pairing, Referee
-from jaxrl_suite.search import gops_evaluation, gops_exact, gops_policies
+from jaxrl_suite.experiments.gops_search.matches import BUDGETS, FIXED, Pairing, Referee
+from jaxrl_suite.search.gops import evaluation as gops_evaluation
+from jaxrl_suite.search.gops import exact as gops_exact
+from jaxrl_suite.search.gops import policies as gops_policies
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.gops_search import Config
+    from jaxrl_suite.experiments.gops_search.config import Config
 
 # A whole-game decoupled UCT in C++ (c = 1.4, one random rollout a leaf, bids in proportion to root visits) against
 # the exact win/loss equilibrium, N = 6: mean returns, standard errors .014 to .030. The anchor that the rules here

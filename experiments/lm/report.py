@@ -8,10 +8,11 @@ import numpy as np
 
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.llm.lm_config import LMConfig
+from jaxrl_suite.llm.transformer.config import LMConfig
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.lm import Config, Sampled
+    from jaxrl_suite.experiments.lm.chains import Sampled
+    from jaxrl_suite.experiments.lm.config import Config
 
 TARGET_STEPS = 4  # the length that the curves and the first sentence speak of
 

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments import _bench_lm
-from jaxrl_suite.llm import model, weights
+from jaxrl_suite.experiments.bench import lm as _bench_lm
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.protocol import Decoding, Message, Prefix, Request
-from jaxrl_suite.llm.transformer_sampler import TransformerSampler
+from jaxrl_suite.llm.transformer import model, weights
+from jaxrl_suite.llm.transformer.sampler import TransformerSampler
 
 PROMPTS = (
     "The capital of France is",

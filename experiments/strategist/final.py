@@ -14,18 +14,19 @@ import jax
 import numpy as np
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.experiments._strategist_games import GopsStage, StageMixin
-from jaxrl_suite.experiments._strategist_search import Searches, seed_strategy
-from jaxrl_suite.search import gops_exact
-from jaxrl_suite.strategist import league, strength
-from jaxrl_suite.strategist.features_gops import gops_library
-from jaxrl_suite.strategist.heuristics import Pool, choices_of
-from jaxrl_suite.strategist.play_gops import GopsPlayer
-from jaxrl_suite.strategist.records import Strategy
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.experiments.strategist.games import GopsStage, StageMixin
+from jaxrl_suite.experiments.strategist.search import Searches, seed_strategy
+from jaxrl_suite.search.gops import exact as gops_exact
+from jaxrl_suite.strategist.heuristics.features_gops import gops_library
+from jaxrl_suite.strategist.heuristics.pool import Pool, choices_of
+from jaxrl_suite.strategist.judge import league
+from jaxrl_suite.strategist.play import strength
+from jaxrl_suite.strategist.play.gops import GopsPlayer
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.strategist import Config, GameName
+    from jaxrl_suite.experiments.strategist.config import Config, GameName
 
 ORIGIN = "seed heuristic"
 FRESH, DECKS, NOISE = 1, 3, 5  # streams of the evaluation: deals, deals of exact play, search; others use 0, 2 and 4

@@ -17,16 +17,16 @@ import numpy as np
 
 from jaxrl_suite.core import devices
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.strategist.heuristics import Choice, Pool
-from jaxrl_suite.strategist.judge import Feedback, HeuristicJudge, JudgeConfig, Program
-from jaxrl_suite.strategist.judge_avalon import AvalonJudge
-from jaxrl_suite.strategist.judge_gops import GopsJudge
-from jaxrl_suite.strategist.records import Judgement, Strategy
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.evolve.records import Judgement, Strategy
+from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
+from jaxrl_suite.strategist.judge.avalon import AvalonJudge
+from jaxrl_suite.strategist.judge.base import Feedback, HeuristicJudge, JudgeConfig, Program
+from jaxrl_suite.strategist.judge.gops import GopsJudge
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.strategist import Config, GameName
+    from jaxrl_suite.experiments.strategist.config import Config, GameName
 
 
 class Reported:

@@ -23,20 +23,20 @@ from jaxrl_suite.avalonbench.observation_models import VotesAndProposals
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
 from jaxrl_suite.core import devices, stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.experiments._strategist_games import AvalonStage, GopsStage, StageMixin
-from jaxrl_suite.experiments._strategist_search import OURS, Searches, seed_strategy
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.experiments.strategist.games import AvalonStage, GopsStage, StageMixin
+from jaxrl_suite.experiments.strategist.search import OURS, Searches, seed_strategy
 from jaxrl_suite.search import arena
-from jaxrl_suite.strategist import deeprole_play
-from jaxrl_suite.strategist.alphazero import AlphaZero
-from jaxrl_suite.strategist.avalon_value import AvalonValueLearner
-from jaxrl_suite.strategist.deeprole import SITUATIONS_A_GAME, DeepRole
-from jaxrl_suite.strategist.heuristics import Choice, Pool
-from jaxrl_suite.strategist.play_avalon import PoolEvaluator
-from jaxrl_suite.strategist.play_gops import GopsPlayer
+from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
+from jaxrl_suite.strategist.learners.alphazero import AlphaZero
+from jaxrl_suite.strategist.learners.avalon_value import AvalonValueLearner
+from jaxrl_suite.strategist.learners.deeprole import play as deeprole_play
+from jaxrl_suite.strategist.learners.deeprole.learner import SITUATIONS_A_GAME, DeepRole
+from jaxrl_suite.strategist.play.avalon import PoolEvaluator
+from jaxrl_suite.strategist.play.gops import GopsPlayer
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.strategist import Config, GameName
+    from jaxrl_suite.experiments.strategist.config import Config, GameName
 
 FRESH, LEARNING = 2, 4  # streams of the deals and of the learners
 EVEN = 0.5  # share of games that naive bots win against naive bots, a mean over both sides

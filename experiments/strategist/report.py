@@ -12,16 +12,16 @@ import numpy as np
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments import _strategist_variants as variants
-from jaxrl_suite.experiments._strategist_final import ORIGIN, Exact, Final
-from jaxrl_suite.experiments._strategist_games import StageMixin
-from jaxrl_suite.experiments._strategist_search import OURS, Searches
-from jaxrl_suite.experiments._strategist_variants import UNITS
-from jaxrl_suite.strategist.progress import Search
-from jaxrl_suite.strategist.tree_picture import tree_figure
+from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.tree_picture import tree_figure
+from jaxrl_suite.experiments.strategist import variants
+from jaxrl_suite.experiments.strategist.final import ORIGIN, Exact, Final
+from jaxrl_suite.experiments.strategist.games import StageMixin
+from jaxrl_suite.experiments.strategist.search import OURS, Searches
+from jaxrl_suite.experiments.strategist.variants import UNITS
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.strategist import Config, GameName
+    from jaxrl_suite.experiments.strategist.config import Config, GameName
 
 SURELY = 5  # seeds that a verdict needs
 CLAIM = {"gops": "strat-1", "avalon": "strat-2"}

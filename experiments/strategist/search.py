@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._proposer import open_sampler
-from jaxrl_suite.experiments._search_rounds import Planned, search_rounds
-from jaxrl_suite.experiments._strategist_games import Referee, StageMixin
+from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.journal import Journal, Log
+from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig
+from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.proposer import Asking, Brief, Path, Proposer
+from jaxrl_suite.evolve.records import KeyState, Strategy
+from jaxrl_suite.evolve.rounds import Planned, search_rounds
+from jaxrl_suite.evolve.services import services
+from jaxrl_suite.experiments.strategist.games import Referee, StageMixin
 from jaxrl_suite.llm.protocol import Usage
-from jaxrl_suite.strategist.attempts import Setup
-from jaxrl_suite.strategist.grammar_proposer import GrammarProposer
-from jaxrl_suite.strategist.journal import Journal, Log
-from jaxrl_suite.strategist.judge import Feedback
-from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
-from jaxrl_suite.strategist.methods import METHODS, PRESETS, EvolveConfig
-from jaxrl_suite.strategist.progress import Search
-from jaxrl_suite.strategist.proposals import Asking, Brief, Path, Proposer
-from jaxrl_suite.strategist.records import KeyState, Strategy
-from jaxrl_suite.strategist.services import services
-from jaxrl_suite.strategist.views import contract
+from jaxrl_suite.llm.run_sampler import open_sampler
+from jaxrl_suite.strategist.heuristics.grammar_proposer import GrammarProposer
+from jaxrl_suite.strategist.heuristics.views import contract
+from jaxrl_suite.strategist.judge.base import Feedback
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.strategist import Config, GameName
+    from jaxrl_suite.experiments.strategist.config import Config, GameName
 
 OURS = "strategist"
 Control = Literal["", "states", "scores"]

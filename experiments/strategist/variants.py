@@ -11,13 +11,13 @@ import numpy as np
 
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._strategist_final import Final
-from jaxrl_suite.experiments._strategist_games import StageMixin
-from jaxrl_suite.experiments._strategist_search import OURS, Searches, differing
-from jaxrl_suite.strategist.methods import DIFFERENCES, PRESETS
+from jaxrl_suite.evolve.methods import DIFFERENCES, PRESETS
+from jaxrl_suite.experiments.strategist.final import Final
+from jaxrl_suite.experiments.strategist.games import StageMixin
+from jaxrl_suite.experiments.strategist.search import OURS, Searches, differing
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.strategist import Config, GameName
+    from jaxrl_suite.experiments.strategist.config import Config, GameName
 
 ONE_SEED = "One seed has no interval."
 UNITS = {"gops": "points a game", "avalon": "share of games won"}

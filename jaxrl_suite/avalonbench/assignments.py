@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs import avalon_roles
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import ASSASSIN, EVIL_ROLES, MERLIN
+from jaxrl_suite.envs.avalon import roles as avalon_roles
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import ASSASSIN, EVIL_ROLES, MERLIN
 
 OUTSIDER = -1  # the viewer who has no private information
 

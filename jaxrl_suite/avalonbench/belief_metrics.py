@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.avalon_roles import EVIL_ROLES, MERLIN
+from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, MERLIN
 
 
 def is_good(roles: jax.Array) -> jax.Array:

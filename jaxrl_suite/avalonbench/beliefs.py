@@ -25,9 +25,9 @@ from jaxrl_suite.avalonbench import log_pair
 from jaxrl_suite.avalonbench.assignments import possible, tables
 from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, Proposal, Quest, Vote
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS, NUM_QUESTS, seats_to_mask
-from jaxrl_suite.envs.avalon_state import VOTE, State
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, NUM_QUESTS, seats_to_mask
+from jaxrl_suite.envs.avalon.state import VOTE, State
 
 
 class Belief(NamedTuple):

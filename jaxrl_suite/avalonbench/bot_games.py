@@ -17,8 +17,8 @@ import numpy as np
 
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.word_sets import draw_below
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import (
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import (
     MAX_ROUNDS,
     MERLIN,
     NUM_QUESTS,
@@ -29,7 +29,7 @@ from jaxrl_suite.envs.avalon_roles import (
     evil_seats,
     seats_of,
 )
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, QUEST, TEAM, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, State
 from jaxrl_suite.envs.bits import has_bit, popcount
 
 

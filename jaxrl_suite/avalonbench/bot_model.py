@@ -14,8 +14,8 @@ from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.avalonbench.observation_models import Proposal, Quest, Vote
 from jaxrl_suite.avalonbench.word_sets import contains, size
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import encode_roles
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import encode_roles
 
 
 @dataclasses.dataclass(frozen=True)

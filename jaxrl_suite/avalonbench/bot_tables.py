@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.envs import avalon_roles
+from jaxrl_suite.envs.avalon import roles as avalon_roles
 
 LEVELS = 3  # fails needed on a quest are at most 2
 MAX_TABLED_SIDES = 15  # with so many sets of evil seats (5 and 6 players), every set of them has a row in `preferred`

@@ -26,8 +26,8 @@ import numpy as np
 
 from jaxrl_suite.avalonbench.bot_tables import BotTables, bot_tables
 from jaxrl_suite.avalonbench.word_sets import Words, both, choose, constants, contains, look_up, nonempty, pick, size
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import (
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import (
     ASSASSIN,
     EVIL_ROLES,
     GOOD_ROLES,
@@ -37,7 +37,7 @@ from jaxrl_suite.envs.avalon_roles import (
     pointed_out,
     seats_of,
 )
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, QUEST, TEAM, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, State
 
 
 class Memory(NamedTuple):

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.avalonbench.assignments import tables
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.errors import UserError
 
 MOST_ASSIGNMENTS = 1000
 

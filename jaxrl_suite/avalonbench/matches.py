@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
-from jaxrl_suite.envs.avalon import ASSASSINATION, QUEST, State
+from jaxrl_suite.envs.avalon.game import ASSASSINATION, QUEST, State
 from jaxrl_suite.search.tree_search import split_rows
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxrl_suite.avalonbench import log_pair
 from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.log_pair import LogPair
-from jaxrl_suite.envs.avalon import Avalon
+from jaxrl_suite.envs.avalon.game import Avalon
 
 
 class Proposal(NamedTuple):

@@ -23,7 +23,7 @@ from jaxrl_suite.avalonbench.beliefs import from_state, posterior
 from jaxrl_suite.avalonbench.bot_games import rollout
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.observation_models import ObservationModel
-from jaxrl_suite.envs.avalon import Avalon, State
+from jaxrl_suite.envs.avalon.game import Avalon, State
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.packing import Packing, packing_of
 from jaxrl_suite.search.records import ROOT, RecurrentFnOutput, RootFnOutput

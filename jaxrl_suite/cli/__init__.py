@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxrl_suite.cli import catalog
 from jaxrl_suite.cli.arguments import describe_fields, make_parser, parse
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
@@ -126,7 +126,7 @@ def _report(arguments: argparse.Namespace, *_: Any) -> int:
 
 
 def _fetch(arguments: argparse.Namespace, *_: Any) -> int:
-    from jaxrl_suite.llm import fetch
+    from jaxrl_suite.llm.transformer import fetch
 
     print(fetch.fetch(arguments.name, lambda line: print(line, file=sys.stderr)))
     return 0

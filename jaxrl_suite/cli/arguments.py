@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from jaxrl_suite import __version__
 from jaxrl_suite.cli.catalog import Experiment
-from jaxrl_suite.core.config import UserError, suggest
+from jaxrl_suite.errors import UserError, suggest
 
 _MAIN = """\
 Research systems for search, reinforcement learning and language models as pure JAX functions.

@@ -1,4 +1,4 @@
-"""Benchmarks: functions that return rows, kept in `experiments/_bench.py` as `BENCHES`, name to function."""
+"""Benchmarks: functions that return rows, kept in `experiments/bench/experiment.py` as `BENCHES`, name to function."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.core.files import write_atomic
+from jaxrl_suite.errors import UserError, suggest
 
 Rows = Sequence[dict[str, Any]]
-MODULE = "jaxrl_suite.experiments._bench"
+MODULE = "jaxrl_suite.experiments.bench.experiment"
 
 
 def load() -> Mapping[str, Callable[[], Rows]]:
@@ -24,7 +24,7 @@ def load() -> Mapping[str, Callable[[], Rows]]:
       ValueError: if there are none.
     """
     if importlib.util.find_spec(MODULE) is None:
-        raise UserError("there is no benchmark yet: write them in experiments/_bench.py")
+        raise UserError("there is no benchmark yet: write them in experiments/bench/experiment.py")
     return importlib.import_module(MODULE).BENCHES
 
 

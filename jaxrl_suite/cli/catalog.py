@@ -1,8 +1,9 @@
 """What there is to run, read from the sources without importing them, so that listing is quick.
 
-An experiment is one file with a docstring, a frozen dataclass `Config` that has `seeds`, `PRESETS` (name to config,
-"quick" among them), `SYSTEM`, `CLAIMS` and `main(config, run)`. Files of `jaxrl_suite.experiments` are found by name,
-any other file by its path.
+An experiment of the package is a folder: `config.py` with a frozen dataclass `Config` that has `seeds`, and `PRESETS`
+(name to config, "quick" among them), at the bottom, its parts above it, and `experiment.py` on top, with a docstring,
+`SYSTEM`, `CLAIMS` and `main(config, run)`. It is found by the name of its folder. One of your own is found by its path:
+a file that holds all of this.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.core.report import System
+from jaxrl_suite.errors import UserError, suggest
 
 SYSTEMS = (
     System("DDRL", "Dataset distillation for offline reinforcement learning", "arXiv 2407.20299"),
@@ -32,6 +33,9 @@ SYSTEMS = (
     System("AutoML market", "Pricing of data for automated learning", "arXiv 2310.17843"),
     System("Data values", "Data values as sequential decisions", "arXiv 2502.04554"),
 )
+
+
+CONFIG, MAIN = "config.py", "experiment.py"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +70,9 @@ def experiments_folder() -> Path:
 def discover(folder: Path | None = None) -> dict[str, Experiment]:
     """The experiments of the package by name; `folder` looks elsewhere."""
     module = "jaxrl_suite.experiments" if folder is None else None
-    found = sorted((folder or experiments_folder()).glob("[!_]*.py"))
-    return {path.stem: describe(path, f"{module}.{path.stem}" if module else None) for path in found}
+    found = sorted((folder or experiments_folder()).glob(f"*/{MAIN}"))
+    names = [(path, path.parent.name) for path in found if (path.parent / CONFIG).exists()]
+    return {name: describe(path, f"{module}.{name}.{path.stem}" if module else None) for path, name in names}
 
 
 def find(name: str) -> Experiment:
@@ -94,26 +99,32 @@ def describe(path: Path, module: str | None) -> Experiment:
     Raises:
       ValueError: if it cannot be read or is not Python.
     """
-    try:
-        source = path.read_text(encoding="utf-8")
-        tree = ast.parse(source)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read the experiment {path}: {error}".replace("\n", " ")) from None
-    summary = (ast.get_docstring(tree) or "").partition("\n")[0].rstrip()
-    constants = {name: value for node in tree.body for name, value in _assignments(node)}
+    inside = path.name == MAIN and (path.parent / CONFIG).exists()
+    sources = {file: _parse(file) for file in ([path.parent / CONFIG, path] if inside else [path])}
+    (below, tree), on_top = next(iter(sources.values())), sources[path][1]
+    summary = (ast.get_docstring(on_top) or "").partition("\n")[0].rstrip()
+    constants = {name: value for _, body in sources.values() for node in body.body for name, value in _assignments(node)}
     presets = constants.get("PRESETS")
     keys = [key.value for key in presets.keys if isinstance(key, ast.Constant)] if isinstance(presets, ast.Dict) else []
     config = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Config"), None)
     return Experiment(
-        name=path.stem,
+        name=path.parent.name if inside else path.stem,
         path=path,
         summary=summary,
         system=_literal(constants.get("SYSTEM"), ""),
         claims=tuple(_literal(constants.get("CLAIMS"), ())),
         presets=tuple(str(key) for key in keys),
-        fields=_fields(config, source.splitlines(), constants) if config else (),
+        fields=_fields(config, below.splitlines(), constants) if config else (),
         module=module,
     )
+
+
+def _parse(path: Path) -> tuple[str, ast.Module]:
+    try:
+        source = path.read_text(encoding="utf-8")
+        return source, ast.parse(source)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read the experiment {path}: {error}".replace("\n", " ")) from None
 
 
 def load(experiment: Experiment) -> ModuleType:

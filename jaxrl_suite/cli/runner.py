@@ -16,8 +16,9 @@ from rich.console import Console
 from jaxrl_suite.cli import catalog
 from jaxrl_suite.core import report
 from jaxrl_suite.core.claims import load_claims
-from jaxrl_suite.core.config import UserError, config_hash, override, suggest, to_json
+from jaxrl_suite.core.config import config_hash, override, to_json
 from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder
+from jaxrl_suite.errors import UserError, suggest
 
 
 class Job(NamedTuple):

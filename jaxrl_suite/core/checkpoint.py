@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.files import write_atomic
+from jaxrl_suite.errors import UserError
 
 FILES = "files.json"
 KEEP = 2  # steps kept; the older one is there for whoever deletes a damaged newest one

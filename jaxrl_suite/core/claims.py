@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 from typing import Literal, get_args
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 Verdict = Literal["held", "partly", "not held", "not comparable"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)

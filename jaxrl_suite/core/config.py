@@ -17,28 +17,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
+from jaxrl_suite.errors import UserError, suggest
+
 T = TypeVar("T")
 
 _KIND = "kind"  # names the class where a field allows more than one dataclass
 _NONFINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "none"}
 _BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
-
-
-class UserError(ValueError):
-    """An input that cannot be used. The message is one line that names the remedy; the command shows it as it is."""
-
-
-def suggest(name: str, options: Iterable[str]) -> str:
-    """The end of an error message: ". Did you mean X?" if something is close, else the options themselves."""
-    options = sorted(options)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    if close:
-        return f". Did you mean {close[0]}?"
-    if not options:
-        return ". There is none"
-    shown = ", ".join(options[:12]) + (", ..." if len(options) > 12 else "")
-    return f". Choose from: {shown}"
 
 
 def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:

@@ -21,7 +21,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 Row = Mapping[str, Any]
 

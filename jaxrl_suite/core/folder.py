@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.files import hold, is_temporary
+from jaxrl_suite.errors import UserError
 
 CONFIG, RESULTS = "config.json", "results.json"
 PACKAGES = ("jaxrl-suite", "jax", "jaxlib", "flax", "optax", "mctx", "brax", "orbax-checkpoint", "numpy")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.files import hold
+from jaxrl_suite.errors import UserError
 
 
 class Place(NamedTuple):

@@ -12,7 +12,7 @@ import jax
 from rich.console import Console
 
 from jaxrl_suite.core import checkpoint
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 QUIET_SECONDS = 10.0  # between progress lines where there is no terminal
 

@@ -13,10 +13,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.files import read_csv, write_atomic
 from jaxrl_suite.core.folder import RESULTS, read_header
 from jaxrl_suite.core.metrics import read_metrics
+from jaxrl_suite.errors import UserError
 
 REPORT = "report.html"
 LONG_TABLE = 24  # rows shown before the rest of a table is left to its file

@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from jaxrl_suite.core.claims import VERDICTS, Claim, Verdict
-from jaxrl_suite.core.config import UserError, config_hash, suggest, to_json
+from jaxrl_suite.core.config import config_hash, to_json
 from jaxrl_suite.core.files import Row, to_csv, write_atomic
 from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder, environment, lock
 from jaxrl_suite.core.metrics import Metrics
+from jaxrl_suite.errors import UserError, suggest
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh

@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core import blas
-from jaxrl_suite.core.classifiers import Classifier, Logistic, Neighbours, Perceptron, Ridge
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.tabular_data import Split, Table, split_table
 from jaxrl_suite.datamarket.tables import Joined, Lake, join, profiles
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular import blas
+from jaxrl_suite.tabular.classifiers import Classifier, Logistic, Neighbours, Perceptron, Ridge
+from jaxrl_suite.tabular.datasets import Split, Table, split_table
 
 MODELS: Mapping[str, Classifier] = {
     "logistic, l2 = 0.1": Logistic(l2=0.1),

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import stopping
 from jaxrl_suite.datamarket.market import Market, check_prices
 from jaxrl_suite.datamarket.stopping import Chain
+from jaxrl_suite.errors import UserError
 
 
 class Scenarios(NamedTuple):

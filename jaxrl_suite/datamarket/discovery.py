@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket.automl import Trainer
+from jaxrl_suite.errors import UserError
 
 Request = tuple[int, np.ndarray]  # a model, and bool[P]
 Search = Generator[Request, float, None]

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import stopping
 from jaxrl_suite.datamarket.market import Market
 from jaxrl_suite.envs.market import BUY, GO_ON, LEAVE, State
 from jaxrl_suite.envs.market import Market as MarketEnv
+from jaxrl_suite.errors import UserError
 
 
 class Equilibrium(NamedTuple):

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket.market import (
     Market,
     as_numbers,
@@ -28,6 +27,7 @@ from jaxrl_suite.datamarket.market import (
     check_trajectories,
     check_valuations,
 )
+from jaxrl_suite.errors import UserError
 
 _BUDGET = 1 << 22  # net utilities held at once
 TIE = 1e-9  # utilities closer than this share of the largest valuation are equal

@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.datamarket import stopping
 from jaxrl_suite.datamarket.market import Market, check_laws, check_prices
+from jaxrl_suite.errors import UserError, suggest
 
 Schedule = Literal["half", "harmonic", "sqrt", "em"]
 SCHEDULES = ("half", "harmonic", "sqrt", "em")  # step 1/2, 1/(t+1), 1/sqrt t; and EM on all that was seen

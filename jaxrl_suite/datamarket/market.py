@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 TOLERANCE = 1e-6  # by how much a row of probabilities may miss a sum of 1
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import cost_aware
 from jaxrl_suite.datamarket.instance import Instance, instance_of_sets, revenue, sets_of_trajectories, shaved, welfare
 from jaxrl_suite.datamarket.market import Market, as_numbers, smoothed_chain
 from jaxrl_suite.datamarket.portfolio import Priced, price_curve
+from jaxrl_suite.errors import UserError
 
 
 class Menu(NamedTuple):

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket.instance import Instance, choose, in_parts, revenue
+from jaxrl_suite.errors import UserError
 
 
 class Oracle(NamedTuple):

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import baselines, line_search
 from jaxrl_suite.datamarket.annealing import anneal
 from jaxrl_suite.datamarket.instance import Instance, ceiling, choose, revenue
 from jaxrl_suite.datamarket.patterns import polish
 from jaxrl_suite.datamarket.programs import lottery_bound, solve_program
 from jaxrl_suite.datamarket.single_crossing import is_single_crossing, solve_single_crossing
+from jaxrl_suite.errors import UserError
 
 
 class Priced(NamedTuple):

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket.instance import Instance, ceiling, revenue
+from jaxrl_suite.errors import UserError
 
 
 class Certificate(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket.instance import Instance, revenue
 from jaxrl_suite.datamarket.portfolio import price_curve
+from jaxrl_suite.errors import UserError
 
 
 def commitment_error(truth: Instance, estimate: Instance, **options: Any) -> float:

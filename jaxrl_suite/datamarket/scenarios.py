@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.datamarket.instance import Instance, instance_of_sets
 from jaxrl_suite.datamarket.market import Market
+from jaxrl_suite.errors import UserError, suggest
 
 PRIORS = ("uniform", "random", "slight skew", "high skew", "extreme")
 

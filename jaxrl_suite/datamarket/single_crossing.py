@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket.instance import Instance
+from jaxrl_suite.errors import UserError
 
 
 class Solution(NamedTuple):

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.tabular_data import Table, check_table
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular.datasets import Table, check_table
 
 
 class SideTable(NamedTuple):

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue.utilities import Utility
+from jaxrl_suite.errors import UserError
 
 
 @jax.tree_util.register_dataclass

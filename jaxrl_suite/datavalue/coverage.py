@@ -20,9 +20,9 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.classifiers import squared_distances
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.tabular_data import Split
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular.classifiers import squared_distances
+from jaxrl_suite.tabular.datasets import Split
 
 Rest = Literal["shuffle", "similarity", "restart"]
 _TINY = 1e-6

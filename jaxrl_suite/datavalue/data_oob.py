@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core import blas
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue import streaming
 from jaxrl_suite.datavalue.utilities import ModelUtility
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular import blas
 
 
 class State(NamedTuple):

@@ -15,9 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue.orders import check_order
 from jaxrl_suite.datavalue.utilities import Utility, evaluate
+from jaxrl_suite.errors import UserError
 
 
 class Found(NamedTuple):

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.classifiers import squared_distances
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.tabular_data import Split
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular.classifiers import squared_distances
+from jaxrl_suite.tabular.datasets import Split
 
 
 @jax.tree_util.register_dataclass

@@ -16,9 +16,9 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue.semivalues import check_table
 from jaxrl_suite.datavalue.utilities import Utility, evaluate
+from jaxrl_suite.errors import UserError
 
 
 class Solution(NamedTuple):

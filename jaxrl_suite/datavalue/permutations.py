@@ -19,9 +19,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue import semivalues, streaming
 from jaxrl_suite.datavalue.utilities import Utility, evaluate
+from jaxrl_suite.errors import UserError
 
 _BLOCK = 8  # prefixes of a permutation that are evaluated before it is asked again whether it was cut off
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 
 class Noisy(NamedTuple):

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue import streaming
 from jaxrl_suite.datavalue.utilities import Utility, evaluate
+from jaxrl_suite.errors import UserError
 
 
 class ReuseState(NamedTuple):

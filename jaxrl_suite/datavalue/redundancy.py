@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.tabular_data import Split
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular.datasets import Split
 
 MEANS = np.array([[-2.0, -2.0], [0.0, -2.0 + 2.0 * 3**0.5], [2.0, -2.0]])  # an equilateral triangle of side 4
 VARIANCE = 2.0

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 
 def shapley_sizes(n: int) -> np.ndarray:

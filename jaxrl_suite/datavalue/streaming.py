@@ -16,8 +16,8 @@ import jax
 import numpy as np
 from scipy import special
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datavalue.utilities import Utility
+from jaxrl_suite.errors import UserError
 
 
 class Moments(NamedTuple):

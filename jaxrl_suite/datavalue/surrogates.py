@@ -21,7 +21,7 @@ import numpy as np
 import optax
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 
 @jax.tree_util.register_dataclass

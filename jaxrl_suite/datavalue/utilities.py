@@ -22,9 +22,10 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core import blas, classifiers, devices
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.core.tabular_data import Split
+from jaxrl_suite.core import devices
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular import blas, classifiers
+from jaxrl_suite.tabular.datasets import Split
 
 Utility: TypeAlias = Callable[[jax.Array], jax.Array]  # bool[B, N] -> float32[B]
 MAX_TABLE = 24  # points of a table of all subsets: 2^24 float64 are 134 MB

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.rl.episodes import returns_to_go, timesteps
-from jaxrl_suite.rl.offline import OfflineData
-from jaxrl_suite.rl.percentile import Ranking, percentile_rows
-from jaxrl_suite.rl.transitions import scaling
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.datasets.episodes import returns_to_go, timesteps
+from jaxrl_suite.rl.datasets.offline import OfflineData
+from jaxrl_suite.rl.datasets.percentile import Ranking, percentile_rows
+from jaxrl_suite.rl.datasets.transitions import scaling
 
 _READ = 50_000  # rows that k-means and the density of states are estimated from at most
 _NEIGHBOURS = 10

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 _LAYOUT = "jaxrl_suite.distilled/1"
 _ARRAYS = ("observations", "actions", "weights", "obs_mean", "obs_std", "inner_rate")

@@ -19,13 +19,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_suite.core.config import UserError, check_choices, check_ranges
+from jaxrl_suite.core.config import check_choices, check_ranges
 from jaxrl_suite.distill.objective import Objective
 from jaxrl_suite.distill.objective import State as ObjectiveState
 from jaxrl_suite.distill.pairs import LEARNABLE, Distilled, Pairs
 from jaxrl_suite.distill.sampling import Sampler, Uniform
 from jaxrl_suite.distill.students import held_out_loss
-from jaxrl_suite.rl.cloning import RECIPES, Recipe
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.policies import Params
 
 

@@ -16,17 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.core import stats
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.pairs import Imitation, Pairs
 from jaxrl_suite.distill.students import train_students
 from jaxrl_suite.envs.base import AnyEnv
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.actors import Actor, Scaled, ScaledActor, student_actor
-from jaxrl_suite.rl.cloning import RECIPES, Recipe
-from jaxrl_suite.rl.offline import Metadata
+from jaxrl_suite.rl.datasets.offline import Metadata
+from jaxrl_suite.rl.datasets.scores import Reference, normalised_score
+from jaxrl_suite.rl.datasets.transitions import Scaling
+from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.policies import CNN, MLP
-from jaxrl_suite.rl.scores import Reference, normalised_score
-from jaxrl_suite.rl.transitions import Scaling
 
 
 @dataclasses.dataclass(frozen=True)

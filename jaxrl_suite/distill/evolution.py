@@ -20,13 +20,14 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from jaxrl_suite.core.config import UserError, check_ranges
+from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.distill.pairs import LEARNABLE, Distilled, Imitation
 from jaxrl_suite.distill.students import train_students
 from jaxrl_suite.envs.base import AnyEnv
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.actors import Actor
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.rl.learners.cloning import Recipe
 
 Fitness: TypeAlias = Callable[[Distilled, jax.Array], jax.Array]  # (set, key) -> float32[]; more is better
 

@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrl_suite.core.config import UserError, check_choices, check_ranges
+from jaxrl_suite.core.config import check_choices, check_ranges
 from jaxrl_suite.distill.distances import Distance, gradient_distance
 from jaxrl_suite.distill.objective import Aux, State
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.distill.sampling import group_rows
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import Params
 
 Network: TypeAlias = Literal["teacher", "student", "fresh"]

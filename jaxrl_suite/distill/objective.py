@@ -11,8 +11,8 @@ from typing import Any, Protocol, TypeAlias
 
 import jax
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import Params
 
 State: TypeAlias = Any  # a pytree of arrays

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, check_choices
-from jaxrl_suite.rl.cloning import Loss, cloning_loss, default_loss, sample_losses
+from jaxrl_suite.core.config import check_choices
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import Loss, cloning_loss, default_loss, sample_losses
 from jaxrl_suite.rl.policies import Params, Policy
 
 LEARNABLE = ("observations", "labels", "log_weights", "raw_rate")

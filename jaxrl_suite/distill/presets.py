@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.distill.driver import Driver
 from jaxrl_suite.distill.gradient_matching import GradientMatching
 from jaxrl_suite.distill.kernel_ridge import KernelRidge
@@ -23,7 +22,8 @@ from jaxrl_suite.distill.pairs import Distilled, Imitation
 from jaxrl_suite.distill.random_regressors import RandomRegressors
 from jaxrl_suite.distill.sampling import Buckets, Uniform
 from jaxrl_suite.distill.unrolled import Unrolled
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import MLP, Policy
 
 PAPER_OUTER: dict[str, Any] = dict(

@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.pairs import Pairs, take
+from jaxrl_suite.errors import UserError
 
 
 class Sampler(Protocol):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
-from jaxrl_suite.rl.cloning import Recipe, fit_recipe
+from jaxrl_suite.rl.learners.cloning import Recipe, fit_recipe
 from jaxrl_suite.rl.policies import Params
 
 

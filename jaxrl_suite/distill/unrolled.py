@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_suite.core.config import UserError, check_choices
+from jaxrl_suite.core.config import check_choices
 from jaxrl_suite.distill.objective import Aux, State
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import Params
 
 Memory: TypeAlias = Literal["store", "steps", "sqrt"]

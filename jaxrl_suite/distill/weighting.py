@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, suggest
+from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.rl.policies import Params, Policy
 
 How: TypeAlias = Literal["shift", "rank", "softmax", "published"]

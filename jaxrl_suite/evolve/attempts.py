@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.journal import Journal, Log
+from jaxrl_suite.evolve.methods import METHODS, EvolveConfig, Method
+from jaxrl_suite.evolve.proposer import Asking, Draft, Path, Proposer, to_json
+from jaxrl_suite.evolve.records import Kind, Strategy
+from jaxrl_suite.evolve.services import service
 from jaxrl_suite.llm.ledger import BudgetExhaustedError, Ledger
 from jaxrl_suite.llm.questions import Verify
-from jaxrl_suite.strategist.journal import Journal, Log
-from jaxrl_suite.strategist.methods import METHODS, EvolveConfig, Method
-from jaxrl_suite.strategist.proposals import Asking, Draft, Path, Proposer, to_json
-from jaxrl_suite.strategist.records import Kind, Strategy
-from jaxrl_suite.strategist.services import service
 
 T = TypeVar("T", bound="Draft | str | tuple[str, ...]")
 

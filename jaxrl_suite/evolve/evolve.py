@@ -25,21 +25,21 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.attempts import Attempt, Setup, Tally, attempt
+from jaxrl_suite.evolve.idea_queue import IdeaQueue
+from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.methods import EvolveConfig
+from jaxrl_suite.evolve.plans import ATTEMPT, plans_from_parents, plans_from_queue
+from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.proposer import Asking, Proposer
+from jaxrl_suite.evolve.records import Judgement, Kind, Strategy
+from jaxrl_suite.evolve.services import Round, service
+from jaxrl_suite.evolve.tree import Dropped, Played, StrategyTree
 from jaxrl_suite.llm.jobs import Job
 from jaxrl_suite.llm.ledger import Budget, BudgetExhaustedError, Ledger
 from jaxrl_suite.llm.questions import Verify
 from jaxrl_suite.llm.together import together
-from jaxrl_suite.strategist.attempts import Attempt, Setup, Tally, attempt
-from jaxrl_suite.strategist.ideas import IdeaQueue
-from jaxrl_suite.strategist.journal import Journal
-from jaxrl_suite.strategist.methods import EvolveConfig
-from jaxrl_suite.strategist.plans import ATTEMPT, plans_from_parents, plans_from_queue
-from jaxrl_suite.strategist.progress import Search
-from jaxrl_suite.strategist.proposals import Asking, Proposer
-from jaxrl_suite.strategist.records import Judgement, Kind, Strategy
-from jaxrl_suite.strategist.services import Round, service
-from jaxrl_suite.strategist.tree import Dropped, Played, StrategyTree
 
 
 def search_job(

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 Bandit = Literal["fresh", "stale", "stale-root"]  # the last: sqrt(T / n), without the logarithm
 

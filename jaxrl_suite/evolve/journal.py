@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.json_lines import JsonLines, Place
+from jaxrl_suite.errors import UserError
 
 Log = Callable[..., None]  # log("proposal", call=..., ...)
 

@@ -1,4 +1,4 @@
-"""Strategies written by a language model, through the sampler protocol; its prompts are `prompts/evolve_*.md`.
+"""Strategies written by a language model, through the sampler protocol; its prompts are `prompts/*.md`.
 
 Every call stands alone: a system message with the task, and one question. What a model writes is read as text, by
 `replies`, and nothing of it runs here. An answer in which there is nothing to use becomes a draft with a problem, which
@@ -12,12 +12,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from jaxrl_suite.evolve.proposer import CALLS, Asking, Brief, Draft, Path
+from jaxrl_suite.evolve.records import KeyState, Strategy
+from jaxrl_suite.llm import parsing as replies
+from jaxrl_suite.llm.prompts import fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Request
 from jaxrl_suite.llm.questions import Sample
-from jaxrl_suite.strategist import replies
-from jaxrl_suite.strategist.guides import fill
-from jaxrl_suite.strategist.proposals import CALLS, Asking, Brief, Draft, Path
-from jaxrl_suite.strategist.records import KeyState, Strategy
+
+PROMPTS = "jaxrl_suite.evolve"  # the package whose prompts are filled in
 
 NOUNS = {"heuristic": "value function", "guide": "worksheet"}
 MAX_STATE = 1500  # characters of one described state
@@ -48,12 +50,12 @@ class LanguageModelProposer:
         return "language model"
 
     def seed(self, path: Path) -> Asking[Draft]:
-        thought = yield from self._prose("seed", (*path, 0), "evolve_seed_thought")
-        return (yield from self._draft("seed", (*path, 1), "evolve_seed", thought, thought=thought))
+        thought = yield from self._prose("seed", (*path, 0), "seed_thought")
+        return (yield from self._draft("seed", (*path, 1), "seed", thought, thought=thought))
 
     def conclusions(self, strategy: Strategy, states: Sequence[KeyState], path: Path) -> Asking[str]:
         shown = "\n\n".join(described(place, state) for place, state in enumerate(states, 1)) or "(none were recorded)"
-        page = f"evolve_conclusions_{self.brief.kind}"
+        page = f"conclusions_{self.brief.kind}"
         return (yield from self._prose("conclusions", path, page, text=strategy.text, states=shown))
 
     def ideas(
@@ -61,7 +63,7 @@ class LanguageModelProposer:
     ) -> Asking[tuple[str, ...]]:
         old = "\n".join(f"- {idea}" for idea in known[-SHOWN_IDEAS:])
         answer = yield from self._ask(
-            "ideas", path, "evolve_ideas", self.talk,
+            "ideas", path, "ideas", self.talk,
             text=strategy.text, conclusions=conclusions or "(nothing)",
             known=f"These ideas are known already; have other ones:\n{old}\n" if known else "",
             count="one idea how to improve it" if count == 1 else f"{count} different ideas how to improve it",
@@ -74,7 +76,7 @@ class LanguageModelProposer:
             yield from self._prose(
                 "revise",
                 path,
-                "evolve_revise",
+                "revise",
                 text=strategy.text,
                 thought=plan,
                 conclusions=conclusions or "(nothing)",
@@ -82,15 +84,15 @@ class LanguageModelProposer:
         )
 
     def implement(self, strategy: Strategy, idea: str, path: Path) -> Asking[Draft]:
-        page = "evolve_implement"
+        page = "implement"
         return (yield from self._draft("implement", path, page, strategy.thought, text=strategy.text, idea=idea))
 
     def follow(self, strategy: Strategy, thought: str, path: Path) -> Asking[Draft]:
-        return (yield from self._draft("follow", path, "evolve_follow", thought, text=strategy.text, thought=thought))
+        return (yield from self._draft("follow", path, "follow", thought, text=strategy.text, thought=thought))
 
     def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft | None]:
         text = draft.text[: replies.MAX_CODE]
-        return (yield from self._draft("repair", path, "evolve_repair", draft.thought, text=text, failure=failure))
+        return (yield from self._draft("repair", path, "repair", draft.thought, text=text, failure=failure))
 
     def _draft(self, call: str, path: Path, page: str, keep: str, **words: str) -> Asking[Draft]:
         """A strategy; `keep` is the thought that it follows."""
@@ -113,10 +115,10 @@ class LanguageModelProposer:
         words = {"noun": NOUNS[brief.kind], **words}
         if "text" in words:
             words["text"] = _fenced(words["text"], "python" if brief.kind == "heuristic" else "")
-        words["form"] = fill(f"evolve_form_{brief.kind}", entry=brief.entry)
+        words["form"] = fill(PROMPTS, f"form_{brief.kind}", entry=brief.entry)
         prefix = (
-            Message("system", fill("evolve_system", task=brief.task.strip())),
-            Message("user", fill(page, **words)),
+            Message("system", fill(PROMPTS, "system", task=brief.task.strip())),
+            Message("user", fill(PROMPTS, page, **words)),
         )
         # After the seed's first number, the kind of call: an idea and its implementation never share a stream.
         path = (path[0], CALLS[call], *path[1:])

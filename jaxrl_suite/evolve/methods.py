@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import get_args
 
-from jaxrl_suite.core.config import UserError, check_ranges, suggest
-from jaxrl_suite.strategist.ideas import Bandit
-from jaxrl_suite.strategist.selection import Rule, Setting
-from jaxrl_suite.strategist.tree import Standing
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.evolve.idea_queue import Bandit
+from jaxrl_suite.evolve.selection import Rule, Setting
+from jaxrl_suite.evolve.tree import Standing
 
 
 @dataclasses.dataclass(frozen=True)

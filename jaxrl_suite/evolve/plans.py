@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxrl_suite.evolve.attempts import Setup, Tally, propose
+from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.proposer import Asking, Path
+from jaxrl_suite.evolve.selection import choose_parents
 from jaxrl_suite.llm.together import together
-from jaxrl_suite.strategist.attempts import Setup, Tally, propose
-from jaxrl_suite.strategist.progress import Search
-from jaxrl_suite.strategist.proposals import Asking, Path
-from jaxrl_suite.strategist.selection import choose_parents
 
 ATTEMPT = 1000  # third part of an attempt's path: this times 1 + the step, plus its place; at most so many in a round
 _FEEDBACK, _PARENTS, _IDEAS = 0, 1, 2  # random streams of a step

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.core.files import Row
-from jaxrl_suite.strategist.ideas import IdeaQueue
-from jaxrl_suite.strategist.methods import EvolveConfig
-from jaxrl_suite.strategist.records import KeyState, Strategy
-from jaxrl_suite.strategist.tree import StrategyTree
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.evolve.idea_queue import IdeaQueue
+from jaxrl_suite.evolve.methods import EvolveConfig
+from jaxrl_suite.evolve.records import KeyState, Strategy
+from jaxrl_suite.evolve.tree import StrategyTree
 
 
 class Cost(NamedTuple):

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import KeyState, Kind, Strategy
 from jaxrl_suite.llm.questions import Question
-from jaxrl_suite.strategist.records import KeyState, Kind, Strategy
 
 T = TypeVar("T")
 Asking: TypeAlias = Generator["Question | tuple[Question, ...]", Any, T]

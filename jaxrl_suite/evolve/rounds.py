@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments._proposer import told
+from jaxrl_suite.evolve import evolve
+from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.proposer import Asking
+from jaxrl_suite.evolve.records import Strategy
 from jaxrl_suite.llm.jobs import Job
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.lockstep import Verifier, run_lockstep
 from jaxrl_suite.llm.protocol import Usage
-from jaxrl_suite.strategist import evolve
-from jaxrl_suite.strategist.attempts import Setup
-from jaxrl_suite.strategist.progress import Search
-from jaxrl_suite.strategist.proposals import Asking
-from jaxrl_suite.strategist.records import Strategy
+from jaxrl_suite.llm.run_sampler import told
 
 
 class Planned(NamedTuple):

@@ -19,9 +19,9 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, suggest
-from jaxrl_suite.strategist.ideas import fresh_bounds, softmax_choice
-from jaxrl_suite.strategist.tree import Standing, StrategyTree
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.evolve.idea_queue import fresh_bounds, softmax_choice
+from jaxrl_suite.evolve.tree import Standing, StrategyTree
 
 Rule = Literal["newest", "generation", "top", "softmax", "bandit", "tree"]
 

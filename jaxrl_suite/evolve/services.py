@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.records import Judge, Judgement, KeyState, Strategy
 from jaxrl_suite.llm.lockstep import Verifier
-from jaxrl_suite.strategist.journal import Journal
-from jaxrl_suite.strategist.records import Judge, Judgement, KeyState, Strategy
 
 _VECTORS = ("heuristic", "search", "outcome", "features")
 

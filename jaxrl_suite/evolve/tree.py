@@ -18,8 +18,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.strategist.records import Strategy
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import Strategy
 
 Standing = Literal["mean", "fitted"]
 _PRIOR_GAMES = 0.5  # how much, in games, a rating is drawn to the middle: it ties what is not linked

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxrl_suite.core import plot
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.strategist.tree import Standing, StrategyTree
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.tree import Standing, StrategyTree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Generator
 from typing import Any, TypeAlias
 
-from jaxrl_suite.core.config import UserError, suggest
+from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.llm.ledger import Budget, BudgetExhaustedError, Ledger
 from jaxrl_suite.llm.protocol import Reply, Usage
 from jaxrl_suite.llm.questions import Answer, Question, Sample, SampleSlot, Slot, Verify, VerifySlot

@@ -18,8 +18,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.files import Row
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Request, Usage
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Usage))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.jobs import Job, Outcome, Running
 from jaxrl_suite.llm.protocol import Sampler
 from jaxrl_suite.llm.questions import SampleSlot, Slot, VerifySlot

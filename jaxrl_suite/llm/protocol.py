@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checka
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Finish: TypeAlias = Literal["stop", "length", "filter"]  # a stop token or string; max_tokens; the server refused

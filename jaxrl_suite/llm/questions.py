@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.protocol import Completion, Reply, Request, Usage
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, suggest
+from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.llm.protocol import Capabilities, Prefix, Reply, Request, Sampler, Usage
 from jaxrl_suite.llm.recording import Draw, Recording, split_usage
 

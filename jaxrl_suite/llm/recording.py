@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.json_lines import JsonLines, Place
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import (
     Capabilities,
     Completion,

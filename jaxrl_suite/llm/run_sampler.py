@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxrl_suite.llm.http_config import HTTPConfig
+    from jaxrl_suite.llm.http.config import HTTPConfig
 
 
 class Options(Protocol):
@@ -58,7 +58,7 @@ def check_options(config: Options) -> None:
 
 def http_config(config: Options) -> HTTPConfig:
     """The server; a run that continues may find it at another address."""
-    from jaxrl_suite.llm.http_config import HTTPConfig
+    from jaxrl_suite.llm.http.config import HTTPConfig
 
     return HTTPConfig(config.base_url, config.model, api_key_variable=config.api_key_variable, label="server")
 
@@ -78,7 +78,7 @@ def open_sampler(config: Options, run: Run, name: str) -> Iterator[Any]:
       run: keeps the draws.
       name: of the part of the run, such as its game; each has a file of draws.
     """
-    from jaxrl_suite.llm.http_sampler import HTTPSampler
+    from jaxrl_suite.llm.http.sampler import HTTPSampler
     from jaxrl_suite.llm.recorder import Replay
     from jaxrl_suite.llm.recording import Recording
 

@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Prefix, Reply, Request, Usage
-from jaxrl_suite.llm.sampling import draw_keys, draw_tokens, filtered_logprobs, token_key
+from jaxrl_suite.llm.transformer.sampling import draw_keys, draw_tokens, filtered_logprobs, token_key
 
 MAX_ROWS = 4096  # draws in one device batch
 MIN_SIZE = 16  # smallest number of rows and of tokens that is compiled for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.jobs import Algorithm, SamplerFailedError
 from jaxrl_suite.llm.ledger import BudgetExhaustedError
 from jaxrl_suite.llm.questions import Answer, Question

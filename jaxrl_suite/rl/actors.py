@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import Params, Policy
 
 

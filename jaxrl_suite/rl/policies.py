@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError, suggest
+from jaxrl_suite.errors import UserError, suggest
 
 Params: TypeAlias = Any  # a pytree of arrays
 Activation: TypeAlias = Literal["relu", "tanh", "gelu"]

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.actors import Actor
 from jaxrl_suite.rl.policies import Params
 

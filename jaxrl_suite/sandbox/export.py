@@ -24,11 +24,12 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.exported import ExportedFunction
-from jaxrl_suite.llm.inside import plain, stablehlo
-from jaxrl_suite.llm.programs import SHOWN, read_reply
-from jaxrl_suite.llm.sandbox import Job, Limits, Outcome, Process, Sandbox, Toolset, Verdict
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox.exported import ExportedFunction
+from jaxrl_suite.sandbox.inside import plain, stablehlo
+from jaxrl_suite.sandbox.programs import SHOWN, read_reply
+from jaxrl_suite.sandbox.records import Job, Limits, Outcome, Process, Verdict
+from jaxrl_suite.sandbox.sandbox import Sandbox, Toolset
 
 EXPORT = Toolset(
     "trace",

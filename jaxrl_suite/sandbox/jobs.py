@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxrl_suite.llm.inside.worker import NONCE_BYTES
-from jaxrl_suite.llm.sandbox_worker import Worker, WorkerError
+from jaxrl_suite.sandbox.inside.worker import NONCE_BYTES
+from jaxrl_suite.sandbox.worker_handle import Worker, WorkerError
 
 if TYPE_CHECKING:
-    from jaxrl_suite.llm.sandbox import Job, Outcome
+    from jaxrl_suite.sandbox.records import Job, Outcome
 
 GRACE_SECONDS = 10.0  # for a worker to report after its job's time is over, on a busy machine
 CHUNK = 1 << 16

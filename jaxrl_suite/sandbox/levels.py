@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 Level: TypeAlias = Literal["bwrap", "unshare", "none"]
 

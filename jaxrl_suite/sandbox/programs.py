@@ -18,9 +18,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.inside import plain
-from jaxrl_suite.llm.sandbox import Job, Limits, Outcome, Process, Sandbox, Verdict
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox.inside import plain
+from jaxrl_suite.sandbox.records import Job, Limits, Outcome, Process, Verdict
+from jaxrl_suite.sandbox.sandbox import Sandbox
 
 SHOWN = 100  # characters of a value or message in feedback
 

@@ -14,9 +14,9 @@ import tempfile
 import time
 from typing import Any
 
-from jaxrl_suite.llm import sandbox_levels
-from jaxrl_suite.llm.inside.worker import KILL, READY
-from jaxrl_suite.llm.sandbox_levels import Level, Toolset
+from jaxrl_suite.sandbox import levels as sandbox_levels
+from jaxrl_suite.sandbox.inside.worker import KILL, READY
+from jaxrl_suite.sandbox.levels import Level, Toolset
 
 START_SECONDS = 60.0
 

@@ -21,8 +21,8 @@ from typing import ClassVar, Protocol
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core import linear_fits
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.tabular import linear_fits
 
 
 class Classifier(Protocol):

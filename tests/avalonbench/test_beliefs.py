@@ -25,8 +25,8 @@ from jaxrl_suite.avalonbench.observation_models import (
     VotesAndProposals,
     reference_model,
 )
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import GOOD_ROLES, mask_to_seats, seats_to_mask
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import GOOD_ROLES, mask_to_seats, seats_to_mask
 
 FIVE = Avalon(5)
 MODEL = VotesAndProposals(0.9)

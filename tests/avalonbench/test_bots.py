@@ -15,8 +15,8 @@ from jaxrl_suite.avalonbench.bot_model import BotPolicies
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.observation_models import FailCounts, Proposal, Quest, Vote
 from jaxrl_suite.avalonbench.word_sets import draw_below, pick
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import GOOD_ROLES, encode_roles, mask_to_seats, seats_to_mask
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import GOOD_ROLES, encode_roles, mask_to_seats, seats_to_mask
 
 ROUNDING = 1e-6
 

@@ -12,13 +12,13 @@ import pytest
 from jaxrl_suite.avalonbench import beliefs
 from jaxrl_suite.avalonbench.assignments import OUTSIDER, tables
 from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.cheap_talk import game as channel
+from jaxrl_suite.avalonbench.cheap_talk import policies
+from jaxrl_suite.avalonbench.cheap_talk.learning import TalkLearner
+from jaxrl_suite.avalonbench.information_sets import information_sets
 from jaxrl_suite.avalonbench.observation_models import FailCounts, Quest
 from jaxrl_suite.core.stats import mean_interval, paired_bootstrap
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.strategist import cheap_talk as channel
-from jaxrl_suite.strategist import cheap_talk_policies as policies
-from jaxrl_suite.strategist.cheap_talk_learning import TalkLearner
-from jaxrl_suite.strategist.information_sets import information_sets
 
 GAME = Avalon(5)
 MODEL = FailCounts(0.9)

@@ -10,20 +10,21 @@ from fixtures.fake_server import FakeServer
 
 from jaxrl_suite.avalonbench import beliefs
 from jaxrl_suite.avalonbench.assignments import tables
+from jaxrl_suite.avalonbench.dialogue import scenarios
+from jaxrl_suite.avalonbench.dialogue import words as dialogue_words
+from jaxrl_suite.avalonbench.dialogue.dialogue import Discriminator, Ratings, Speaker, discuss, listen, parse_ratings
+from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
 from jaxrl_suite.avalonbench.observation_models import FailCounts
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.llm.http_config import HTTPConfig
-from jaxrl_suite.llm.http_sampler import HTTPSampler
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.llm.http.config import HTTPConfig
+from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.jobs import Job, SamplerFailedError
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Reply, Usage
 from jaxrl_suite.llm.recorder import Recorder, Replay
 from jaxrl_suite.llm.recording import Recording
-from jaxrl_suite.strategist import dialogue_words, scenarios
-from jaxrl_suite.strategist.dialogue import Discriminator, Ratings, Speaker, discuss, listen, parse_ratings
-from jaxrl_suite.strategist.guide_judge import GuideJudge, contract, guide_score, listeners
-from jaxrl_suite.strategist.guides import Guide, seed_guide
-from jaxrl_suite.strategist.records import Strategy
+from jaxrl_suite.strategist.judge.guide import GuideJudge, contract, guide_score, listeners
 
 GAME = Avalon(5)
 ROLES = ("merlin", "servant", "minion", "assassin")

@@ -8,11 +8,11 @@ import pytest
 
 from jaxrl_suite.avalonbench import beliefs
 from jaxrl_suite.avalonbench.assignments import tables
+from jaxrl_suite.avalonbench.dialogue.calibration import Heard, Scales, calibrate, quality
+from jaxrl_suite.avalonbench.dialogue.dialogue import Ratings, listen
+from jaxrl_suite.avalonbench.information_sets import information_sets
 from jaxrl_suite.avalonbench.observation_models import FailCounts
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.strategist.dialogue import Ratings, listen
-from jaxrl_suite.strategist.dialogue_calibration import Heard, Scales, calibrate, quality
-from jaxrl_suite.strategist.information_sets import information_sets
 
 GAME = Avalon(5)
 TABLE = tables(GAME)

@@ -13,7 +13,7 @@ from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.avalonbench.search_agent import SearchAgent, most_possible
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, TEAM, VOTE
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, TEAM, VOTE
 
 GAME = Avalon(5)
 BOTS = Bots(GAME)

@@ -19,9 +19,9 @@ from jaxrl_suite.core.config import (
     config_hash,
     from_json,
     override,
-    suggest,
     to_json,
 )
+from jaxrl_suite.errors import suggest
 
 
 @dataclasses.dataclass(frozen=True)

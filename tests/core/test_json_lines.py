@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.json_lines import JsonLines
+from jaxrl_suite.errors import UserError
 
 
 def opened(path, seen, **options):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import baselines, cost_aware, instance, learning, market, menu, portfolio, scenarios
+from jaxrl_suite.errors import UserError
 
 GOOD = scenarios.climbing_market(2, 3, 3)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.datamarket import Market, cost_aware, instance, portfolio, scenarios
+from jaxrl_suite.errors import UserError
 
 
 def tiny(cost=0.02, seed=0):

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.classifiers import Logistic, Neighbours, Ridge
-from jaxrl_suite.core.tabular_data import check_table, load_table
 from jaxrl_suite.datamarket import automl, discovery, tables
+from jaxrl_suite.tabular.classifiers import Logistic, Neighbours, Ridge
+from jaxrl_suite.tabular.datasets import check_table, load_table
 
 MODELS = {"ridge": Ridge(1.0), "logistic": Logistic(1.0), "neighbours": Neighbours(5)}
 

@@ -9,7 +9,9 @@ import pytest
 from fixtures import set_games as games
 
 from jaxrl_suite import datavalue as dv
-from jaxrl_suite.core import classifiers, devices, tabular_data
+from jaxrl_suite.core import devices
+from jaxrl_suite.tabular import classifiers
+from jaxrl_suite.tabular import datasets as tabular_data
 
 N = 6
 TABLE = games.coverage(np.random.default_rng(7), N) + 0.3 * games.random_game(np.random.default_rng(8), N)

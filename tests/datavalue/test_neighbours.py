@@ -5,7 +5,7 @@ import pytest
 from fixtures import set_games as games
 
 from jaxrl_suite import datavalue as dv
-from jaxrl_suite.core import tabular_data
+from jaxrl_suite.tabular import datasets as tabular_data
 
 
 def split(seed, rows=8):

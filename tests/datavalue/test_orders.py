@@ -9,8 +9,9 @@ import pytest
 from fixtures import set_games as games
 
 from jaxrl_suite import datavalue as dv
-from jaxrl_suite.core import classifiers, tabular_data
 from jaxrl_suite.datavalue import curvature
+from jaxrl_suite.tabular import classifiers
+from jaxrl_suite.tabular import datasets as tabular_data
 
 
 def as_utility(table):

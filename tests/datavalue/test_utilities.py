@@ -10,7 +10,9 @@ from fixtures import set_games as games
 from sklearn.linear_model import LogisticRegression
 
 from jaxrl_suite import datavalue as dv
-from jaxrl_suite.core import classifiers, devices, tabular_data
+from jaxrl_suite.core import devices
+from jaxrl_suite.tabular import classifiers
+from jaxrl_suite.tabular import datasets as tabular_data
 
 
 @functools.cache

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.distill import baselines
-from jaxrl_suite.rl import episodes as ep
-from jaxrl_suite.rl import offline
+from jaxrl_suite.rl.datasets import episodes as ep
+from jaxrl_suite.rl.datasets import offline
 
 KEY = jax.random.key(0)
 

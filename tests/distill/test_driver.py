@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from jaxrl_suite.core import checkpoint
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.driver import Driver, distill, run_chunk
 from jaxrl_suite.distill.gradient_matching import GradientMatching
 from jaxrl_suite.distill.kernel_ridge import KernelRidge
@@ -18,7 +17,8 @@ from jaxrl_suite.distill.objective import Mean
 from jaxrl_suite.distill.pairs import LEARNABLE, Imitation, make_pairs, start_from
 from jaxrl_suite.distill.sampling import Uniform
 from jaxrl_suite.distill.unrolled import Unrolled
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import MLP
 
 RNG = np.random.default_rng(0)

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core import stats
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.evaluation import Protocol, architectures, student_scores, summary
 from jaxrl_suite.distill.pairs import Imitation, make_pairs, start_from, take
 from jaxrl_suite.distill.presets import make_driver
 from jaxrl_suite.distill.students import train_students
 from jaxrl_suite.envs.pendulum import Pendulum
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl import actors, rollout
 from jaxrl_suite.rl.actors import Ensemble, Greedy, Scaled, ScaledActor, student_actor
-from jaxrl_suite.rl.cloning import RECIPES, Recipe
+from jaxrl_suite.rl.datasets.scores import Reference
+from jaxrl_suite.rl.datasets.transitions import scaling
+from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.policies import CNN, MLP
-from jaxrl_suite.rl.scores import Reference
-from jaxrl_suite.rl.transitions import scaling
 
 ENV = Pendulum(20)
 POLICY = MLP((3,), 1, widths=(8,))

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.evolution import Evolution, mean_return
 from jaxrl_suite.distill.pairs import Distilled, Imitation
 from jaxrl_suite.envs.pendulum import Pendulum
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.actors import Greedy
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import MLP
 
 SYN = Distilled(jnp.zeros((2, 3)), jnp.ones((2, 1)), jnp.zeros(2), jnp.zeros(()))

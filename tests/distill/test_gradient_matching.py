@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.gradient_matching import GradientMatching
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, make_pairs, start_from, take
 from jaxrl_suite.distill.sampling import Buckets, Uniform
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import MLP
 
 RNG = np.random.default_rng(0)

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.kernel_ridge import KernelRidge, features, ridge_predict
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import CNN, MLP
 
 RNG = np.random.default_rng(0)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.pairs import Imitation, make_pairs, start_from
 from jaxrl_suite.distill.sampling import Buckets, Uniform, balanced_rows
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import MLP
 
 POLICY = MLP((1,), 4, discrete=True)

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.driver import distill
 from jaxrl_suite.distill.pairs import make_pairs, start_from
 from jaxrl_suite.distill.presets import METHODS, make_driver, paper_student, paper_teacher
 from jaxrl_suite.distill.sampling import Uniform, balanced_rows
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import CNN, MLP
 
 RNG = np.random.default_rng(0)

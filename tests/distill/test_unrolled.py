@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, make_pairs
 from jaxrl_suite.distill.sampling import Uniform
 from jaxrl_suite.distill.unrolled import Unrolled, repeat
-from jaxrl_suite.rl.cloning import Recipe
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import MLP
 
 RNG = np.random.default_rng(0)

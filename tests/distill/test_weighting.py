@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.distill.weighting import density_weights, teacher_targets, value_weights
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import MLP
 
 

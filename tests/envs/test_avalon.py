@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.envs import Avalon, AvalonTurns, avalon_render, avalon_view, check_env
-from jaxrl_suite.envs import avalon_roles as tables
-from jaxrl_suite.envs.avalon_log import GameLog, action_of_move
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, QUEST, TEAM, VOTE
+from jaxrl_suite.envs import Avalon, AvalonTurns, check_env
+from jaxrl_suite.envs.avalon import render as avalon_render
+from jaxrl_suite.envs.avalon import roles as tables
+from jaxrl_suite.envs.avalon import view as avalon_view
+from jaxrl_suite.envs.avalon.log import GameLog, action_of_move
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, VOTE
 
 KEY = jax.random.key(0)
 RULES = ("avalonbench", "official")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.envs import avalon_roles as tables
-from jaxrl_suite.envs.avalon_log import GameLog, announcement, snapshot
+from jaxrl_suite.envs.avalon import roles as tables
+from jaxrl_suite.envs.avalon.log import GameLog, announcement, snapshot
 
 DATA = Path(__file__).parents[1] / "data" / "avalon_traces.jsonl.gz"
 TRACES = [json.loads(line) for line in gzip.decompress(DATA.read_bytes()).splitlines()]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from jaxrl_suite import datavalue, envs
-from jaxrl_suite.core import classifiers, tabular_data
 from jaxrl_suite.envs.data_selection import DataSelection
+from jaxrl_suite.tabular import classifiers
+from jaxrl_suite.tabular import datasets as tabular_data
 
 KEY = jax.random.key(0)
 

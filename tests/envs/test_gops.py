@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.envs import Gops, bits, gops_render
+from jaxrl_suite.envs import Gops, bits
+from jaxrl_suite.envs.gops import render as gops_render
 
 KEY = jax.random.key(0)
 APPLY = jax.jit(lambda game, state, action: game.apply(state, action), static_argnums=0)

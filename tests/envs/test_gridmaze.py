@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import GridMaze, check_env, make
-from jaxrl_suite.envs import gridmaze as module
-from jaxrl_suite.envs.gridmaze_levels import MOVES, UNREACHABLE, distances, spanning_tree
+from jaxrl_suite.envs.gridmaze import env as module
+from jaxrl_suite.envs.gridmaze.levels import MOVES, UNREACHABLE, distances, spanning_tree
 from jaxrl_suite.rl import Uniform, evaluate
 
 KEY = jax.random.key(0)

@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxrl_suite.strategist.ideas import IdeaQueue, fresh_bounds, softmax_choice
-from jaxrl_suite.strategist.methods import DIFFERENCES, METHODS, PRESETS, EvolveConfig, Method
-from jaxrl_suite.strategist.records import Strategy
-from jaxrl_suite.strategist.selection import Setting, choose_parents, improvement_scale
-from jaxrl_suite.strategist.tree import Dropped, Played, StrategyTree, fitted, from_json, to_json
+from jaxrl_suite.evolve.idea_queue import IdeaQueue, fresh_bounds, softmax_choice
+from jaxrl_suite.evolve.methods import DIFFERENCES, METHODS, PRESETS, EvolveConfig, Method
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.evolve.selection import Setting, choose_parents, improvement_scale
+from jaxrl_suite.evolve.tree import Dropped, Played, StrategyTree, fitted, from_json, to_json
 
 
 def queue_with(outcomes, **options):

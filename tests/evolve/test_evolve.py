@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 from fixtures.toy_strategies import ScriptedModel, ToyJudge, ToyLibrary, sensible
 
+from jaxrl_suite.evolve import evolve as evolving
+from jaxrl_suite.evolve import progress
+from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.evolve import search_job
+from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.methods import METHODS, EvolveConfig
+from jaxrl_suite.evolve.proposer import Brief, ReplayProposer
+from jaxrl_suite.evolve.records import Judgement, Strategy
+from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.jobs import Job, SamplerFailedError
 from jaxrl_suite.llm.ledger import Budget
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Reply, Usage
 from jaxrl_suite.llm.recorder import Recorder, Replay
 from jaxrl_suite.llm.recording import Recording
-from jaxrl_suite.strategist import evolve as evolving
-from jaxrl_suite.strategist import progress
-from jaxrl_suite.strategist.attempts import Setup
-from jaxrl_suite.strategist.evolve import search_job
-from jaxrl_suite.strategist.grammar_proposer import GrammarProposer
-from jaxrl_suite.strategist.journal import Journal
-from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
-from jaxrl_suite.strategist.methods import METHODS, EvolveConfig
-from jaxrl_suite.strategist.proposals import Brief, ReplayProposer
-from jaxrl_suite.strategist.records import Judgement, Strategy
-from jaxrl_suite.strategist.services import services
+from jaxrl_suite.strategist.heuristics.grammar_proposer import GrammarProposer
 
 GRAMMAR, MODEL = GrammarProposer(ToyLibrary()), LanguageModelProposer(Brief("heuristic", "a toy"))
 SMALL = EvolveConfig(strategies=8, rounds=2)

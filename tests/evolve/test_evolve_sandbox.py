@@ -5,18 +5,18 @@ import dataclasses
 import pytest
 from fixtures.toy_strategies import ScriptedModel, ToyJudge
 
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.llm.export import EXPORT, EXPORT_LIMITS
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.evolve.evolve import search_job
+from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.methods import EvolveConfig
+from jaxrl_suite.evolve.proposer import Brief
+from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.lockstep import run_lockstep
-from jaxrl_suite.llm.sandbox import Sandbox
-from jaxrl_suite.strategist.evolve import search_job
-from jaxrl_suite.strategist.heuristics import export_texts
-from jaxrl_suite.strategist.journal import Journal
-from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
-from jaxrl_suite.strategist.methods import EvolveConfig
-from jaxrl_suite.strategist.proposals import Brief
-from jaxrl_suite.strategist.services import services
-from jaxrl_suite.strategist.views import contract
+from jaxrl_suite.sandbox.export import EXPORT, EXPORT_LIMITS
+from jaxrl_suite.sandbox.sandbox import Sandbox
+from jaxrl_suite.strategist.heuristics.pool import export_texts
+from jaxrl_suite.strategist.heuristics.views import contract
 
 GAME = Gops(3, objective="points")
 GOOD = "def evaluate_state(view):\n    return view.scores, {'lead': view.scores[0] - view.scores[1]}\n"

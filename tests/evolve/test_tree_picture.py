@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxrl_suite.core import plot
-from jaxrl_suite.strategist.records import Strategy
-from jaxrl_suite.strategist.tree import Dropped, Played, StrategyTree
-from jaxrl_suite.strategist.tree_picture import layout, tree_figure
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.evolve.tree import Dropped, Played, StrategyTree
+from jaxrl_suite.evolve.tree_picture import layout, tree_figure
 
 
 def random_tree(seed, size, dropped, chain=False):

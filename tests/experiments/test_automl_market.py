@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments import _automl_market_pricing, automl_market
+from jaxrl_suite.experiments.automl_market import experiment as automl_market
+from jaxrl_suite.experiments.automl_market import pricing as _automl_market_pricing
 
 SMALLEST = automl_market.Config(
     seeds=(0, 1),

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments import avalon_bots
+from jaxrl_suite.experiments.avalon_bots import experiment as avalon_bots
 
 SMALLEST = avalon_bots.Config(
     seeds=(0, 1),

@@ -12,16 +12,13 @@ import pytest
 from fixtures.fake_server import FakeServer
 from fixtures.mortal_command import run_command
 
-from jaxrl_suite.experiments import _avalon_dialogue_guides as guides
-from jaxrl_suite.experiments import _avalon_dialogue_guides_report as guides_report
-from jaxrl_suite.experiments import _avalon_dialogue_talk as talk
-from jaxrl_suite.experiments import _avalon_dialogue_talk_report as talk_report
-from jaxrl_suite.experiments import avalon_dialogue
+from jaxrl_suite.avalonbench.cheap_talk.policies import babbling, simple
+from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
+from jaxrl_suite.evolve.records import Judgement, Strategy
+from jaxrl_suite.experiments.avalon_dialogue import experiment as avalon_dialogue
+from jaxrl_suite.experiments.avalon_dialogue import guides, guides_report, talk, talk_report
 from jaxrl_suite.llm.jobs import SamplerFailedError
 from jaxrl_suite.llm.protocol import Usage
-from jaxrl_suite.strategist.cheap_talk_policies import babbling, simple
-from jaxrl_suite.strategist.guides import Guide, seed_guide
-from jaxrl_suite.strategist.records import Judgement, Strategy
 
 TALK = "run avalon_dialogue --resume --seeds 0 1 --updates 4 --points 2 --batch 4 --deals 8 --games 4 --out {name}"
 GUIDES = (

@@ -8,8 +8,8 @@ import pytest
 
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.datavalue.redundancy import gaussian_mixture
-from jaxrl_suite.experiments import _data_values_orders as orders
-from jaxrl_suite.experiments import data_values
+from jaxrl_suite.experiments.data_values import experiment as data_values
+from jaxrl_suite.experiments.data_values import orders
 
 SMALLEST = data_values.Config(
     seeds=(0, 1), tables=("wine",), exact_points=6, per_class=2, train=14, valid=30, test=30, budget=64, games=5

@@ -17,9 +17,26 @@ from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core.stats import Interval
 from jaxrl_suite.distill.distilled_file import read_distilled
-from jaxrl_suite.experiments import _ddrl_figures, _ddrl_report, _ddrl_sets, _ddrl_tasks, _ddrl_verdicts, ddrl
-from jaxrl_suite.experiments._ddrl_sets import POLISHED
-from jaxrl_suite.rl.percentile import percentile_rows
+from jaxrl_suite.experiments.ddrl.experiment import (
+    experiment as ddrl,
+)
+from jaxrl_suite.experiments.ddrl.experiment import (
+    figures as _ddrl_figures,
+)
+from jaxrl_suite.experiments.ddrl.experiment import (
+    report as _ddrl_report,
+)
+from jaxrl_suite.experiments.ddrl.experiment import (
+    sets as _ddrl_sets,
+)
+from jaxrl_suite.experiments.ddrl.experiment import (
+    tasks as _ddrl_tasks,
+)
+from jaxrl_suite.experiments.ddrl.experiment import (
+    verdicts as _ddrl_verdicts,
+)
+from jaxrl_suite.experiments.ddrl.sets import POLISHED
+from jaxrl_suite.rl.datasets.percentile import percentile_rows
 
 SMALLEST = (
     "run ddrl --resume --seeds 0,1 --methods pbc --sizes 8 --images 2 --students 2 --episodes 2 --episodes_of_data 20 "

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fixtures.mortal_command import run_command
 
-from jaxrl_suite.experiments import _gops_search_matches as matches
-from jaxrl_suite.experiments import gops_search
+from jaxrl_suite.experiments.gops_search import experiment as gops_search
+from jaxrl_suite.experiments.gops_search import matches
 
 SMALLEST = (
     "run gops_search --resume --seeds 0,1 --num-cards 3 --small-cards 2 --rules regret_matching --simulations 4 "

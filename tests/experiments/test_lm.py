@@ -15,7 +15,8 @@ import pytest
 from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.experiments import _lm_report, lm
+from jaxrl_suite.experiments.lm import experiment as lm
+from jaxrl_suite.experiments.lm import report as _lm_report
 from jaxrl_suite.llm.ledger import Ledger
 
 SMALLEST = (

@@ -15,20 +15,28 @@ from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core import stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.experiments import (
-    _strategist_final,
-    _strategist_learners,
-    _strategist_report,
-    _strategist_variants,
-    strategist,
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
+from jaxrl_suite.experiments.strategist import search as searching
+from jaxrl_suite.experiments.strategist.experiment import (
+    experiment as strategist,
 )
-from jaxrl_suite.experiments import _strategist_search as searching
-from jaxrl_suite.experiments._strategist_final import Final
-from jaxrl_suite.experiments._strategist_games import Referee, stage_of
-from jaxrl_suite.strategist.features import library
-from jaxrl_suite.strategist.judge import JudgeConfig
-from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
+from jaxrl_suite.experiments.strategist.experiment import (
+    final as _strategist_final,
+)
+from jaxrl_suite.experiments.strategist.experiment import (
+    learners as _strategist_learners,
+)
+from jaxrl_suite.experiments.strategist.experiment import (
+    report as _strategist_report,
+)
+from jaxrl_suite.experiments.strategist.experiment import (
+    variants as _strategist_variants,
+)
+from jaxrl_suite.experiments.strategist.final import Final
+from jaxrl_suite.experiments.strategist.games import Referee, stage_of
+from jaxrl_suite.strategist.heuristics.libraries import library
+from jaxrl_suite.strategist.judge.base import JudgeConfig
 
 SMALL = (
     "run strategist --resume --num-cards 3 --rounds 2 --rows 24 --key-states 4 --budgets --feedbacks --episodes "

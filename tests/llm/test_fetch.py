@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from jaxrl_suite import cli
-from jaxrl_suite.llm import fetch
+from jaxrl_suite.llm.transformer import fetch
 
 CONTENT = b"weights" * 1000
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.llm import fetch, model, weights
 from jaxrl_suite.llm.protocol import Decoding, Message, Request
-from jaxrl_suite.llm.transformer_sampler import TransformerSampler
+from jaxrl_suite.llm.transformer import fetch, model, weights
+from jaxrl_suite.llm.transformer.sampler import TransformerSampler
 
 transformers = pytest.importorskip("transformers", reason="needs the extra hub")
 torch = pytest.importorskip("torch", reason="needs the extra hub")

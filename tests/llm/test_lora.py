@@ -8,7 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_suite.llm import lm_config, lora, model, train
+from jaxrl_suite.llm.transformer import config as lm_config
+from jaxrl_suite.llm.transformer import lora, model, train
 
 CONFIG = lm_config.LMConfig(
     vocab_size=11, width=8, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=4, hidden=12, context=16

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from jaxrl_suite.llm import lm_config, model, weights
+from jaxrl_suite.llm.transformer import config as lm_config
+from jaxrl_suite.llm.transformer import model, weights
 
 DATA = Path(__file__).parent.parent / "data"
 KEY = jax.random.key(0)

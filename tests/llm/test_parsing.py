@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.proposer import Brief, Draft
+from jaxrl_suite.evolve.records import KeyState, Strategy
+from jaxrl_suite.llm import parsing as replies
 from jaxrl_suite.llm.protocol import Completion, Message, Reply, Usage
 from jaxrl_suite.llm.questions import Sample
-from jaxrl_suite.strategist import replies
-from jaxrl_suite.strategist.language_proposer import LanguageModelProposer
-from jaxrl_suite.strategist.proposals import Brief, Draft
-from jaxrl_suite.strategist.records import KeyState, Strategy
 
 GOOD = "def evaluate_state(view):\n    return view.scores, {}\n"
 WORSE = "def evaluate_state(view):\n    return 0\n"

@@ -17,8 +17,8 @@ import os
 import numpy as np
 import pytest
 
-from jaxrl_suite.llm.http_config import HTTPConfig, HTTPLimits
-from jaxrl_suite.llm.http_sampler import HTTPSampler
+from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits
+from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.ledger import Budget, Ledger
 from jaxrl_suite.llm.protocol import Decoding, Message, Request, Usage
 from jaxrl_suite.llm.recorder import Replay

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jaxrl_suite.llm import sampling
+from jaxrl_suite.llm.transformer import sampling
 
 FILTER = jax.jit(sampling.filtered_logprobs)
 DRAW = jax.jit(sampling.draw_tokens)

@@ -12,7 +12,8 @@ import optax
 import pytest
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.llm import lm_config, model, train
+from jaxrl_suite.llm.transformer import config as lm_config
+from jaxrl_suite.llm.transformer import model, train
 
 CONFIG = lm_config.LMConfig(
     vocab_size=13, width=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8, hidden=24, context=16

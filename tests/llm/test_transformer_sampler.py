@@ -7,10 +7,22 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from jaxrl_suite.llm import decode, lm_config, model, prefix_store, transformer_sampler
 from jaxrl_suite.llm.protocol import Decoding, Message, Request, Sampler, Usage
-from jaxrl_suite.llm.tokenizer import byte_level_bpe
-from jaxrl_suite.llm.transformer_sampler import SamplerConfig, TransformerSampler
+from jaxrl_suite.llm.transformer import (
+    config as lm_config,
+)
+from jaxrl_suite.llm.transformer import (
+    decode,
+    model,
+)
+from jaxrl_suite.llm.transformer import (
+    prefix_cache as prefix_store,
+)
+from jaxrl_suite.llm.transformer import (
+    sampler as transformer_sampler,
+)
+from jaxrl_suite.llm.transformer.sampler import SamplerConfig, TransformerSampler
+from jaxrl_suite.llm.transformer.tokenizer import byte_level_bpe
 
 VOCAB = 20
 CONFIG = lm_config.LMConfig(VOCAB, width=32, head_dim=8, hidden=48, tied=False)

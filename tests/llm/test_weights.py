@@ -9,7 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxrl_suite.llm import gguf_file, lm_config, model, tokenizer, weights
+from jaxrl_suite.llm.transformer import config as lm_config
+from jaxrl_suite.llm.transformer import gguf_file, model, tokenizer, weights
 
 KEY = jax.random.key(0)
 

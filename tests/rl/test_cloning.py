@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.rl import cloning
-from jaxrl_suite.rl.cloning import Recipe, cloning_loss, fit, fit_recipe, sample_losses
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.learners import cloning
+from jaxrl_suite.rl.learners.cloning import Recipe, cloning_loss, fit, fit_recipe, sample_losses
 from jaxrl_suite.rl.policies import MLP
 
 RNG = np.random.default_rng(0)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs.pendulum import Pendulum
-from jaxrl_suite.rl import collection, d4rl_file, rollout, scores
-from jaxrl_suite.rl import episodes as ep
+from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.actors import Expert, Greedy, Uniform
+from jaxrl_suite.rl.datasets import collection, d4rl_file, scores
+from jaxrl_suite.rl.datasets import episodes as ep
 from jaxrl_suite.rl.policies import MLP
 
 KEY = jax.random.key(0)

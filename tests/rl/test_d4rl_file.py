@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.rl import d4rl_file, hdf5, offline
-from jaxrl_suite.rl import episodes as ep
+from jaxrl_suite.rl.datasets import d4rl_file, hdf5, offline
+from jaxrl_suite.rl.datasets import episodes as ep
 
 
 def make(count=12, *, discrete=False, seed=0):

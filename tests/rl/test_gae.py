@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.rl.gae import gae
+from jaxrl_suite.rl.learners.gae import gae
 
 
 @pytest.mark.parametrize(("discount", "decay"), [(0.9, 0.8), (1.0, 1.0), (0.97, 0.0)])

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.rl import episodes as ep
-from jaxrl_suite.rl import minari_file, offline
+from jaxrl_suite.rl.datasets import episodes as ep
+from jaxrl_suite.rl.datasets import minari_file, offline
 
 OWN = offline.Metadata("hopper", "spring", "PPO", 12.5, 2345.0)
 SPACES = dict(

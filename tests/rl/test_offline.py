@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.rl import episodes as ep
-from jaxrl_suite.rl import offline, transitions
+from jaxrl_suite.rl.datasets import episodes as ep
+from jaxrl_suite.rl.datasets import offline, transitions
 
 
 def arrays(lengths=(3, 1, 4), *, seed=0, terminal=(True, False, False)):

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from jaxrl_suite.rl import iql, offline_fit, q_functions, td3_bc
-from jaxrl_suite.rl.transitions import Scaling, Transitions
+from jaxrl_suite.rl.datasets.transitions import Scaling, Transitions
+from jaxrl_suite.rl.learners import iql, offline_fit, q_functions, td3_bc
 
 KEY = jax.random.key(0)
 

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_suite.rl import episodes as ep
-from jaxrl_suite.rl import offline, percentile
+from jaxrl_suite.rl.datasets import episodes as ep
+from jaxrl_suite.rl.datasets import offline, percentile
 
 
 def make(starts, rewards, *, finished=True):

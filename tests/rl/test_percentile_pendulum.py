@@ -7,9 +7,11 @@ import optax
 import pytest
 
 from jaxrl_suite.envs.pendulum import Pendulum
-from jaxrl_suite.rl import cloning, collection, percentile, rollout, scores, transitions
-from jaxrl_suite.rl import episodes as ep
+from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.actors import Greedy, Scaled, ScaledActor
+from jaxrl_suite.rl.datasets import collection, percentile, scores, transitions
+from jaxrl_suite.rl.datasets import episodes as ep
+from jaxrl_suite.rl.learners import cloning
 from jaxrl_suite.rl.policies import MLP
 
 STUDENTS = 4

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.actors import Sampled
 from jaxrl_suite.rl.policies import CNN, MLP, conv3x3, last_layer
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import GridMaze, make
-from jaxrl_suite.rl import ppo as module
-from jaxrl_suite.rl import ppo_config, rollout
+from jaxrl_suite.rl import rollout
+from jaxrl_suite.rl.learners import ppo as module
+from jaxrl_suite.rl.learners import ppo_config
+from jaxrl_suite.rl.learners.ppo import PPO
+from jaxrl_suite.rl.learners.ppo_config import PPOConfig
 from jaxrl_suite.rl.policies import CNN, MLP
-from jaxrl_suite.rl.ppo import PPO
-from jaxrl_suite.rl.ppo_config import PPOConfig
 
 KEY = jax.random.key(0)
 TINY = PPOConfig(

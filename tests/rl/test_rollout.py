@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import Gops, Pendulum
-from jaxrl_suite.rl import actors, offline, rollout
+from jaxrl_suite.rl import actors, rollout
+from jaxrl_suite.rl.datasets import offline
 from jaxrl_suite.rl.policies import MLP
 
 KEY = jax.random.key(0)

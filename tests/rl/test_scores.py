@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrl_suite.rl import scores
-from jaxrl_suite.rl.offline import Metadata
+from jaxrl_suite.rl.datasets import scores
+from jaxrl_suite.rl.datasets.offline import Metadata
 
 PUBLISHED = [
     ("halfcheetah-medium-replay-v2", -280.178953, 12135.0),

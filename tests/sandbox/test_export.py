@@ -12,11 +12,12 @@ from jax import export as jax_export
 from jax.sharding import PartitionSpec as P
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.experiments import _bench_heuristics as bench
-from jaxrl_suite.llm.export import EXPORT, EXPORT_LIMITS, ExportRequest, check_functions, export_functions
-from jaxrl_suite.llm.sandbox import Sandbox, Verdict
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.bench import heuristics as bench
+from jaxrl_suite.sandbox.export import EXPORT, EXPORT_LIMITS, ExportRequest, check_functions, export_functions
+from jaxrl_suite.sandbox.records import Verdict
+from jaxrl_suite.sandbox.sandbox import Sandbox
 
 GAME = Gops(6)
 REFUSED, WRONG, ERROR = Verdict.REFUSED, Verdict.WRONG, Verdict.ERROR

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.inside import plain
-from jaxrl_suite.llm.programs import Case, Check, Program, read_reply, run_programs
-from jaxrl_suite.llm.sandbox import Limits, Sandbox, Verdict
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox.inside import plain
+from jaxrl_suite.sandbox.programs import Case, Check, Program, read_reply, run_programs
+from jaxrl_suite.sandbox.records import Limits, Verdict
+from jaxrl_suite.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture(scope="module")

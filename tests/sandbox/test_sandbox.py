@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from escapes import ESCAPES
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm import sandbox_levels
-from jaxrl_suite.llm.programs import Case, Check, Program, run_programs
-from jaxrl_suite.llm.sandbox import PROGRAMS, Job, Limits, Process, Sandbox, Toolset, Verdict
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox import levels as sandbox_levels
+from jaxrl_suite.sandbox.programs import Case, Check, Program, run_programs
+from jaxrl_suite.sandbox.records import Job, Limits, Process, Verdict
+from jaxrl_suite.sandbox.sandbox import PROGRAMS, Sandbox, Toolset
 
 LEVELS = ("bwrap", "unshare")
 TOKEN = "token-0" + secrets.token_hex(16)
@@ -288,8 +289,9 @@ def test_where_bubblewrap_is_missing_the_next_level_serves(monkeypatch):
 
 ORPHAN = """
 import sys
-from jaxrl_suite.llm.programs import Case, Program, run_programs
-from jaxrl_suite.llm.sandbox import Limits, Sandbox
+from jaxrl_suite.sandbox.programs import Case, Program, run_programs
+from jaxrl_suite.sandbox.records import Limits
+from jaxrl_suite.sandbox.sandbox import Sandbox
 with Sandbox(levels=(sys.argv[1],), workers=1) as sandbox:
     print(sandbox._workers[0]._process.pid, flush=True)
     busy = Program("def f():\\n    while True: pass", "f")
@@ -336,7 +338,7 @@ WITHOUT_NAMESPACES = """
 import sys, warnings
 from jaxrl_suite.core.config import UserError
 from jaxrl_suite.llm.inside import seccomp
-from jaxrl_suite.llm.sandbox import Sandbox
+from jaxrl_suite.sandbox.sandbox import Sandbox
 if not seccomp.install():
     sys.exit("no table for this machine")
 try:
@@ -359,8 +361,8 @@ def test_it_says_when_user_namespaces_are_off():
 
 ORDINARY = """
 import os, sys
-from jaxrl_suite.llm.programs import Case, Program, run_programs
-from jaxrl_suite.llm.sandbox import Sandbox
+from jaxrl_suite.sandbox.programs import Case, Program, run_programs
+from jaxrl_suite.sandbox.sandbox import Sandbox
 forks = '''
 import os, time
 def f():

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.search import gops_evaluation, gops_policies
-from jaxrl_suite.search.gops_exact import batched_policy, policy, solve_gops, value
-from jaxrl_suite.search.gops_keys import StateSpace, state_from_cards
-from jaxrl_suite.search.gops_states import enumerate_states
+from jaxrl_suite.search.gops import evaluation as gops_evaluation
+from jaxrl_suite.search.gops import policies as gops_policies
+from jaxrl_suite.search.gops.exact import batched_policy, policy, solve_gops, value
+from jaxrl_suite.search.gops.keys import StateSpace, state_from_cards
+from jaxrl_suite.search.gops.states import enumerate_states
 
 OBJECTIVES = {"win_loss": "win_loss", "points": "point_difference"}
 RULES = list(itertools.product(["carry", "discard"], ["random", "descending"]))

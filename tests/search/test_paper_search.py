@@ -6,8 +6,8 @@ import numpy as np
 
 from jaxrl_suite.envs import Gops
 from jaxrl_suite.search.evaluators import Evaluation
+from jaxrl_suite.search.paper_search import PaperSearch
 from jaxrl_suite.search.records import ROOT, UNVISITED
-from jaxrl_suite.strategist.paper_search import PaperSearch
 
 GAME = Gops(3, objective="points")
 SIMULATIONS = 12

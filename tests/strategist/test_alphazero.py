@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core.stats import mean_interval, paired_bootstrap
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.search import arena, gops_exact
-from jaxrl_suite.search.gops_evaluation import exploitability, states
-from jaxrl_suite.strategist import replay
-from jaxrl_suite.strategist.alphazero import AlphaZero
-from jaxrl_suite.strategist.value_networks import CardsNetwork, PolicyValueNetwork
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.search import arena
+from jaxrl_suite.search.gops import exact as gops_exact
+from jaxrl_suite.search.gops.evaluation import exploitability, states
+from jaxrl_suite.strategist.learners import replay_buffer as replay
+from jaxrl_suite.strategist.learners.alphazero import AlphaZero
+from jaxrl_suite.strategist.learners.value_networks import CardsNetwork, PolicyValueNetwork
 
 GAME = Gops(4, objective="points")
 SMALL = Gops(3, objective="points")

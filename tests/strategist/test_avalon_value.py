@@ -12,8 +12,8 @@ from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.core.stats import paired_bootstrap
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.strategist.avalon_positions import draw_positions, positions
-from jaxrl_suite.strategist.avalon_value import AvalonValueLearner, features, num_features
+from jaxrl_suite.strategist.learners.avalon_positions import draw_positions, positions
+from jaxrl_suite.strategist.learners.avalon_value import AvalonValueLearner, features, num_features
 
 GAME = Avalon(5)
 BOTS = Bots(GAME)

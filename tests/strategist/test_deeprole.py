@@ -11,14 +11,21 @@ from scipy.optimize import linprog
 
 from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.information_sets import information_sets
 from jaxrl_suite.avalonbench.observation_models import VotesAndProposals
 from jaxrl_suite.envs import Avalon
-from jaxrl_suite.strategist.deeprole import DeepRole
-from jaxrl_suite.strategist.deeprole_cfr import likelihood, solve
-from jaxrl_suite.strategist.deeprole_play import play
-from jaxrl_suite.strategist.deeprole_round import ACCEPTING, REJECTING, Round, Situation, Strategies, constants
-from jaxrl_suite.strategist.deeprole_situations import backwards, random_situation
-from jaxrl_suite.strategist.information_sets import information_sets
+from jaxrl_suite.strategist.learners.deeprole.cfr import likelihood, solve
+from jaxrl_suite.strategist.learners.deeprole.learner import DeepRole
+from jaxrl_suite.strategist.learners.deeprole.play import play
+from jaxrl_suite.strategist.learners.deeprole.round import (
+    ACCEPTING,
+    REJECTING,
+    Round,
+    Situation,
+    Strategies,
+    constants,
+)
+from jaxrl_suite.strategist.learners.deeprole.situations import backwards, random_situation
 
 GAME = Avalon(5)
 TABLE = tables(GAME)

@@ -5,14 +5,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs import Avalon, Gops
-from jaxrl_suite.envs.avalon_state import QUEST
-from jaxrl_suite.llm.export import EXPORT
-from jaxrl_suite.llm.sandbox import Sandbox
-from jaxrl_suite.strategist.features import library
-from jaxrl_suite.strategist.heuristics import Pool, compact_choices, export_texts
-from jaxrl_suite.strategist.views import avalon_view, contract, example_states, example_views, gops_view, view_of
+from jaxrl_suite.envs.avalon.state import QUEST
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox.export import EXPORT
+from jaxrl_suite.sandbox.sandbox import Sandbox
+from jaxrl_suite.strategist.heuristics.libraries import library
+from jaxrl_suite.strategist.heuristics.pool import Pool, compact_choices, export_texts
+from jaxrl_suite.strategist.heuristics.views import (
+    avalon_view,
+    contract,
+    example_states,
+    example_views,
+    gops_view,
+    view_of,
+)
 
 GOPS, AVALON = Gops(6, objective="points"), Avalon(5)
 GAMES = [GOPS, AVALON]

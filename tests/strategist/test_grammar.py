@@ -8,14 +8,14 @@ from fixtures.toy_strategies import NAMES, TRUTH, ToyLibrary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.strategist import grammar
-from jaxrl_suite.strategist.features import library
-from jaxrl_suite.strategist.grammar import Finding, Operator
-from jaxrl_suite.strategist.grammar_proposer import GrammarProposer
-from jaxrl_suite.strategist.records import KeyState, Strategy
-from jaxrl_suite.strategist.views import example_views
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.evolve.records import KeyState, Strategy
+from jaxrl_suite.strategist.heuristics import grammar
+from jaxrl_suite.strategist.heuristics.grammar import Finding, Operator
+from jaxrl_suite.strategist.heuristics.grammar_proposer import GrammarProposer
+from jaxrl_suite.strategist.heuristics.libraries import library
+from jaxrl_suite.strategist.heuristics.views import example_views
 
 TOY = ToyLibrary()
 

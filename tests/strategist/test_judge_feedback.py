@@ -7,18 +7,18 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.strategist.features import library
-from jaxrl_suite.strategist.heuristics import ROLLOUT
-from jaxrl_suite.strategist.journal import Journal
-from jaxrl_suite.strategist.judge import KEPT, HeuristicJudge, JudgeConfig
-from jaxrl_suite.strategist.judge_gops import GopsJudge
-from jaxrl_suite.strategist.key_states import select
-from jaxrl_suite.strategist.played import Played
-from jaxrl_suite.strategist.records import Strategy
-from jaxrl_suite.strategist.services import Round, services
-from jaxrl_suite.strategist.views import example_states
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.evolve.services import Round, services
+from jaxrl_suite.strategist.heuristics.libraries import library
+from jaxrl_suite.strategist.heuristics.pool import ROLLOUT
+from jaxrl_suite.strategist.heuristics.views import example_states
+from jaxrl_suite.strategist.judge.base import KEPT, HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.judge.gops import GopsJudge
+from jaxrl_suite.strategist.judge.key_states import select
+from jaxrl_suite.strategist.play.records import Played
 
 GAME = Gops(3, objective="points")
 LIB = library(GAME)

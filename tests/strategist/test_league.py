@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.strategist import league
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.strategist.judge import league
 
 LEVELS = np.array([0.0, 1.0, 3.0, -2.0, 0.5])
 

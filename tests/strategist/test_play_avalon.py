@@ -10,16 +10,16 @@ import pytest
 from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.beliefs import from_state, p_merlin, posterior
 from jaxrl_suite.avalonbench.bots import Bots
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs import Avalon, Gops
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, QUEST, VOTE
-from jaxrl_suite.strategist.features import library
-from jaxrl_suite.strategist.heuristics import Choice, Pool, compact_choices
-from jaxrl_suite.strategist.judge import JudgeConfig
-from jaxrl_suite.strategist.judge_avalon import AvalonJudge
-from jaxrl_suite.strategist.play_avalon import AvalonPlayer
-from jaxrl_suite.strategist.records import Strategy
-from jaxrl_suite.strategist.views import example_states, view_of
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, VOTE
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.strategist.heuristics.libraries import library
+from jaxrl_suite.strategist.heuristics.pool import Choice, Pool, compact_choices
+from jaxrl_suite.strategist.heuristics.views import example_states, view_of
+from jaxrl_suite.strategist.judge.avalon import AvalonJudge
+from jaxrl_suite.strategist.judge.base import JudgeConfig
+from jaxrl_suite.strategist.play.avalon import AvalonPlayer
 
 GAME = Avalon(5)
 LIB = library(GAME)

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.envs.gops import State
-from jaxrl_suite.search import gops_exact
-from jaxrl_suite.strategist.features import library
-from jaxrl_suite.strategist.heuristics import Choice, Pool, choices_of, compact_choices
-from jaxrl_suite.strategist.judge import JudgeConfig
-from jaxrl_suite.strategist.judge_gops import GopsJudge
-from jaxrl_suite.strategist.play_gops import GopsPlayer, play
-from jaxrl_suite.strategist.records import Strategy
-from jaxrl_suite.strategist.strength import exploitabilities, nash_returns
+from jaxrl_suite.envs.gops.game import State
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.search.gops import exact as gops_exact
+from jaxrl_suite.strategist.heuristics.libraries import library
+from jaxrl_suite.strategist.heuristics.pool import Choice, Pool, choices_of, compact_choices
+from jaxrl_suite.strategist.judge.base import JudgeConfig
+from jaxrl_suite.strategist.judge.gops import GopsJudge
+from jaxrl_suite.strategist.play.gops import GopsPlayer, play
+from jaxrl_suite.strategist.play.strength import exploitabilities, nash_returns
 
 GAME = Gops(3, objective="points")
 LIB = library(GAME)

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.llm.export import EXPORT
-from jaxrl_suite.llm.sandbox import Sandbox
-from jaxrl_suite.search import arena, gops_policies
-from jaxrl_suite.strategist import Choice, GopsPlayer, Guide, Pool, export_texts, library
+from jaxrl_suite.avalonbench import Guide
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.sandbox.export import EXPORT
+from jaxrl_suite.sandbox.sandbox import Sandbox
+from jaxrl_suite.search import arena
+from jaxrl_suite.search.gops import policies as gops_policies
+from jaxrl_suite.strategist import Choice, GopsPlayer, Pool, export_texts, library
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 GAME = Gops(4, objective="points")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxrl_suite.strategist import replay
+from jaxrl_suite.strategist.learners import replay_buffer as replay
 
 
 def loss(params, batch):

@@ -10,7 +10,8 @@ from sklearn.kernel_ridge import KernelRidge as ReferenceKernelRidge
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
-from jaxrl_suite.core import blas, classifiers, linear_fits, tabular_data
+from jaxrl_suite.tabular import blas, classifiers, linear_fits
+from jaxrl_suite.tabular import datasets as tabular_data
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxrl_suite.core import tabular_data as tables
+from jaxrl_suite.tabular import datasets as tables
 
 GOOD = np.random.default_rng(0).normal(size=(6, 2))
 LABELS = np.array([0, 1, 0, 1, 0, 1])

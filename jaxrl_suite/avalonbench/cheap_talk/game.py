@@ -25,14 +25,14 @@ from jaxrl_suite.avalonbench import belief_metrics, beliefs, log_pair
 from jaxrl_suite.avalonbench.assignments import OUTSIDER, index_of, possible, tables
 from jaxrl_suite.avalonbench.beliefs import Belief
 from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, claim_distribution, mix_in
+from jaxrl_suite.avalonbench.information_sets import conditional, information_sets
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, Proposal, Quest, Vote
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon, State
-from jaxrl_suite.envs.avalon_roles import ASSASSIN, SERVANT
-from jaxrl_suite.envs.avalon_state import QUEST, TEAM, VOTE
+from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.roles import ASSASSIN, SERVANT
+from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE
 from jaxrl_suite.envs.bits import has_bit
-from jaxrl_suite.strategist.cheap_talk_policies import ClaimPolicy, claim_distribution, mix_in
-from jaxrl_suite.strategist.information_sets import conditional, information_sets
+from jaxrl_suite.errors import UserError
 
 LOSS_FLOOR = 1e-3  # least probability that a log loss counts, so that one mistaken certainty does not decide a mean
 

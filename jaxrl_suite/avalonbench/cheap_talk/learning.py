@@ -28,13 +28,13 @@ import optax
 from jaxrl_suite.avalonbench import beliefs
 from jaxrl_suite.avalonbench.assignments import OUTSIDER, index_of
 from jaxrl_suite.avalonbench.beliefs import Belief
+from jaxrl_suite.avalonbench.cheap_talk import game as cheap_talk
+from jaxrl_suite.avalonbench.cheap_talk.game import Deduction
+from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, babbling
 from jaxrl_suite.avalonbench.observation_models import FailCounts
 from jaxrl_suite.core.config import check_ranges
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import EVIL_ROLES, ROLE_NAMES
-from jaxrl_suite.strategist import cheap_talk
-from jaxrl_suite.strategist.cheap_talk import Deduction
-from jaxrl_suite.strategist.cheap_talk_policies import ClaimPolicy, babbling
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, ROLE_NAMES
 
 _IS_EVIL = np.isin(np.arange(len(ROLE_NAMES)), EVIL_ROLES)
 

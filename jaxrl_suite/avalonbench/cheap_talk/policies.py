@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon_roles import EVIL_ROLES, GOOD_ROLES, ROLE_NAMES, SERVANT
+from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, GOOD_ROLES, ROLE_NAMES, SERVANT
+from jaxrl_suite.errors import UserError
 
 NUM_FEATURES = 7
 SILENCE = 0  # the claim that says nothing

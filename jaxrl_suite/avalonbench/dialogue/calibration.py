@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrl_suite.avalonbench.assignments import tables
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.strategist.dialogue import Ratings
+from jaxrl_suite.avalonbench.dialogue.dialogue import Ratings
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.errors import UserError
 
 LIMIT = 5.0  # largest scale, in log-odds for one step of a rating; with few games the best one may be infinite
 

@@ -25,12 +25,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.avalonbench.beliefs import Belief, tilt
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_state import State
+from jaxrl_suite.avalonbench.dialogue import words
+from jaxrl_suite.avalonbench.dialogue.guides import Guide
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.state import State
+from jaxrl_suite.llm.prompts import fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Reply, Request
 from jaxrl_suite.llm.questions import Sample
-from jaxrl_suite.strategist import dialogue_words as words
-from jaxrl_suite.strategist.guides import Guide, fill
+
+PROMPTS = "jaxrl_suite.avalonbench.dialogue"  # the package whose prompts are filled in
 
 LARGEST = 2  # ratings go from -2 to 2
 Dialogue: TypeAlias = tuple[tuple[int, str], ...]  # (seat, speech) in order
@@ -98,7 +101,8 @@ class Speaker:
         task = Message(
             "user",
             fill(
-                "dialogue_worksheet",
+                PROMPTS,
+                "worksheet",
                 **_known(scene, seat),
                 intention=intention,
                 worksheet=guide.text,
@@ -109,7 +113,7 @@ class Speaker:
         answers = _text(reply)
         if not answers:
             failures.append(f"player {seat} left the worksheet empty")
-        chat = (task, Message("assistant", answers or "(no answers)"), Message("user", fill("dialogue_speech")))
+        chat = (task, Message("assistant", answers or "(no answers)"), Message("user", fill(PROMPTS, "speech")))
         reply = yield Sample(Request(chat, decoding=self.speaking, path=(*path, _SPEAK), role="speak"))
         speech = " ".join(_text(reply).split())
         if not speech:
@@ -132,9 +136,9 @@ class Discriminator:
         form = "\n".join(f"player {seat}: evil +0, merlin +0" for seat in range(scene.game.num_players))
         known = _known(scene, listener)
         if speaker is None:
-            text = fill("dialogue_rating_round", **known, form=form)
+            text = fill(PROMPTS, "rating_round", **known, form=form)
         else:
-            text = fill("dialogue_rating", **known, form=form, speaker=str(speaker))
+            text = fill(PROMPTS, "rating", **known, form=form, speaker=str(speaker))
         path = (*path, _RATE, listener)
         return Sample(Request((Message("user", text),), decoding=self.decoding, path=path, role="rate"))
 

@@ -13,13 +13,13 @@ How a guide becomes an act is `dialogue.Speaker`: a model fills in the worksheet
 from __future__ import annotations
 
 import dataclasses
-import functools
 import re
-from importlib import resources
-from string import Template
 
-from jaxrl_suite.core.config import UserError, suggest
-from jaxrl_suite.envs.avalon_roles import ROLE_NAMES
+from jaxrl_suite.envs.avalon.roles import ROLE_NAMES
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.llm import prompts
+
+PROMPTS = "jaxrl_suite.avalonbench.dialogue"  # the package whose prompts are filled in
 
 MAX_QUESTIONS = 20
 MAX_CHARACTERS = 6000
@@ -80,18 +80,4 @@ def seed_guide(role: str) -> Guide:
     seeds = ("merlin", "servant", "minion", "assassin")
     if role not in seeds:
         raise UserError(f"there is no seed guide for {role!r}{suggest(role, seeds)}")
-    return Guide.parse(role, prompt(f"dialogue_seed_{role}"))
-
-
-@functools.cache
-def prompt(name: str) -> str:
-    """The text of `prompts/NAME.md`."""
-    return resources.files("jaxrl_suite.strategist").joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
-
-
-def fill(name: str, **words: str) -> str:
-    """The prompt `name` with its `$fields` filled in; every field must be given.
-
-    A dollar sign within `words` is left as it is.
-    """
-    return Template(prompt(name)).substitute(words).strip()
+    return Guide.parse(role, prompts.prompt(PROMPTS, f"seed_{role}"))

@@ -24,13 +24,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.avalonbench.bots import Bots
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_log import GameLog
-from jaxrl_suite.envs.avalon_roles import EVIL_ROLES, MERLIN, ROLE_NAMES, mask_to_seats
-from jaxrl_suite.envs.avalon_state import TEAM, State
-from jaxrl_suite.strategist.dialogue import Dialogue, Scene
-from jaxrl_suite.strategist.dialogue_words import players
+from jaxrl_suite.avalonbench.dialogue.dialogue import Dialogue, Scene
+from jaxrl_suite.avalonbench.dialogue.words import players
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.log import GameLog
+from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, MERLIN, ROLE_NAMES, mask_to_seats
+from jaxrl_suite.envs.avalon.state import TEAM, State
+from jaxrl_suite.errors import UserError
 
 _PHASES = 24  # of each game that scenarios are cut from
 
@@ -105,7 +105,7 @@ def load(path: str | Path | None = None, role: str | None = None) -> tuple[Scena
       role: of the speaker; by default all.
     """
     if path is None:
-        source = resources.files("jaxrl_suite.strategist").joinpath("data", "scenarios.json")
+        source = resources.files("jaxrl_suite.avalonbench.dialogue").joinpath("scenarios.json")
         text = source.read_text(encoding="utf-8")
     else:
         text = Path(path).read_text(encoding="utf-8")

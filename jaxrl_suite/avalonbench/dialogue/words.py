@@ -14,17 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import NUM_QUESTS, ROLE_NAMES, mask_to_seats
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, QUEST, TEAM, VOTE, State
-from jaxrl_suite.strategist.guides import fill
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import NUM_QUESTS, ROLE_NAMES, mask_to_seats
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, VOTE, State
+from jaxrl_suite.llm.prompts import fill
+
+PROMPTS = "jaxrl_suite.avalonbench.dialogue"  # the package whose prompts are filled in
 
 
 def rules_text(game: Avalon) -> str:
     """What the game is about, and which roles are in it."""
     counts = collections.Counter(ROLE_NAMES[role].capitalize() for role in game.roles)
     roles = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
-    return fill("dialogue_rules", players=str(game.num_players), last=str(game.num_players - 1), roles=roles)
+    return fill(PROMPTS, "rules", players=str(game.num_players), last=str(game.num_players - 1), roles=roles)
 
 
 def public_text(game: Avalon, state: State) -> str:

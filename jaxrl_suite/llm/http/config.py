@@ -10,7 +10,8 @@ import math
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from jaxrl_suite.core.config import UserError, config_hash
+from jaxrl_suite.core.config import config_hash
+from jaxrl_suite.errors import UserError
 
 Value: TypeAlias = bool | int | float | str
 

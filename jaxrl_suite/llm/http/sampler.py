@@ -18,10 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.http_config import HTTPConfig
-from jaxrl_suite.llm.http_transport import Clock, ExchangeError, Pace, Transport, backoff
-from jaxrl_suite.llm.http_wire import Exchange, check, payload, read_reply
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.llm.http.config import HTTPConfig
+from jaxrl_suite.llm.http.transport import Clock, ExchangeError, Pace, Transport, backoff
+from jaxrl_suite.llm.http.wire import Exchange, check, payload, read_reply
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Prefix, Reply, Request, Usage
 from jaxrl_suite.llm.recorder import Desk, Part

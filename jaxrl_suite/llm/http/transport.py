@@ -20,8 +20,9 @@ from typing import Any
 
 import httpx
 
-from jaxrl_suite.core.config import UserError, to_json
-from jaxrl_suite.llm.http_config import HTTPConfig
+from jaxrl_suite.core.config import to_json
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.llm.http.config import HTTPConfig
 
 RETRY = frozenset({429, 500, 502, 503, 504})
 PROMPT_STATUS = frozenset({400, 413, 422})  # with one of the codes or words below: this prompt will never be answered

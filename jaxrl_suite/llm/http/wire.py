@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.http_config import HTTPConfig
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.llm.http.config import HTTPConfig
 from jaxrl_suite.llm.protocol import Completion, Finish, Message, Request, Usage
 
 MAX_STOPS = 4  # more are refused by OpenAI

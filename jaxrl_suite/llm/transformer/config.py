@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxrl_suite.core.config import UserError, suggest
+from jaxrl_suite.errors import UserError, suggest
 
 
 @dataclasses.dataclass(frozen=True)

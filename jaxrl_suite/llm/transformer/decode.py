@@ -16,10 +16,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.llm import model
-from jaxrl_suite.llm.lm_config import LMConfig
-from jaxrl_suite.llm.model import Cache, Params
-from jaxrl_suite.llm.sampling import draw_tokens, filtered_logprobs, token_key
+from jaxrl_suite.llm.transformer import model
+from jaxrl_suite.llm.transformer.config import LMConfig
+from jaxrl_suite.llm.transformer.model import Cache, Params
+from jaxrl_suite.llm.transformer.sampling import draw_tokens, filtered_logprobs, token_key
 
 
 class Rows(NamedTuple):

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.lm_config import LMConfig
-from jaxrl_suite.llm.tokenizer import Tokenizer, byte_level_bpe
-from jaxrl_suite.llm.weights import Model, from_tensors
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.llm.transformer.config import LMConfig
+from jaxrl_suite.llm.transformer.tensors import Model, from_tensors
+from jaxrl_suite.llm.transformer.tokenizer import Tokenizer, byte_level_bpe
 
 _LAYER = {  # name on the hub to name in a GGUF file, inside a layer
     "input_layernorm": "attn_norm",

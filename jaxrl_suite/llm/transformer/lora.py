@@ -23,8 +23,8 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError, suggest
-from jaxrl_suite.llm.model import Params
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.llm.transformer.model import Params
 
 TARGETS = ("qkv", "out", "gate_up", "down")  # all matrices of a layer
 

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.llm.lm_config import LMConfig, RopeScaling
+from jaxrl_suite.llm.transformer.config import LMConfig, RopeScaling
 
 Params: TypeAlias = Any
 """`embed` [V, D]; `norm` [D]; `head` [D, V] unless tied; `value` {`weight` [D], `bias` []} if there is one; `layers`, a

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.llm import decode, model
-from jaxrl_suite.llm.lm_config import LMConfig
-from jaxrl_suite.llm.model import Cache, Params
+from jaxrl_suite.llm.transformer import decode, model
+from jaxrl_suite.llm.transformer.config import LMConfig
+from jaxrl_suite.llm.transformer.model import Cache, Params
 
 SMALLEST = 16  # slots; buckets are its multiples by powers of two
 Tokens = tuple[int, ...]

@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm import decode, model, sampling
-from jaxrl_suite.llm.lm_config import LMConfig
-from jaxrl_suite.llm.model import Params
-from jaxrl_suite.llm.prefix_store import PrefixStore, bucket, most_rows
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Prefix, Reply, Request, Usage
-from jaxrl_suite.llm.tokenizer import Tokenizer
+from jaxrl_suite.llm.transformer import decode, model, sampling
+from jaxrl_suite.llm.transformer.config import LMConfig
+from jaxrl_suite.llm.transformer.model import Params
+from jaxrl_suite.llm.transformer.prefix_cache import PrefixStore, bucket, most_rows
+from jaxrl_suite.llm.transformer.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

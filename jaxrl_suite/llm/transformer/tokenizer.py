@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.lm_config import read_json
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Message, Prefix
+from jaxrl_suite.llm.transformer.config import read_json
 
 if TYPE_CHECKING:
     import tokenizers

@@ -18,11 +18,12 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxrl_suite.core.config import UserError, check_ranges
+from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.core.devices import AXIS, replicate
-from jaxrl_suite.llm import model
-from jaxrl_suite.llm.lm_config import LMConfig
-from jaxrl_suite.llm.model import Params
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.llm.transformer import model
+from jaxrl_suite.llm.transformer.config import LMConfig
+from jaxrl_suite.llm.transformer.model import Params
 
 
 class Batch(NamedTuple):

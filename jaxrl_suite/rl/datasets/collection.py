@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.actors import Actor, Expert, Noisy, Uniform
-from jaxrl_suite.rl.offline import Metadata, OfflineData, make_data
+from jaxrl_suite.rl.datasets.offline import Metadata, OfflineData, make_data
+from jaxrl_suite.rl.datasets.scores import Reference
 from jaxrl_suite.rl.policies import Params
-from jaxrl_suite.rl.scores import Reference
 
 Level = Literal["random", "medium", "medium-replay", "medium-expert", "expert"]
 LEVELS: tuple[Level, ...] = ("random", "medium", "medium-replay", "medium-expert", "expert")

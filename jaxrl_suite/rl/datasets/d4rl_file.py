@@ -17,10 +17,10 @@ from typing import Literal
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.rl import hdf5
-from jaxrl_suite.rl.offline import ARRAYS, Metadata, OfflineData, make_data
-from jaxrl_suite.rl.scores import D4RL, reference_scores
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.datasets import hdf5
+from jaxrl_suite.rl.datasets.offline import ARRAYS, Metadata, OfflineData, make_data
+from jaxrl_suite.rl.datasets.scores import D4RL, reference_scores
 
 _FOLDER = "metadata/"
 _FIELDS = {"env": str, "backend": str, "teacher": str, "ref_min_score": Real, "ref_max_score": Real}

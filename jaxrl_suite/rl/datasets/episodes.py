@@ -11,8 +11,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.rl.offline import ARRAYS, OfflineData, select_extra
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.datasets.offline import ARRAYS, OfflineData, select_extra
 
 
 class Episodes(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 _DEFLATE = 1100  # times that deflate, the strongest of HDF5's usual filters, can shrink data, and a little
 

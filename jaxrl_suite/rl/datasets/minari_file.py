@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, suggest
 from jaxrl_suite.core.files import write_atomic
-from jaxrl_suite.rl import hdf5
-from jaxrl_suite.rl.episodes import episodes
-from jaxrl_suite.rl.offline import Metadata, OfflineData, make_data
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.rl.datasets import hdf5
+from jaxrl_suite.rl.datasets.episodes import episodes
+from jaxrl_suite.rl.datasets.offline import Metadata, OfflineData, make_data
 
 _VERSION = "0.5.4"  # of Minari, whose layout is written
 _NAME = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")

@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.rl.episodes import episode_returns, episode_rows, episodes
-from jaxrl_suite.rl.offline import OfflineData
-from jaxrl_suite.rl.transitions import scaling
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.datasets.episodes import episode_returns, episode_rows, episodes
+from jaxrl_suite.rl.datasets.offline import OfflineData
+from jaxrl_suite.rl.datasets.transitions import scaling
 
 Ranking = Literal["raw", "discounted", "start_normalised"]
 RANKINGS: tuple[Ranking, ...] = ("raw", "discounted", "start_normalised")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.core.config import UserError, suggest
-from jaxrl_suite.rl.offline import Metadata
+from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.rl.datasets.offline import Metadata
 
 
 class Reference(NamedTuple):

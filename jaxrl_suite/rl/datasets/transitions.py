@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.rl.offline import OfflineData
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.datasets.offline import OfflineData
 
 Array: TypeAlias = Any  # of numpy on the host, of JAX inside a learner
 _STD_FLOOR = 1e-3  # added to a deviation, so that a constant feature becomes 0

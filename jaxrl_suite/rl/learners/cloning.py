@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_suite.core.config import UserError, check_ranges, suggest
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.rl.policies import Params, Policy
 
 Loss: TypeAlias = Literal["mse", "mae", "cross_entropy", "softmax_mse", "softmax_mae"]

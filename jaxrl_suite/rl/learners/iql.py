@@ -20,9 +20,9 @@ import optax
 
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.rl import densities
+from jaxrl_suite.rl.datasets.transitions import Transitions
+from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, follow
 from jaxrl_suite.rl.policies import MLP, Params
-from jaxrl_suite.rl.q_functions import TwinCritic, bootstrap, follow
-from jaxrl_suite.rl.transitions import Transitions
 
 _LOG_STD = (-5.0, 2.0)  # bounds of the log-deviation of a continuous policy
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.rl.datasets.transitions import Scaling, Transitions
 from jaxrl_suite.rl.policies import Policy
-from jaxrl_suite.rl.transitions import Scaling, Transitions
 
 State: TypeAlias = Any  # a pytree of arrays; its field `actor` holds the policy's parameters
 Metrics: TypeAlias = dict[str, jax.Array]

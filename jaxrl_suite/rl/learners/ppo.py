@@ -27,9 +27,9 @@ import optax
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
 from jaxrl_suite.rl import densities, rollout
 from jaxrl_suite.rl import running_statistics as statistics
-from jaxrl_suite.rl.gae import gae
+from jaxrl_suite.rl.learners.gae import gae
+from jaxrl_suite.rl.learners.ppo_config import PPOConfig
 from jaxrl_suite.rl.policies import CNN, MLP, Params, Policy
-from jaxrl_suite.rl.ppo_config import PPOConfig
 from jaxrl_suite.rl.running_statistics import Statistics
 
 

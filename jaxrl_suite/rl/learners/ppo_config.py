@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxrl_suite.core.config import UserError, check_ranges
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

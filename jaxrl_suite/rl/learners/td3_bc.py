@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.rl.datasets.transitions import Transitions
+from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, follow
 from jaxrl_suite.rl.policies import MLP, Params
-from jaxrl_suite.rl.q_functions import TwinCritic, bootstrap, follow
-from jaxrl_suite.rl.transitions import Transitions
 
 
 class State(NamedTuple):

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.gops import Gops, State
-from jaxrl_suite.search.gops_keys import decision_states, subsets
-from jaxrl_suite.search.gops_states import Layout, Successors, enumerate_states, slices, successors
+from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.search.gops.keys import decision_states, subsets
+from jaxrl_suite.search.gops.states import Layout, Successors, enumerate_states, slices, successors
 
 Policy = Callable[[State], jax.Array]  # batched states [B, ...] -> float32[B, P, A], probabilities of legal bids
 

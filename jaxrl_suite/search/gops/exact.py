@@ -19,9 +19,9 @@ import numpy as np
 from flax import struct
 
 from jaxrl_suite.envs.bits import has_bit, popcount
-from jaxrl_suite.envs.gops import Gops, State
-from jaxrl_suite.search.gops_keys import Detail, StateSpace
-from jaxrl_suite.search.gops_states import Layout, StateIndex, enumerate_states, slices, state_number, successors
+from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.search.gops.keys import Detail, StateSpace
+from jaxrl_suite.search.gops.states import Layout, StateIndex, enumerate_states, slices, state_number, successors
 from jaxrl_suite.search.matrix_game import Solution, solve_batch_last
 
 _GAMES = 8192  # sent to the device at once; one size, so that there is one compilation for each number of cards left

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.gops import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, State
 
 Detail = Literal["points", "win_loss", "history"]
 

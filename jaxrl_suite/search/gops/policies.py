@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.gops import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, State
 
 
 def uniform(game: Gops, state: State) -> jax.Array:

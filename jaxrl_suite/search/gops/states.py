@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.bits import popcount
-from jaxrl_suite.envs.gops import Gops, State
-from jaxrl_suite.search.gops_keys import Detail, StateSpace, state_key, subset_ranks, subsets
+from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.search.gops.keys import Detail, StateSpace, state_key, subset_ranks, subsets
 
 _SUCCESSORS = 1 << 20  # held at a time on the host, in some ten arrays
 

@@ -17,10 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.strategist.views import StrategyGame, view_of
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.strategist.heuristics.views import StrategyGame
 
 ENTRY = "evaluate_state"
 MAX_NAMED = 30  # intermediate values of a text; the sandbox takes 32
@@ -100,18 +98,3 @@ class FeatureLibrary:
         body += ["}", "return values, named"]
         entry = [f"def {self.entry}(view):", *(f"    {line}" for line in body)]
         return "\n\n\n".join([*parts, "\n".join(entry)]) + "\n"
-
-
-def library(game: StrategyGame) -> FeatureLibrary:
-    """The features of a game.
-
-    Raises:
-      ValueError: if there are none for this game.
-    """
-    from jaxrl_suite.strategist import features_avalon, features_gops
-
-    view_of(game)
-    if isinstance(game, Gops):
-        return features_gops.gops_library(game)
-    assert isinstance(game, Avalon)
-    return features_avalon.avalon_library(game)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.strategist.features import FeatureLibrary
-from jaxrl_suite.strategist.views import AvalonView
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.strategist.heuristics.features import FeatureLibrary
+from jaxrl_suite.strategist.heuristics.views import AvalonView
 
 
 def avalon_library(game: Avalon) -> FeatureLibrary:

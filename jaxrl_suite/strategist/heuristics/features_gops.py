@@ -12,9 +12,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.strategist.features import FeatureLibrary
-from jaxrl_suite.strategist.views import GopsView
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.strategist.heuristics.features import FeatureLibrary
+from jaxrl_suite.strategist.heuristics.views import GopsView
 
 
 def gops_library(game: Gops) -> FeatureLibrary:

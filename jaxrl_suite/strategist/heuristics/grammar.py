@@ -18,8 +18,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.strategist.records import KeyState
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import KeyState
 
 CONCLUSIONS = 5  # features that are named
 RIDGE = 0.3  # of the regression on key states, in units of a feature's mean square

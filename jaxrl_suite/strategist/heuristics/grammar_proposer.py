@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError, check_ranges
-from jaxrl_suite.strategist import grammar
-from jaxrl_suite.strategist.grammar import Features, Operator
-from jaxrl_suite.strategist.proposals import CALLS, Asking, Draft, Path, T
-from jaxrl_suite.strategist.records import KeyState, Strategy
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.proposer import CALLS, Asking, Draft, Path, T
+from jaxrl_suite.evolve.records import KeyState, Strategy
+from jaxrl_suite.strategist.heuristics import grammar
+from jaxrl_suite.strategist.heuristics.grammar import Features, Operator
 
 MEMORY = 6  # lines of a thought
 _TRIES = 50  # draws for an idea that is not known yet

@@ -16,13 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.export import EXPORT, EXPORT_LIMITS, ExportReport, ExportRequest, export_functions
-from jaxrl_suite.llm.exported import ExportedFunction
-from jaxrl_suite.llm.sandbox import Limits, Sandbox
-from jaxrl_suite.strategist.features import ENTRY, FeatureLibrary
-from jaxrl_suite.strategist.records import Strategy
-from jaxrl_suite.strategist.views import StrategyGame, example_views
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.sandbox.export import EXPORT, EXPORT_LIMITS, ExportReport, ExportRequest, export_functions
+from jaxrl_suite.sandbox.exported import ExportedFunction
+from jaxrl_suite.sandbox.records import Limits
+from jaxrl_suite.sandbox.sandbox import Sandbox
+from jaxrl_suite.strategist.heuristics.features import ENTRY, FeatureLibrary
+from jaxrl_suite.strategist.heuristics.views import StrategyGame, example_views
 
 Function = Callable[[Any], jax.Array]  # view -> float32[P]
 

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, VotesAndProposals
 from jaxrl_suite.core import devices
-from jaxrl_suite.envs.avalon import Avalon
+from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.bits import has_bit, lowest_bit
-from jaxrl_suite.strategist.features_avalon import avalon_library
-from jaxrl_suite.strategist.heuristics import Choice, Pool
-from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
-from jaxrl_suite.strategist.play_avalon import AvalonPlayer, play
-from jaxrl_suite.strategist.played import Played, looked_at
-from jaxrl_suite.strategist.views import AVALON_TURNS, avalon_view, random_state
+from jaxrl_suite.strategist.heuristics.features_avalon import avalon_library
+from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
+from jaxrl_suite.strategist.heuristics.views import AVALON_TURNS, avalon_view, random_state
+from jaxrl_suite.strategist.judge.base import HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.play.avalon import AvalonPlayer, play
+from jaxrl_suite.strategist.play.records import Played, looked_at
 
 RECORDED = 64  # decisions of a game; a game between sensible players has about as many
 

@@ -25,13 +25,14 @@ import jax
 import numpy as np
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.core.config import UserError, check_ranges
-from jaxrl_suite.strategist import league
-from jaxrl_suite.strategist.features import FeatureLibrary
-from jaxrl_suite.strategist.heuristics import ROLLOUT, Choice, Exports, Pool, choices_of
-from jaxrl_suite.strategist.key_states import Describer, Rule, Seen, joined, select
-from jaxrl_suite.strategist.played import Played, chunks, seen_by
-from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
+from jaxrl_suite.strategist.heuristics.features import FeatureLibrary
+from jaxrl_suite.strategist.heuristics.pool import ROLLOUT, Choice, Exports, Pool, choices_of
+from jaxrl_suite.strategist.judge import league
+from jaxrl_suite.strategist.judge.key_states import Describer, Rule, Seen, joined, select
+from jaxrl_suite.strategist.play.records import Played, chunks, seen_by
 
 Feedback = Literal["population", "fixed", "critic"]
 

@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.search.tree_search import split_rows
-from jaxrl_suite.strategist.features_gops import gops_library
-from jaxrl_suite.strategist.heuristics import Choice, Pool
-from jaxrl_suite.strategist.judge import HeuristicJudge, JudgeConfig
-from jaxrl_suite.strategist.play_gops import GopsPlayer, Style, play
-from jaxrl_suite.strategist.played import Played, looked_at
-from jaxrl_suite.strategist.views import gops_view, random_state
+from jaxrl_suite.strategist.heuristics.features_gops import gops_library
+from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
+from jaxrl_suite.strategist.heuristics.views import gops_view, random_state
+from jaxrl_suite.strategist.judge.base import HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.play.gops import GopsPlayer, Style, play
+from jaxrl_suite.strategist.play.records import Played, looked_at
 
 
 class GopsJudge(HeuristicJudge):

@@ -18,17 +18,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import EVIL_ROLES, GOOD_ROLES, MERLIN
+from jaxrl_suite.avalonbench.dialogue import words
+from jaxrl_suite.avalonbench.dialogue.dialogue import Discriminator, Ratings, Speaker, Utterance
+from jaxrl_suite.avalonbench.dialogue.guides import Guide
+from jaxrl_suite.avalonbench.dialogue.scenarios import Scenario
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, GOOD_ROLES, MERLIN
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
 from jaxrl_suite.llm.jobs import Job, Outcome, SamplerFailedError
 from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.prompts import fill
 from jaxrl_suite.llm.protocol import Sampler, require
-from jaxrl_suite.strategist import dialogue_words as words
-from jaxrl_suite.strategist.dialogue import Discriminator, Ratings, Speaker, Utterance
-from jaxrl_suite.strategist.guides import Guide, fill
-from jaxrl_suite.strategist.records import Judgement, KeyState, Strategy
-from jaxrl_suite.strategist.scenarios import Scenario
+
+PROMPTS = "jaxrl_suite.strategist.judge"  # the package whose prompts are filled in
 
 BEST = 2.0  # the highest score
 
@@ -36,7 +39,7 @@ BEST = 2.0  # the highest score
 def contract(game: Avalon, role: str) -> str:
     """What a proposer is told: the rules, what a worksheet for `role` is, and how its speeches are judged."""
     aim = "guide_aim_merlin" if role == "merlin" else "guide_aim"
-    return fill("guide_contract", rules=words.rules_text(game), role=role.capitalize(), aim=fill(aim))
+    return fill(PROMPTS, "guide_contract", rules=words.rules_text(game), role=role.capitalize(), aim=fill(PROMPTS, aim))
 
 
 class GuideScore(NamedTuple):

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs import avalon_render, gops_render
-from jaxrl_suite.envs.gops import Gops
-from jaxrl_suite.strategist.features import MAX_NAMED, FeatureLibrary
-from jaxrl_suite.strategist.records import KeyState
-from jaxrl_suite.strategist.views import StrategyGame, view_of
+from jaxrl_suite.envs.avalon import render as avalon_render
+from jaxrl_suite.envs.gops import render as gops_render
+from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.records import KeyState
+from jaxrl_suite.strategist.heuristics.features import MAX_NAMED, FeatureLibrary
+from jaxrl_suite.strategist.heuristics.views import StrategyGame, view_of
 
 Rule = Literal["gap", "uniform"]
 

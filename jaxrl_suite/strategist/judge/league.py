@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrl_suite.core import stats
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.stats import Interval
+from jaxrl_suite.errors import UserError
 
 # `(first int[R], second int[R], deal int[R]) -> float[R]`: the reward of `first` in seat 0 against `second` in seat 1
 # on a deal; in Avalon `first` plays the good side.

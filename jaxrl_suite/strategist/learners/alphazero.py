@@ -23,18 +23,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_suite.core.config import UserError, check_ranges
-from jaxrl_suite.envs.gops import Gops, State
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import arena
 from jaxrl_suite.search.agents import SearchPolicy
 from jaxrl_suite.search.evaluators import Network
+from jaxrl_suite.search.paper_search import PaperSearch
 from jaxrl_suite.search.rules import DecoupledPUCT, RegretMatching, SelectionRule
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 from jaxrl_suite.search.tree_search import split_rows
-from jaxrl_suite.strategist import replay
-from jaxrl_suite.strategist.paper_search import PaperSearch
-from jaxrl_suite.strategist.replay import Replay
-from jaxrl_suite.strategist.value_networks import (
+from jaxrl_suite.strategist.learners import replay_buffer as replay
+from jaxrl_suite.strategist.learners.replay_buffer import Replay
+from jaxrl_suite.strategist.learners.value_networks import (
     CardsNetwork,
     GopsExample,
     PolicyValueNetwork,

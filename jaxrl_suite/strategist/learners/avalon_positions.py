@@ -11,9 +11,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.avalon import Avalon, State
-from jaxrl_suite.envs.avalon_roles import MAX_PROPOSALS
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE
+from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE
 
 
 def positions(game: Avalon, final: State) -> tuple[State, jax.Array]:

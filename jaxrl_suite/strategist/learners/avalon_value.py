@@ -26,14 +26,15 @@ from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.avalonbench.observation_models import ObservationModel
 from jaxrl_suite.avalonbench.search_agent import Evaluator, SearchAgent
-from jaxrl_suite.core.config import UserError, check_ranges
-from jaxrl_suite.envs.avalon import Avalon, State
-from jaxrl_suite.envs.avalon_roles import MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
-from jaxrl_suite.strategist import replay
-from jaxrl_suite.strategist.avalon_positions import draw_positions
-from jaxrl_suite.strategist.replay import Replay
-from jaxrl_suite.strategist.value_networks import Layers, init_layers, perceptron
-from jaxrl_suite.strategist.views import avalon_view
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.roles import MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.strategist.heuristics.views import avalon_view
+from jaxrl_suite.strategist.learners import replay_buffer as replay
+from jaxrl_suite.strategist.learners.avalon_positions import draw_positions
+from jaxrl_suite.strategist.learners.replay_buffer import Replay
+from jaxrl_suite.strategist.learners.value_networks import Layers, init_layers, perceptron
 
 _SEAT_FEATURES = 6
 

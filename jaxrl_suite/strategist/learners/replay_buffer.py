@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxrl_suite.core.config import UserError
+from jaxrl_suite.errors import UserError
 
 
 class Replay(NamedTuple):

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.gops import Gops
+from jaxrl_suite.envs.gops.game import Gops
 
 Layers: TypeAlias = tuple[tuple[jax.Array, jax.Array], ...]  # (weight float32[D_in, D_out], bias float32[D_out]) each
 

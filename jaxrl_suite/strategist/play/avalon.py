@@ -21,14 +21,14 @@ from jaxrl_suite.avalonbench.beliefs import from_state, p_merlin, posterior
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, VotesAndProposals
 from jaxrl_suite.avalonbench.search_agent import BotRollout
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon, State
-from jaxrl_suite.envs.avalon_state import ASSASSINATION, QUEST
+from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST
 from jaxrl_suite.envs.bits import lowest_bit
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.packing import packing_of
 from jaxrl_suite.search.tree_search import split_rows
-from jaxrl_suite.strategist.heuristics import ROLLOUT, Choice, Pool
-from jaxrl_suite.strategist.views import avalon_view
+from jaxrl_suite.strategist.heuristics.pool import ROLLOUT, Choice, Pool
+from jaxrl_suite.strategist.heuristics.views import avalon_view
 
 
 @dataclasses.dataclass(frozen=True)

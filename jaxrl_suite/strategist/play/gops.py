@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.gops import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import arena, matrix_game
 from jaxrl_suite.search.agents import shrunk_values
 from jaxrl_suite.search.evaluators import Evaluation
+from jaxrl_suite.search.paper_search import PaperSearch
 from jaxrl_suite.search.records import ROOT, Tree
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 from jaxrl_suite.search.tree_search import split_rows
-from jaxrl_suite.strategist.heuristics import ROLLOUT, Choice, Pool
-from jaxrl_suite.strategist.paper_search import PaperSearch
-from jaxrl_suite.strategist.views import gops_view
+from jaxrl_suite.strategist.heuristics.pool import ROLLOUT, Choice, Pool
+from jaxrl_suite.strategist.heuristics.views import gops_view
 
 Style = Literal["regret_matching", "paper"]
 

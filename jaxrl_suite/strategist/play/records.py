@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.strategist.key_states import Seen
+from jaxrl_suite.strategist.judge.key_states import Seen
 
 
 class Played(NamedTuple):

@@ -17,11 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.core import devices, stats
-from jaxrl_suite.core.config import UserError
 from jaxrl_suite.core.stats import Interval
-from jaxrl_suite.search import arena, gops_evaluation, gops_exact
-from jaxrl_suite.strategist.heuristics import Choice
-from jaxrl_suite.strategist.play_gops import GopsPlayer
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.search import arena
+from jaxrl_suite.search.gops import evaluation as gops_evaluation
+from jaxrl_suite.search.gops import exact as gops_exact
+from jaxrl_suite.strategist.heuristics.pool import Choice
+from jaxrl_suite.strategist.play.gops import GopsPlayer
 
 
 class Strength(NamedTuple):

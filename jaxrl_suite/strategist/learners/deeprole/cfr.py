@@ -18,9 +18,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.strategist.deeprole_round import (
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.strategist.learners.deeprole.round import (
     ACCEPTING,
     BITS,
     IN_ORDER,

@@ -30,15 +30,17 @@ import numpy as np
 import optax
 
 from jaxrl_suite.avalonbench.assignments import tables
-from jaxrl_suite.core.config import UserError, check_ranges
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.strategist import deeprole_network, replay
-from jaxrl_suite.strategist.deeprole_cfr import Solution, solve
-from jaxrl_suite.strategist.deeprole_round import Situation
-from jaxrl_suite.strategist.deeprole_situations import backwards, random_situation
-from jaxrl_suite.strategist.information_sets import conditional, information_sets
-from jaxrl_suite.strategist.replay import Replay
-from jaxrl_suite.strategist.value_networks import Layers
+from jaxrl_suite.avalonbench.information_sets import conditional, information_sets
+from jaxrl_suite.core.config import check_ranges
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.strategist.learners import replay_buffer as replay
+from jaxrl_suite.strategist.learners.deeprole import network as deeprole_network
+from jaxrl_suite.strategist.learners.deeprole.cfr import Solution, solve
+from jaxrl_suite.strategist.learners.deeprole.round import Situation
+from jaxrl_suite.strategist.learners.deeprole.situations import backwards, random_situation
+from jaxrl_suite.strategist.learners.replay_buffer import Replay
+from jaxrl_suite.strategist.learners.value_networks import Layers
 
 SITUATIONS_A_GAME = 8  # a game of naive bots has 7.6 proposals, each of which is such a situation
 

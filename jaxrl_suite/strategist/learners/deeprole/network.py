@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.avalonbench.assignments import tables
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import MAX_ROUNDS, QUESTS_TO_WIN
-from jaxrl_suite.strategist.deeprole_round import Situation, constants
-from jaxrl_suite.strategist.value_networks import Layers, init_layers, perceptron
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import MAX_ROUNDS, QUESTS_TO_WIN
+from jaxrl_suite.strategist.learners.deeprole.round import Situation, constants
+from jaxrl_suite.strategist.learners.value_networks import Layers, init_layers, perceptron
 
 _FACTS = 19
 _INPUTS = 2 * QUESTS_TO_WIN + MAX_ROUNDS + 13

@@ -21,18 +21,18 @@ import numpy as np
 from jaxrl_suite.avalonbench.assignments import OUTSIDER, index_of, tables
 from jaxrl_suite.avalonbench.beliefs import from_state, posterior
 from jaxrl_suite.avalonbench.bots import Bots, Memory
+from jaxrl_suite.avalonbench.information_sets import information_sets
 from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.avalonbench.observation_models import Proposal, Quest, VotesAndProposals
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon, State
-from jaxrl_suite.envs.avalon_roles import ASSASSIN, MAX_ROUNDS, NUM_QUESTS
-from jaxrl_suite.envs.avalon_state import ASSASSINATION
+from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.roles import ASSASSIN, MAX_ROUNDS, NUM_QUESTS
+from jaxrl_suite.envs.avalon.state import ASSASSINATION
 from jaxrl_suite.envs.bits import popcount
-from jaxrl_suite.strategist.deeprole import DeepRole
-from jaxrl_suite.strategist.deeprole_cfr import likelihood
-from jaxrl_suite.strategist.deeprole_round import ACCEPTING, NUM_PATTERNS, Situation, Strategies, constants
-from jaxrl_suite.strategist.information_sets import information_sets
-from jaxrl_suite.strategist.value_networks import Layers
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.strategist.learners.deeprole.cfr import likelihood
+from jaxrl_suite.strategist.learners.deeprole.learner import DeepRole
+from jaxrl_suite.strategist.learners.deeprole.round import ACCEPTING, NUM_PATTERNS, Situation, Strategies, constants
+from jaxrl_suite.strategist.learners.value_networks import Layers
 
 Side = Literal["good", "evil", "both", "nobody"]
 

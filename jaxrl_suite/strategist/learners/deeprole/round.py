@@ -27,10 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.avalonbench.assignments import tables
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import ASSASSIN, MAX_ROUNDS, MERLIN, MINION, QUESTS_TO_WIN
-from jaxrl_suite.strategist.information_sets import information_sets
+from jaxrl_suite.avalonbench.information_sets import information_sets
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import ASSASSIN, MAX_ROUNDS, MERLIN, MINION, QUESTS_TO_WIN
+from jaxrl_suite.errors import UserError
 
 NUM_PATTERNS = 32
 BITS = (np.arange(NUM_PATTERNS)[:, None] >> np.arange(5)) & 1  # int[V, P], who approves

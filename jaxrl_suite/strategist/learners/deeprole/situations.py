@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.avalonbench.assignments import tables
-from jaxrl_suite.envs.avalon import Avalon
-from jaxrl_suite.envs.avalon_roles import MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
-from jaxrl_suite.strategist.deeprole_round import Situation
+from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.envs.avalon.roles import MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
+from jaxrl_suite.strategist.learners.deeprole.round import Situation
 
 NUM_STAGES = NUM_QUESTS * MAX_ROUNDS
 _SUSPICION, _NOISE = (2.0, 1.5), 1.0  # largest deviations of log-weights: of evil and of Merlin by seat; of assignments

@@ -1,0 +1,16 @@
+from .avalon.game import Avalon as Avalon
+from .avalon.turns import AvalonTurns as AvalonTurns
+from .base import ContinuousEnv as ContinuousEnv
+from .base import Env as Env
+from .base import EnvState as EnvState
+from .base import Game as Game
+from .check import check_env as check_env
+from .gops.game import Gops as Gops
+from .gridmaze.env import GridMaze as GridMaze
+from .mujoco import MuJoCo as MuJoCo
+from .pendulum import Pendulum as Pendulum
+from .registry import describe_envs as describe_envs
+from .registry import list_envs as list_envs
+from .registry import make as make
+from .registry import register as register
+from .reset import AutoReset as AutoReset

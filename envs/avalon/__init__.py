@@ -1,0 +1,1 @@
+"""The Resistance: Avalon: roles, rules, views, turns, logs and pictures of it."""

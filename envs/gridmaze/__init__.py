@@ -1,0 +1,1 @@
+"""Mazes that are made from their number, seen as images."""

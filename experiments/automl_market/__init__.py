@@ -1,0 +1,1 @@
+"""The data market: `config` at the bottom, its parts, `experiment` on top."""

@@ -1,0 +1,1 @@
+"""Avalon among bots: `config` at the bottom, its parts, `experiment` on top."""

@@ -1,0 +1,1 @@
+"""Talk in Avalon: `config` at the bottom, its parts, `experiment` on top."""

@@ -1,0 +1,1 @@
+"""Data values: `config` at the bottom, its parts, `experiment` on top."""

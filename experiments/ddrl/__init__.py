@@ -1,0 +1,1 @@
+"""DDRL: `config` at the bottom, its parts, `experiment` on top."""

@@ -1,0 +1,1 @@
+"""Search in GOPS: `config` at the bottom, its parts, `experiment` on top."""

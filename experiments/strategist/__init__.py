@@ -1,0 +1,1 @@
+"""Strategist: `config` at the bottom, its parts, `experiment` on top."""

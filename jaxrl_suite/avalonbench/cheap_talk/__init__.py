@@ -1,0 +1,1 @@
+"""A channel of claims beside Avalon, learned with no language model."""

@@ -1,0 +1,1 @@
+"""The decoder: its config, weights in and out, tokens, decoding, sampling, training."""

@@ -1,0 +1,102 @@
+"""What goes into a sandbox and what comes out: jobs with their limits, outcomes with their verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from typing import NamedTuple
+
+from jaxrl_suite.errors import UserError
+
+
+class Verdict(enum.StrEnum):
+    """How something that was tried in a sandbox ended."""
+
+    PASS = "pass"  # as it should
+    WRONG = "wrong"  # another value than the expected one
+    ERROR = "error"  # an exception, or an answer that is no answer
+    REFUSED = "refused"  # written code asks for what is not allowed
+    TIMEOUT = "timeout"  # more wall or CPU time than allowed
+    MEMORY = "memory"  # more memory than allowed
+    OUTPUT = "output"  # more output than allowed
+    CRASH = "crash"  # the process ended without an answer
+    UNAVAILABLE = "sandbox_unavailable"  # no worker could be started
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one job may use.
+
+    Args:
+      seconds: wall time of the job, from its start to its end.
+      cpu_seconds: CPU time of each of its processes; as much as `seconds`, rounded up, where 0.
+      memory_bytes: address space of each process.
+      processes: processes and threads at a time.
+      file_bytes: size of a file.
+      output_bytes: text that a process prints; more ends the job.
+      reply_bytes: size of a process's answer; more ends the job.
+
+    Raises:
+      ValueError: if a limit is not positive.
+    """
+
+    seconds: float = 5.0
+    cpu_seconds: int = 0
+    memory_bytes: int = 512 << 20
+    processes: int = 8
+    file_bytes: int = 1 << 20
+    output_bytes: int = 64 << 10
+    reply_bytes: int = 1 << 20
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and (value > 0 or (field.name == "cpu_seconds" and value == 0))):
+                raise UserError(f"{field.name} must be a number above 0, got {value}")
+
+    @property
+    def cpu_bound(self) -> int:
+        """The limit on CPU time in force, in seconds."""
+        return self.cpu_seconds or math.ceil(self.seconds)
+
+
+class Process(NamedTuple):
+    role: str  # one of the toolset's
+    payload: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Processes that start together, at most two, each with a channel to the other; the last one's end is the job's.
+
+    Args:
+      processes: what runs.
+      limits: what it may use.
+    """
+
+    processes: tuple[Process, ...]
+    limits: Limits = Limits()
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What came of a job, in the order of its processes. All bytes are the sandbox's word, nothing more.
+
+    Args:
+      verdict: why the job ended, if not by itself: TIMEOUT, MEMORY, OUTPUT, CRASH, UNAVAILABLE; else None.
+      detail: one line about it.
+      replies: what each process answered.
+      outputs: what each printed, on both streams.
+      ends: (verdict or None, one line) for each: why it ended, if not by itself.
+      seconds: wall time.
+      cpu_seconds: CPU time of the processes, not of what they started and did not wait for.
+    """
+
+    verdict: Verdict | None
+    detail: str
+    replies: tuple[bytes, ...] = ()
+    outputs: tuple[bytes, ...] = ()
+    ends: tuple[tuple[Verdict | None, str], ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0

@@ -1,0 +1,1 @@
+"""Exact GOPS: states by number, backward induction over hands, best responses and exploitability."""

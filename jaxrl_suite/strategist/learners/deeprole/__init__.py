@@ -1,0 +1,1 @@
+"""DeepRole for Avalon: counterfactual regret minimisation over beliefs, with a value network at its horizon."""

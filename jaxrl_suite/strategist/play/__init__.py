@@ -1,0 +1,1 @@
+"""Searching players with a heuristic each, and how strong they are against exact opponents."""
