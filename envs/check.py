@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, Game
+from jaxrl_suite.errors import UserError
 
 
-class EnvError(ValueError):
+class EnvError(UserError):
     """The environment breaks its contract; the message says where and how."""
 
 

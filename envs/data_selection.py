@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.errors import UserError
+
 MAX_POINTS = 512
 
 
@@ -42,7 +44,7 @@ class DataSelection:
       seed: of the default points.
 
     Raises:
-      ValueError: if an argument is out of range.
+      UserError: if an argument is out of range.
     """
 
     num_points: int = 12
@@ -52,9 +54,9 @@ class DataSelection:
 
     def __post_init__(self):
         if not 2 <= self.num_points <= MAX_POINTS:
-            raise ValueError(f"num_points must be 2 to {MAX_POINTS}, got {self.num_points}")
+            raise UserError(f"num_points must be 2 to {MAX_POINTS}, got {self.num_points}")
         if self.budget is not None and not 1 <= self.budget <= self.num_points:
-            raise ValueError(f"budget must be 1 to {self.num_points}, the number of points, got {self.budget}")
+            raise UserError(f"budget must be 1 to {self.num_points}, the number of points, got {self.budget}")
 
     @property
     def num_players(self) -> int:

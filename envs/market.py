@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.errors import UserError
+
 GO_ON, LEAVE, BUY = 0, 1, 2  # actions of the buyer; BUY + q buys the model of metric q
 PLATFORM, BUYER = 0, 1
 
@@ -65,7 +67,7 @@ class Market:
       cost: of a period, paid by the buyer.
 
     Raises:
-      ValueError: for what is no market; the message names the row and the remedy.
+      UserError: for what is no market; the message names the row and the remedy.
     """
 
     initial: Any = (0.6, 0.3, 0.1, 0.0)
@@ -84,29 +86,29 @@ class Market:
             try:
                 array = np.asarray(getattr(self, name), np.float64)
             except (TypeError, ValueError):
-                raise ValueError(f"{name} must have rows of one length and hold numbers only") from None
+                raise UserError(f"{name} must have rows of one length and hold numbers only") from None
             if name == "transitions" and array.size == 0:
                 array = array.reshape(0, np.size(self.initial), np.size(self.initial))
             if array.ndim != ndim or (not array.size and name != "transitions") or not np.isfinite(array).all():
-                raise ValueError(f"{name} must be finite numbers with {ndim} axes, got shape {list(array.shape)}")
+                raise UserError(f"{name} must be finite numbers with {ndim} axes, got shape {list(array.shape)}")
             object.__setattr__(self, name, _nested(array))
         size, kinds = len(self.initial), len(self.valuations)
         shapes = {"transitions": (len(self.transitions), size, size), "valuations": (kinds, size), "prior": (kinds,)}
         for name, shape in shapes.items():
             if (got := np.shape(getattr(self, name))) != shape and len(getattr(self, name)):
-                raise ValueError(f"{name} must have shape {list(shape)} here, got {list(got)}")
+                raise UserError(f"{name} must have shape {list(shape)} here, got {list(got)}")
         for name in ("initial", "transitions", "prior"):
             rows = np.asarray(getattr(self, name)).reshape(-1, size if name != "prior" else kinds)
             for row, law in enumerate(rows):
                 if (law < 0).any() or abs(law.sum() - 1) > 1e-6:
-                    raise ValueError(f"{name} row {row} is no law (it sums to {law.sum():.6g}): divide it by its sum")
+                    raise UserError(f"{name} row {row} is no law (it sums to {law.sum():.6g}): divide it by its sum")
         if np.min(self.valuations) < 0:
             row = int(np.argwhere(np.asarray(self.valuations) < 0)[0][0])
-            raise ValueError(f"valuations row {row} has a negative entry: a model can be thrown away, so use 0")
+            raise UserError(f"valuations row {row} has a negative entry: a model can be thrown away, so use 0")
         if np.min(self.levels) < 0 or (np.diff(self.levels) <= 0).any():
-            raise ValueError(f"levels must be increasing prices of at least 0, got {self.levels}: sort them")
+            raise UserError(f"levels must be increasing prices of at least 0, got {self.levels}: sort them")
         if not (isinstance(self.cost, (int, float, np.number)) and 0 <= self.cost < np.inf):
-            raise ValueError(f"cost must be one number, at least 0 and finite, got {self.cost!r}")
+            raise UserError(f"cost must be one number, at least 0 and finite, got {self.cost!r}")
 
     @property
     def num_players(self) -> int:

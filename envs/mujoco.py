@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.registry import MUJOCO_NAMES as NAMES
+from jaxrl_suite.errors import UserError
 
 BACKENDS = ("spring", "positional", "generalized", "mjx")
 _UNUSABLE = {
@@ -55,7 +56,7 @@ class MuJoCo:
       max_turns: steps after which an episode is truncated; a fall on the last step is a termination.
 
     Raises:
-      ValueError: if Brax has no such environment or engine, or the environment does not run.
+      UserError: if Brax has no such environment or engine, or the environment does not run.
     """
 
     name: str
@@ -64,9 +65,9 @@ class MuJoCo:
 
     def __post_init__(self):
         if not isinstance(self.max_turns, int) or self.max_turns < 1:
-            raise ValueError(f"max_turns must be a whole number of at least 1, got {self.max_turns!r}")
+            raise UserError(f"max_turns must be a whole number of at least 1, got {self.max_turns!r}")
         if self.backend not in BACKENDS:
-            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
+            raise UserError(f"backend must be one of {', '.join(BACKENDS)}, got {self.backend!r}")
         _brax_env(self.name, self.backend)
 
     @property
@@ -142,10 +143,10 @@ def _brax_env(name: str, backend: str) -> Any:
         from brax import envs
 
         if name in _UNUSABLE:
-            raise ValueError(f"Brax's {name!r} is left out, as {_UNUSABLE[name]}; choose from {', '.join(NAMES)}")
+            raise UserError(f"Brax's {name!r} is left out, as {_UNUSABLE[name]}; choose from {', '.join(NAMES)}")
         if name not in envs._envs:
             listed = ", ".join(sorted(envs._envs.keys() - _UNUSABLE.keys()))
-            raise ValueError(f"Brax has no environment {name!r}; it has {listed}")
+            raise UserError(f"Brax has no environment {name!r}; it has {listed}")
         with jax.ensure_compile_time_eval(), _no_log():  # constants, also where this runs inside a trace
             return envs._envs[name](backend=backend)
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl_suite.errors import UserError
+
 GRAVITY = 10.0  # m/s^2
 MASS = 1.0  # kg, of the rod
 LENGTH = 1.0  # m
@@ -47,14 +49,14 @@ class Pendulum:
       max_turns: steps after which an episode is truncated.
 
     Raises:
-      ValueError: unless `max_turns` is a whole number of at least 1.
+      UserError: unless `max_turns` is a whole number of at least 1.
     """
 
     max_turns: int = DEFAULT_TURNS
 
     def __post_init__(self):
         if not isinstance(self.max_turns, int) or self.max_turns < 1:
-            raise ValueError(f"max_turns must be a whole number of at least 1, got {self.max_turns!r}")
+            raise UserError(f"max_turns must be a whole number of at least 1, got {self.max_turns!r}")
 
     @property
     def num_players(self) -> int:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from jaxrl_suite.errors import UserError
+
 # Here, and not beside the environment: listing names must not import it.
 MUJOCO_NAMES = (
     "ant",
@@ -62,14 +64,14 @@ def register(
     """Adds an environment; the arguments are `Entry`'s.
 
     Raises:
-      ValueError: if the name is taken, or is a pattern without sizes.
+      UserError: if the name is taken, or is a pattern without sizes.
     """
     entry = Entry(name, target, summary, tuple(sizes), argument)
     if name in _ENTRIES or set(entry.ids) & set(list_envs()):
-        raise ValueError(f"an environment named {name!r} is registered already; choose another name")
+        raise UserError(f"an environment named {name!r} is registered already; choose another name")
     pattern = bool(entry._stem)
     if pattern != bool(entry.sizes) or pattern != bool(argument):
-        raise ValueError(f"{name!r}: a name that ends in -N or /NAME needs sizes and argument, any other takes neither")
+        raise UserError(f"{name!r}: a name that ends in -N or /NAME needs sizes and argument, any other takes neither")
     _ENTRIES[name] = entry
 
 
@@ -87,19 +89,19 @@ def make(env_id: str, **options: Any) -> Any:
     """The environment called `env_id`, with `options` for its constructor: `make("gops-6", tie="discard")`.
 
     Raises:
-      ValueError: if the id or an option is unknown, or an option's value is out of range.
+      UserError: if the id or an option is unknown, or an option's value is out of range.
     """
     for entry in _ENTRIES.values():
         if env_id in entry.ids:
             if entry.sizes:
                 if entry.argument in options:
-                    raise ValueError(f"{entry.argument} is part of the name {env_id!r}; leave it out of the options")
+                    raise UserError(f"{entry.argument} is part of the name {env_id!r}; leave it out of the options")
                 options[entry.argument] = entry.sizes[entry.ids.index(env_id)]
             break
     else:
         close = difflib.get_close_matches(env_id, list_envs(), n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"the known ones are {', '.join(list_envs())}"
-        raise ValueError(f"no environment is called {env_id!r}; {hint}")
+        raise UserError(f"no environment is called {env_id!r}; {hint}")
     target: Any = entry.target
     if isinstance(target, str):
         module, attribute = target.split(":")
@@ -108,7 +110,7 @@ def make(env_id: str, **options: Any) -> Any:
         known = [field.name for field in dataclasses.fields(target) if field.name != entry.argument]
         for option in options.keys() - {entry.argument}:
             if option not in known:
-                raise ValueError(f"{env_id!r} has no option {option!r}; its options are {', '.join(known)}")
+                raise UserError(f"{env_id!r} has no option {option!r}; its options are {', '.join(known)}")
     factory: Any = target
     return factory(**options)
 

@@ -202,6 +202,50 @@ def test_reproduce_has_a_row_for_every_system(house, monkeypatch, capsys):
     assert Path("all/report.html").exists()
 
 
+WRONG_ENVIRONMENT = {
+    "import": ('SYSTEM = "Strategist"', 'SYSTEM = "Strategist"\n_ = envs.make("gosp-6")'),
+    "config": ("    def __post_init__(self):", '    def __post_init__(self):\n        envs.make("gosp-6")'),
+    "main": ('    run.log(about="start")', '    run.log(about="start")\n    envs.make("gosp-6")'),
+}
+
+
+@pytest.mark.parametrize("where", WRONG_ENVIRONMENT)
+def test_a_wrong_environment_in_a_script_of_your_own_is_one_line(tmp_path, where):
+    old, new = WRONG_ENVIRONMENT[where]
+    right = Path(WALK).read_text().replace("import jax\n", "import jax\n\nfrom jaxrl_suite import envs\n", 1)
+    wrong = right.replace(old, new, 1)
+    assert "gosp-6" in wrong
+    (tmp_path / "mine.py").write_text(wrong)
+    done = command("run", "./mine.py", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1] == ("jaxrl-suite: no environment is called 'gosp-6'; did you mean 'gops-6'?")
+    assert "Traceback" not in done.stderr
+    if where != "main":
+        assert done.stderr.count("\n") == 1
+        assert not (tmp_path / "run").exists()
+        return
+    (tmp_path / "mine.py").write_text(right)
+    refused = command("run", "./mine.py", "--out", "run", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--resume" in refused.stderr
+    assert command("run", "./mine.py", "--out", "run", "--resume", cwd=tmp_path).returncode == 0
+
+
+def test_what_an_experiment_refuses_does_not_stop_the_others(house, monkeypatch, capsys):
+    picky = house / "picky.py"
+    source = Path(WALK).read_text().replace("import jax\n", "import jax\n\nfrom jaxrl_suite import envs\n", 1)
+    picky.write_text(source.replace('    run.log(about="start")', '    envs.make("gosp-6")'))
+    experiments = {"picky": catalog.describe(picky, None), "walk": catalog.describe(Path(WALK), None)}
+    monkeypatch.setattr(catalog, "discover", lambda: experiments)
+    assert cli.main(["reproduce", "--out", "all"]) == 1
+    captured = capsys.readouterr()
+    assert "picky: no environment is called 'gosp-6'" in captured.err
+    assert "Traceback" not in captured.err
+    assert "failed: no environment is called" in Path("all/report.html").read_text()
+    assert (house / "all" / "walk" / "results.json").exists()
+
+
 def test_an_experiment_without_a_system_is_listed_and_reported_and_fills_no_row(house, monkeypatch, capsys):
     layer = house / "layer.py"
     source = Path(WALK).read_text().replace('SYSTEM = "Strategist"', 'SYSTEM = ""').replace('("strat-11",)', "()")

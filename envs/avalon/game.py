@@ -28,6 +28,7 @@ from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS,
 from jaxrl_suite.envs.avalon.setup import Setup
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State, pack_proposal
 from jaxrl_suite.envs.bits import has_bit, nth_bit, popcount
+from jaxrl_suite.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Avalon(Setup):
       rules: `avalonbench` or `official`.
 
     Raises:
-      ValueError: if there are no such rules, or more special evil roles than evil seats.
+      UserError: if there are no such rules, or more special evil roles than evil seats.
     """
 
     @property
@@ -75,12 +76,12 @@ class Avalon(Setup):
           leader: int32[], who proposes first.
 
         Raises:
-          ValueError: if `roles` are concrete and not those of this game.
+          UserError: if `roles` are concrete and not those of this game.
         """
         if roles is not None and not isinstance(roles, Tracer):
             given = sorted(int(role) for role in np.asarray(roles))
             if given != list(self.roles):
-                raise ValueError(f"the roles must be {list(self.roles)} in some order, got {given}")
+                raise UserError(f"the roles must be {list(self.roles)} in some order, got {given}")
         dealt = jnp.asarray(self.roles if roles is None else roles, jnp.int32)
         return self._first(tables.encode_roles(dealt), jnp.asarray(leader, jnp.int32))
 

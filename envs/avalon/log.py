@@ -23,6 +23,7 @@ import numpy as np
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import NUM_QUESTS, mask_to_seats, seats_to_mask
 from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE, State
+from jaxrl_suite.errors import UserError
 
 _FORMAT = "jaxrl_suite avalon 1"
 # Play depends on the roles dealt, not on which could have been: one compilation serves all role sets.
@@ -48,9 +49,9 @@ class GameLog:
 
     def __post_init__(self):
         if sorted(self.roles) != list(self.game.roles):
-            raise ValueError(f"the roles must be {list(self.game.roles)} in some order, got {list(self.roles)}")
+            raise UserError(f"the roles must be {list(self.game.roles)} in some order, got {list(self.roles)}")
         if not 0 <= self.leader < self.game.num_players:
-            raise ValueError(f"leader must be 0 to {self.game.num_players - 1}, got {self.leader}")
+            raise UserError(f"leader must be 0 to {self.game.num_players - 1}, got {self.leader}")
 
     @classmethod
     def of_play(cls, game: Avalon, states: Sequence[State], actions: Sequence[Any]) -> GameLog:
@@ -69,7 +70,7 @@ class GameLog:
         """The game that `dumps` wrote.
 
         Raises:
-          ValueError: if the text is no such log, or has rules, roles or a leader that cannot be.
+          UserError: if the text is no such log, or has rules, roles or a leader that cannot be.
         """
         lines = [line for line in text.splitlines() if line.strip()]
         try:
@@ -77,9 +78,9 @@ class GameLog:
             known = header.pop("format") == _FORMAT
             roles, leader = tuple(header.pop("roles")), header.pop("leader")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not a log of Avalon ({error}); GameLog.dumps writes one") from error
+            raise UserError(f"not a log of Avalon ({error}); GameLog.dumps writes one") from error
         if not known:
-            raise ValueError(f"a log of an unknown format; this version reads {_FORMAT!r}")
+            raise UserError(f"a log of an unknown format; this version reads {_FORMAT!r}")
         game = Avalon(**header)
         return cls(game, roles, leader, tuple(moves))
 
@@ -87,7 +88,7 @@ class GameLog:
         """The first state and the state after each move, with NumPy leaves.
 
         Raises:
-          ValueError: if a move is not legal in its state; the message says which and why.
+          UserError: if a move is not legal in its state; the message says which and why.
         """
         state = self.game.start(self.roles, self.leader)
         states = [jax.device_get(state)]
@@ -95,7 +96,7 @@ class GameLog:
             try:
                 action = action_of_move(self.game, states[-1], move)
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"move {number}, {move}, is not possible: {error}") from error
+                raise UserError(f"move {number}, {move}, is not possible: {error}") from error
             state = _apply_any(_any_roles(self.game), state, action)
             states.append(jax.device_get(state))
         return states
@@ -126,25 +127,25 @@ def action_of_move(game: Avalon, state: State, move: Mapping[str, Any]) -> np.nd
     """int32[P]: the action that the line `move` describes in the concrete `state`, 0 for those who do not act.
 
     Raises:
-      ValueError: if it is not legal there.
+      UserError: if it is not legal there.
     """
     phase, action = int(state.phase), np.zeros(game.num_players, np.int32)
     if bool(state.terminated):
-        raise ValueError("the game is over")
+        raise UserError("the game is over")
     if move["phase"] != phase:
-        raise ValueError(f"the game is in phase {phase}")
+        raise UserError(f"the game is in phase {phase}")
     if phase == TEAM:
         if move["leader"] != int(state.leader):
-            raise ValueError(f"the leader is {int(state.leader)}")
+            raise UserError(f"the leader is {int(state.leader)}")
         found = np.flatnonzero(game.teams()[int(state.quest)] == seats_to_mask(move["team"]))
         if not len(found):
-            raise ValueError(f"quest {int(state.quest)} takes {game.team_sizes[int(state.quest)]} different players")
+            raise UserError(f"quest {int(state.quest)} takes {game.team_sizes[int(state.quest)]} different players")
         action[move["leader"]] = found[0]
     elif phase == VOTE:
         action[:] = move["votes"]
     elif phase == QUEST:
         if seats_to_mask(move["team"]) != int(state.team):
-            raise ValueError(f"the team is {mask_to_seats(state.team)}")
+            raise UserError(f"the team is {mask_to_seats(state.team)}")
         for seat, vote in zip(move["team"], move["votes"], strict=True):
             action[seat] = vote
     else:
@@ -152,7 +153,7 @@ def action_of_move(game: Avalon, state: State, move: Mapping[str, Any]) -> np.nd
     legal = np.asarray(_legal_any(_any_roles(game), state))
     for seat in np.flatnonzero(legal.any(axis=1)):
         if not (0 <= action[seat] < game.num_actions and legal[seat, action[seat]]):
-            raise ValueError(f"player {seat} may not do that")
+            raise UserError(f"player {seat} may not do that")
     return action
 
 

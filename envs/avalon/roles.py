@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxrl_suite.errors import UserError
+
 MIN_PLAYERS, MAX_PLAYERS = 5, 10
 NUM_QUESTS = 5
 MAX_ROUNDS = 5  # proposals for one quest
@@ -66,7 +68,7 @@ def role_set(num_players: int, special: Iterable[str] = ("merlin", "assassin")) 
       P role ids.
 
     Raises:
-      ValueError: if the number of players is impossible, a role unknown or twice there, the Assassin missing, or there
+      UserError: if the number of players is impossible, a role unknown or twice there, the Assassin missing, or there
         are more special evil roles than evil seats.
     """
     check_players(num_players)
@@ -75,20 +77,20 @@ def role_set(num_players: int, special: Iterable[str] = ("merlin", "assassin")) 
         if name not in ROLE_NAMES:
             close = difflib.get_close_matches(str(name), ROLE_NAMES, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"the roles are {', '.join(ROLE_NAMES)}"
-            raise ValueError(f"no role is called {name!r}; {hint}")
+            raise UserError(f"no role is called {name!r}; {hint}")
     if {"servant", "minion"} & set(names):
-        raise ValueError("servant and minion fill the seats that are left; name only the special roles")
+        raise UserError("servant and minion fill the seats that are left; name only the special roles")
     if len(set(names)) < len(names):
-        raise ValueError(f"each special role is there at most once, got {', '.join(names)}")
+        raise UserError(f"each special role is there at most once, got {', '.join(names)}")
     if "assassin" not in names:
-        raise ValueError(f"every game has an Assassin; add 'assassin' to {', '.join(names) or 'the roles'}")
+        raise UserError(f"every game has an Assassin; add 'assassin' to {', '.join(names) or 'the roles'}")
     ids = [ROLE_NAMES.index(name) for name in names]
     evil = [role for role in ids if role in EVIL_ROLES]
     good = [role for role in ids if role in GOOD_ROLES]
     seats = NUM_EVIL[num_players]
     if len(evil) > seats:
         most = "no other evil role" if seats == 1 else f"at most {seats - 1} of morgana, mordred, oberon"
-        raise ValueError(
+        raise UserError(
             f"{num_players} players have {seats} evil seats, but {len(evil)} evil roles are named "
             f"({', '.join(ROLE_NAMES[role] for role in sorted(evil))}); beside the Assassin take {most}"
         )
@@ -100,27 +102,27 @@ def special_roles(roles: Sequence[int | str]) -> tuple[str, ...]:
     """The names of the special roles in a complete deal, given one role id or name for each seat.
 
     Raises:
-      ValueError: if no game has just these roles; the message says what would be valid.
+      UserError: if no game has just these roles; the message says what would be valid.
     """
     names = []
     for role in roles:
         known = role in ROLE_NAMES if isinstance(role, str) else 0 <= role < len(ROLE_NAMES)
         if not known:
             listed = ", ".join(f"{index} {name}" for index, name in enumerate(ROLE_NAMES))
-            raise ValueError(f"{role!r} is no role; the roles are {listed}")
+            raise UserError(f"{role!r} is no role; the roles are {listed}")
         names.append(role if isinstance(role, str) else ROLE_NAMES[role])
     special = tuple(name for name in names if name not in ("servant", "minion"))
     expected = Counter(ROLE_NAMES[role] for role in role_set(len(names), special))
     if expected != Counter(names):
         wanted = ", ".join(f"{count} {name}" for name, count in expected.items())
-        raise ValueError(f"{len(names)} players with these special roles must be {wanted}; got {', '.join(names)}")
+        raise UserError(f"{len(names)} players with these special roles must be {wanted}; got {', '.join(names)}")
     return special
 
 
 def check_players(num_players: int) -> None:
-    """Refuses a number of players for which there are no rules, with a ValueError."""
+    """Refuses a number of players for which there are no rules, with a UserError."""
     if num_players not in TEAM_SIZES:
-        raise ValueError(f"num_players must be {MIN_PLAYERS} to {MAX_PLAYERS}, got {num_players!r}")
+        raise UserError(f"num_players must be {MIN_PLAYERS} to {MAX_PLAYERS}, got {num_players!r}")
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import numpy as np
 
 from jaxrl_suite.envs.avalon import roles as tables
+from jaxrl_suite.errors import UserError
 
 Rules = Literal["avalonbench", "official"]
 
@@ -30,7 +31,7 @@ class Setup:
 
     def __post_init__(self):
         if self.rules not in ("avalonbench", "official"):
-            raise ValueError(f"rules must be one of avalonbench, official, got {self.rules!r}")
+            raise UserError(f"rules must be one of avalonbench, official, got {self.rules!r}")
         tables.role_set(self.num_players, self._special)
 
     @classmethod
@@ -38,7 +39,7 @@ class Setup:
         """The game in which the given roles, ids or names, one for each seat, can be dealt.
 
         Raises:
-          ValueError: if there is none; the message says what would be valid.
+          UserError: if there is none; the message says what would be valid.
         """
         special = tables.special_roles(roles)
         flags = {name: name in special for name in tables.OPTIONAL_ROLES}
@@ -49,10 +50,10 @@ class Setup:
         """The game with a usual choice of roles, `avalon_roles.PRESETS[name]`.
 
         Raises:
-          ValueError: if the preset is unknown, or does not fit the number of players.
+          UserError: if the preset is unknown, or does not fit the number of players.
         """
         if name not in tables.PRESETS:
-            raise ValueError(f"no preset is called {name!r}; the presets are {', '.join(tables.PRESETS)}")
+            raise UserError(f"no preset is called {name!r}; the presets are {', '.join(tables.PRESETS)}")
         return cls(num_players, **{role: role in tables.PRESETS[name] for role in tables.OPTIONAL_ROLES}, rules=rules)
 
     @property

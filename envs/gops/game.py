@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.bits import has_bit, lowest_bit, nth_bit, popcount, top_bit
+from jaxrl_suite.errors import UserError
 
 MIN_CARDS, MAX_CARDS = 2, 13
 
@@ -49,7 +50,7 @@ class Gops:
       prize_order: prizes are drawn at `random` without replacement, or come in `descending` order.
 
     Raises:
-      ValueError: if an argument is out of range.
+      UserError: if an argument is out of range.
     """
 
     num_cards: int = 6
@@ -59,14 +60,14 @@ class Gops:
 
     def __post_init__(self):
         if not MIN_CARDS <= self.num_cards <= MAX_CARDS:
-            raise ValueError(f"num_cards must be {MIN_CARDS} to {MAX_CARDS}, got {self.num_cards}")
+            raise UserError(f"num_cards must be {MIN_CARDS} to {MAX_CARDS}, got {self.num_cards}")
         for name, allowed in (
             ("tie", ("carry", "discard")),
             ("objective", ("win_loss", "points")),
             ("prize_order", ("random", "descending")),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+                raise UserError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
 
     @property
     def num_players(self) -> int:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.gridmaze.levels import MOVES, Level, distances, make_level
+from jaxrl_suite.errors import UserError
 
 TRAIN_LEVELS = (0, 200)  # (first, count)
 UNSEEN_LEVELS = (1_000_000, 1_000_000)
@@ -54,7 +55,7 @@ class GridMaze:
       max_turns: steps after which an episode is truncated; 0 stands for 2 cells^2, which suffices for every level.
 
     Raises:
-      ValueError: if an argument is out of range.
+      UserError: if an argument is out of range.
     """
 
     cells: int = 4
@@ -64,17 +65,17 @@ class GridMaze:
 
     def __post_init__(self):
         if not isinstance(self.cells, int) or not 2 <= self.cells <= 31:
-            raise ValueError(f"cells must be a whole number, 2 to 31, got {self.cells!r}")
+            raise UserError(f"cells must be a whole number, 2 to 31, got {self.cells!r}")
         if not isinstance(self.openings, (int, float)) or not 0 <= self.openings <= 1:
-            raise ValueError(f"openings must be 0 to 1, got {self.openings!r}")
+            raise UserError(f"openings must be 0 to 1, got {self.openings!r}")
         if not _is_range(self.levels):
-            raise ValueError(f"levels must be (first, count) with numbers 0 to {MAX_LEVEL}, got {self.levels!r}")
+            raise UserError(f"levels must be (first, count) with numbers 0 to {MAX_LEVEL}, got {self.levels!r}")
         object.__setattr__(self, "levels", tuple(self.levels))
         longest = 2 * (self.cells**2 - 1)
         if self.max_turns == 0:
             object.__setattr__(self, "max_turns", longest + 2)
         if not isinstance(self.max_turns, int) or self.max_turns < longest:
-            raise ValueError(
+            raise UserError(
                 f"max_turns must be whole and at least {longest}, which some levels need, got {self.max_turns!r}"
             )
 

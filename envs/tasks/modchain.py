@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrl_suite.envs.tasks.tokens import Text, Verdict
+from jaxrl_suite.errors import UserError
 
 MODULUS = 23
 MAX_STEPS = 10
@@ -55,7 +56,7 @@ class ModChain:
       largest: greatest multiplier and addend, 1 to 22.
 
     Raises:
-      ValueError: if one is out of range.
+      UserError: if one is out of range.
     """
 
     max_steps: int = 6
@@ -63,9 +64,9 @@ class ModChain:
 
     def __post_init__(self):
         if not 1 <= self.largest < MODULUS:
-            raise ValueError(f"largest must be 1 to {MODULUS - 1}, got {self.largest}")
+            raise UserError(f"largest must be 1 to {MODULUS - 1}, got {self.largest}")
         if not 1 <= self.max_steps <= MAX_STEPS:
-            raise ValueError(f"max_steps must be 1 to {MAX_STEPS}, got {self.max_steps}")
+            raise UserError(f"max_steps must be 1 to {MAX_STEPS}, got {self.max_steps}")
 
     @property
     def vocab_size(self) -> int:
@@ -174,12 +175,12 @@ class ModChain:
         """For instance "a=7;b=a*5+3?" and "a=7;b=12,15."; other tokens are written as they come.
 
         Raises:
-          ValueError: if one is not in the vocabulary.
+          UserError: if one is not in the vocabulary.
         """
         pieces, last = [], -1
         for token in np.asarray(tokens).tolist():
             if not 0 <= token < VOCAB_SIZE:
-                raise ValueError(f"token {token} is not in the vocabulary: give 0 to {VOCAB_SIZE - 1}")
+                raise UserError(f"token {token} is not in the vocabulary: give 0 to {VOCAB_SIZE - 1}")
             if token < MODULUS:
                 pieces.append(f",{token}" if 0 <= last < MODULUS else str(token))
             elif token < TIMES:
@@ -194,7 +195,7 @@ class ModChain:
         """Tokens of a text; spaces are skipped, and so is the variable that a step reads.
 
         Raises:
-          ValueError: if it holds something that the vocabulary has no token for.
+          UserError: if it holds something that the vocabulary has no token for.
         """
         text, at, tokens = re.sub(r"\s", "", text), 0, []
         symbols = {symbol: token for token, symbol in _SYMBOLS.items()}
@@ -202,7 +203,7 @@ class ModChain:
             found = _LEXEME.match(text, at)
             residue = int(found["residue"] or 0) if found else 0
             if found is None or residue >= MODULUS:
-                raise ValueError(f"no token for {text[at : at + 8]!r}: write chains such as a=7;b=a*5+3?")
+                raise UserError(f"no token for {text[at : at + 8]!r}: write chains such as a=7;b=a*5+3?")
             if found["letter"]:
                 tokens.append(LETTER + _LETTERS.index(found["letter"]))
             elif found["residue"]:

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxrl_suite.errors import UserError
+
 Problem: TypeAlias = Any  # a NamedTuple of arrays, the task's own
 
 
@@ -80,7 +82,7 @@ class TokenTask(Protocol):
         """Tokens int32[T] of a text, on the host.
 
         Raises:
-          ValueError: if it holds something that the vocabulary has no token for.
+          UserError: if it holds something that the vocabulary has no token for.
         """
         ...
 
@@ -103,11 +105,11 @@ def pad_rows(rows: Sequence[np.ndarray], length: int, pad: int) -> np.ndarray:
     """Token rows of different lengths as one array int32[B, length], on the host; longer ones are refused.
 
     Raises:
-      ValueError: if a row is longer than `length`.
+      UserError: if a row is longer than `length`.
     """
     longest = max((len(row) for row in rows), default=0)
     if longest > length:
-        raise ValueError(f"a row has {longest} tokens and there is room for {length}: give a greater length")
+        raise UserError(f"a row has {longest} tokens and there is room for {length}: give a greater length")
     table = np.full((len(rows), length), pad, np.int32)
     for place, row in zip(table, rows, strict=True):
         place[: len(row)] = row

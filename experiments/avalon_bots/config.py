@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from jaxrl_suite.core.config import check_distinct, check_ranges
+from jaxrl_suite.errors import UserError
 
 PairingName = Literal["search-naive", "naive-search", "search-random", "random-search", "search-search"]
 
@@ -37,7 +38,7 @@ class Config:
         )
         check_distinct(self, "seeds", "players", "search_players", "pairings")
         if not 0 < self.epsilon < 1:
-            raise ValueError(f"epsilon must lie strictly between 0 and 1, got {self.epsilon}")
+            raise UserError(f"epsilon must lie strictly between 0 and 1, got {self.epsilon}")
 
 
 PRESETS = {

@@ -21,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.errors import UserError
+
 Row = dict[str, Any]
 TORCH = "JAXRL_SUITE_TORCH"  # an interpreter that has torch, if this one has not
 MISSING = f"not installed: pip install 'jaxrl-suite[bench]', or set {TORCH} to a python that has torch"
@@ -166,5 +168,5 @@ def _ask(command: list[str]) -> dict[str, Any]:
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{command[0]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+        raise UserError(f"{command[0]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])

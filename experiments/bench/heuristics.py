@@ -40,7 +40,7 @@ def exported(source: str = "", entry: str = "evaluate") -> Any:
     """The heuristic through the sandbox.
 
     Raises:
-      ValueError: if no sandbox works here, or the function is refused.
+      UserError: if no sandbox works here, or the function is refused.
     """
     states = jax.vmap(GAME.init)(jax.random.split(jax.random.key(0), 16))
     with Sandbox(EXPORT, workers=1) as sandbox:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from jaxrl_suite import datavalue as dv
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.tabular import classifiers
 from jaxrl_suite.tabular import datasets as tabular_data
 
@@ -121,7 +122,7 @@ def ask(command: list[str], split: tabular_data.Split, masks: np.ndarray) -> dic
         one |= {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "JAX_NUM_CPU_DEVICES": "1", "JAX_PLATFORMS": "cpu"}
         done = subprocess.run([*command, str(path)], env=os.environ | one, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(f"{command[0]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+        raise UserError(f"{command[0]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

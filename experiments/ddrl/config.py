@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from jaxrl_suite.core.config import check_distinct, check_ranges
+from jaxrl_suite.errors import UserError
 
 Environment = Literal[
     "pendulum",
@@ -122,7 +123,7 @@ class Config:
         check_distinct(self, "seeds", "environments", "levels", "methods", "sizes")
         for name in ("outer_steps", "published_steps", "maze_outer_steps"):
             if getattr(self, name) % self.chunk:
-                raise ValueError(f"chunk must divide the {getattr(self, name)} {name}, got {self.chunk}")
+                raise UserError(f"chunk must divide the {getattr(self, name)} {name}, got {self.chunk}")
 
 
 LOCOMOTION = ("mujoco/halfcheetah", "mujoco/hopper", "mujoco/walker2d", "mujoco/ant")

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from jaxrl_suite.core.config import check_distinct, check_ranges
+from jaxrl_suite.errors import UserError
 
 Tie = Literal["carry", "discard"]
 RuleName = Literal["regret_matching", "regret_matching_x8", "decoupled_puct", "paper"]
@@ -38,7 +39,7 @@ class Config:
         )
         check_distinct(self, "seeds", "ties", "rules", "simulations")
         if self.games % 8:
-            raise ValueError(f"games must be a multiple of 8, so that up to 8 devices can share them, got {self.games}")
+            raise UserError(f"games must be a multiple of 8, so that up to 8 devices can share them, got {self.games}")
 
 
 PRESETS = {

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from jaxrl_suite.core.config import check_distinct, check_ranges
+from jaxrl_suite.errors import UserError
 
 Size = Literal["0.1M", "0.35M", "0.8M", "1.1M"]
 CONTEXT = 128  # tokens; a chain of 10 steps and its answer have 78
@@ -45,7 +46,7 @@ class Config:
         )
         check_distinct(self, "seeds", "temperatures")
         if self.train_steps % self.chunk:
-            raise ValueError(f"chunk must divide the {self.train_steps} training steps, got {self.chunk}")
+            raise UserError(f"chunk must divide the {self.train_steps} training steps, got {self.chunk}")
 
 
 PRESETS = {

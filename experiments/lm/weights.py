@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.bench import lm as _bench_lm
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.protocol import Decoding, Message, Prefix, Request
@@ -35,12 +36,12 @@ def show(where: str, run: Run) -> None:
       run: the open run.
 
     Raises:
-      ValueError: if there is no such model, or it has no tokenizer.
+      UserError: if there is no such model, or it has no tokenizer.
     """
     loaded = weights.load(where)
     run.say(f"{loaded.name}: {loaded.config.num_params / 1e6:.1f} million weights")
     if loaded.tokenizer is None:
-        raise ValueError(f"{where} has no tokenizer beside its weights: put a tokenizer.json into its folder")
+        raise UserError(f"{where} has no tokenizer beside its weights: put a tokenizer.json into its folder")
     sampler = TransformerSampler(loaded.name, loaded.config, loaded.params, tokenizer=loaded.tokenizer)
     _complete(sampler, run)
     _compare(loaded, run)

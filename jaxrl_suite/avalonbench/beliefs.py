@@ -28,6 +28,7 @@ from jaxrl_suite.avalonbench.observation_models import ObservationModel, Proposa
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, NUM_QUESTS, seats_to_mask
 from jaxrl_suite.envs.avalon.state import VOTE, State
+from jaxrl_suite.errors import UserError
 
 
 class Belief(NamedTuple):
@@ -142,7 +143,7 @@ def history_from_events(events: Sequence[Mapping[str, Any]]) -> History:
         `quest` with quest and num_fails.
 
     Raises:
-      ValueError: if an event is of another type or there are more proposals than a game can have.
+      UserError: if an event is of another type or there are more proposals than a game can have.
     """
     columns = {name: np.zeros(MAX_PROPOSALS, np.int32) for name in ("quest", "leader", "team", "votes", "accepted")}
     fails, count = np.full(NUM_QUESTS, -1, np.int32), 0
@@ -151,9 +152,9 @@ def history_from_events(events: Sequence[Mapping[str, Any]]) -> History:
             fails[event["quest"]] = event["num_fails"]
             continue
         if event["type"] != "propose_vote":
-            raise ValueError(f"an event is of type propose_vote or quest, got {event['type']!r}")
+            raise UserError(f"an event is of type propose_vote or quest, got {event['type']!r}")
         if count == MAX_PROPOSALS:
-            raise ValueError(f"a game has at most {MAX_PROPOSALS} proposals; give the events of one game only")
+            raise UserError(f"a game has at most {MAX_PROPOSALS} proposals; give the events of one game only")
         record = dict(event, team=seats_to_mask(event["team"]), votes=seats_to_mask(np.flatnonzero(event["votes"])))
         for name, column in columns.items():
             column[count] = record[name]

@@ -31,6 +31,7 @@ from jaxrl_suite.envs.avalon.roles import (
 )
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, State
 from jaxrl_suite.envs.bits import has_bit, popcount
+from jaxrl_suite.errors import UserError
 
 
 class Table(NamedTuple):
@@ -165,10 +166,10 @@ def play_bots(bots: Bots, key: jax.Array, num_games: int, lanes: int = 4096) -> 
       lanes: games in play at a time; a few percent of `num_games` serve well.
 
     Raises:
-      ValueError: if there is not at least one game and one lane.
+      UserError: if there is not at least one game and one lane.
     """
     if num_games < 1 or lanes < 1:
-        raise ValueError(f"num_games and lanes must be at least 1, got {num_games} and {lanes}")
+        raise UserError(f"num_games and lanes must be at least 1, got {num_games} and {lanes}")
     lanes = min(lanes, num_games)
     quota = np.full(lanes, num_games // lanes, np.int32) + (np.arange(lanes) < num_games % lanes)
     totals = jax.device_get(_play_lanes(bots, jax.random.split(key, lanes), jnp.asarray(quota, jnp.int32)))
@@ -247,7 +248,7 @@ def _deals(game: Avalon) -> np.ndarray:
     """int32[K]: every deal of the game's roles, packed."""
     deals = encode_roles(assignments(game.roles).astype(np.int32))
     if deals.size * game.num_players > 1 << 16:
-        raise ValueError(
+        raise UserError(
             f"play_bots deals from a table of at most {1 << 16} deals and leaders, and these roles have "
             f"{deals.size * game.num_players}; use fewer special roles, or rollout from game.init"
         )

@@ -16,6 +16,7 @@ from jaxrl_suite.avalonbench.observation_models import Proposal, Quest, Vote
 from jaxrl_suite.avalonbench.word_sets import contains, size
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import encode_roles
+from jaxrl_suite.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class BotPolicies:
 
     def __post_init__(self):
         if not 0 < self.epsilon < 1:
-            raise ValueError(f"epsilon must lie strictly between 0 and 1, got {self.epsilon}")
+            raise UserError(f"epsilon must lie strictly between 0 and 1, got {self.epsilon}")
 
     def init(self, game: Avalon) -> Memory:
         return Bots(game).init()

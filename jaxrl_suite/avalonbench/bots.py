@@ -38,6 +38,7 @@ from jaxrl_suite.envs.avalon.roles import (
     seats_of,
 )
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, State
+from jaxrl_suite.errors import UserError
 
 
 class Memory(NamedTuple):
@@ -73,7 +74,7 @@ class Bots:
     def __post_init__(self):
         for name in ("good", "evil"):
             if getattr(self, name) not in ("naive", "random"):
-                raise ValueError(f"{name} must be naive or random, got {getattr(self, name)!r}")
+                raise UserError(f"{name} must be naive or random, got {getattr(self, name)!r}")
 
     @property
     def tables(self) -> BotTables:

@@ -33,7 +33,7 @@ def information_sets(game: Avalon) -> InformationSets:
     """The constant tables of a game.
 
     Raises:
-      ValueError: if there are more than 1,000 assignments, for which what is built on these tables is not meant.
+      UserError: if there are more than 1,000 assignments, for which what is built on these tables is not meant.
     """
     table = tables(game)
     assignments, players = table.roles.shape

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
 from jaxrl_suite.envs.avalon.game import ASSASSINATION, QUEST, State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.tree_search import split_rows
 
 
@@ -50,13 +51,13 @@ def play_side(agent: SearchAgent, side: Literal["good", "evil", "both"], bots: B
       keys: key[B], consumed; they deal the same roles and first leaders whoever plays.
 
     Raises:
-      ValueError: if the agent is for another game, or `side` is unknown.
+      UserError: if the agent is for another game, or `side` is unknown.
     """
     game = bots.game
     if agent.game != game:
-        raise ValueError(f"the agent plays {agent.game}, the bots {game}: give both the same game")
+        raise UserError(f"the agent plays {agent.game}, the bots {game}: give both the same game")
     if side not in ("good", "evil", "both"):
-        raise ValueError(f"side must be good, evil or both, got {side!r}")
+        raise UserError(f"side must be good, evil or both, got {side!r}")
     rows, everyone = jnp.arange(keys.shape[0]), (1 << game.num_players) - 1
     deal_keys, bot_keys, search_keys = split_rows(keys, 3)
 

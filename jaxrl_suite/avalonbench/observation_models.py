@@ -18,6 +18,7 @@ from jaxrl_suite.avalonbench import log_pair
 from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.envs.avalon.game import Avalon
+from jaxrl_suite.errors import UserError
 
 
 class Proposal(NamedTuple):
@@ -71,7 +72,7 @@ class FailCounts:
 
     def __post_init__(self):
         if not 0 <= self.p_fail <= 1:
-            raise ValueError(f"p_fail is a probability and must lie in [0, 1], got {self.p_fail}")
+            raise UserError(f"p_fail is a probability and must lie in [0, 1], got {self.p_fail}")
 
     def init(self, game: Avalon) -> Any:
         return ()
@@ -133,7 +134,7 @@ class Votes(FailCounts):
         super().__post_init__()
         for name in ("member", "outsider", "merlin_clean", "merlin_dirty", "evil_clean", "evil_dirty"):
             if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie strictly between 0 and 1, or one vote could exclude the truth")
+                raise UserError(f"{name} must lie strictly between 0 and 1, or one vote could exclude the truth")
 
     def approvals(self, game: Avalon, team: jax.Array) -> jax.Array:
         """float32[P, K]: the probability that each player approves a team, int32[], under each assignment."""
@@ -182,7 +183,7 @@ class VotesAndProposals(Votes):
         super().__post_init__()
         for name in ("merlin_aims", "evil_aims"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), or one proposal could exclude the truth")
+                raise UserError(f"{name} must lie in [0, 1), or one proposal could exclude the truth")
 
     def proposal(self, game: Avalon, memory: Any, event: Proposal) -> LogPair:
         table = tables(game)
@@ -228,7 +229,7 @@ class SoftmaxValues(FailCounts):
     def __post_init__(self):
         super().__post_init__()
         if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
+            raise UserError(f"temperature must be positive, got {self.temperature}")
 
     def proposal(self, game: Avalon, memory: Any, event: Proposal) -> LogPair:
         if self.proposal_values is None:
@@ -252,7 +253,7 @@ REFERENCE_MODELS = {"F": FailCounts, "OUT": Outcomes, "V": Votes, "VP": VotesAnd
 def reference_model(name: str, p_fail: float) -> ObservationModel:
     """One of the four models of the reference data: F, OUT, V or VP."""
     if name not in REFERENCE_MODELS:
-        raise ValueError(f"unknown model {name!r}; choose one of {', '.join(REFERENCE_MODELS)}")
+        raise UserError(f"unknown model {name!r}; choose one of {', '.join(REFERENCE_MODELS)}")
     return REFERENCE_MODELS[name](p_fail=p_fail)
 
 

@@ -24,6 +24,7 @@ from jaxrl_suite.avalonbench.bot_games import rollout
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.observation_models import ObservationModel
 from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.packing import Packing, packing_of
 from jaxrl_suite.search.records import ROOT, RecurrentFnOutput, RootFnOutput
@@ -65,7 +66,7 @@ class SearchAgent:
       exploration: constant of UCB1, for values from -1 to 1.
 
     Raises:
-      ValueError: if a number is out of range.
+      UserError: if a number is out of range.
     """
 
     bots: Bots
@@ -77,11 +78,11 @@ class SearchAgent:
 
     def __post_init__(self):
         if self.num_simulations < 1:
-            raise ValueError(f"num_simulations must be at least 1, got {self.num_simulations}")
+            raise UserError(f"num_simulations must be at least 1, got {self.num_simulations}")
         if self.num_assignments is not None and self.num_assignments < 1:
-            raise ValueError(f"num_assignments must be at least 1 or None, got {self.num_assignments}")
+            raise UserError(f"num_assignments must be at least 1 or None, got {self.num_assignments}")
         if self.exploration < 0:
-            raise ValueError(f"exploration must be at least 0, got {self.exploration}")
+            raise UserError(f"exploration must be at least 0, got {self.exploration}")
 
     @property
     def game(self) -> Avalon:

@@ -90,7 +90,7 @@ COMMANDS = ("list", "envs", "run", "reproduce", "bench", "report", "fetch")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the command; wrong input raises ValueError instead of printing the usage."""
+    """The parser of the command; wrong input raises UserError instead of printing the usage."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(prog="jaxrl-suite", description=_MAIN, formatter_class=raw, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"jaxrl-suite {__version__}")
@@ -140,7 +140,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, list[str]]
       The arguments, and for `run` the fields to override with their words.
 
     Raises:
-      ValueError: if it cannot be understood.
+      UserError: if it cannot be understood.
     """
     arguments, rest = make_parser().parse_known_args(argv)
     if rest and arguments.command != "run":

@@ -21,7 +21,7 @@ def load() -> Mapping[str, Callable[[], Rows]]:
     """The benchmarks by name.
 
     Raises:
-      ValueError: if there are none.
+      UserError: if there are none.
     """
     if importlib.util.find_spec(MODULE) is None:
         raise UserError("there is no benchmark yet: write them in experiments/bench/experiment.py")

@@ -79,7 +79,7 @@ def find(name: str) -> Experiment:
     """The experiment of that name, or in the file of that path.
 
     Raises:
-      ValueError: if there is none.
+      UserError: if there is none.
     """
     if name.endswith(".py"):
         if not Path(name).is_file():
@@ -97,13 +97,15 @@ def describe(path: Path, module: str | None) -> Experiment:
     """Reads an experiment's source.
 
     Raises:
-      ValueError: if it cannot be read or is not Python.
+      UserError: if it cannot be read or is not Python.
     """
     inside = path.name == MAIN and (path.parent / CONFIG).exists()
     sources = {file: _parse(file) for file in ([path.parent / CONFIG, path] if inside else [path])}
     (below, tree), on_top = next(iter(sources.values())), sources[path][1]
     summary = (ast.get_docstring(on_top) or "").partition("\n")[0].rstrip()
-    constants = {name: value for _, body in sources.values() for node in body.body for name, value in _assignments(node)}
+    constants = {
+        name: value for _, body in sources.values() for node in body.body for name, value in _assignments(node)
+    }
     presets = constants.get("PRESETS")
     keys = [key.value for key in presets.keys if isinstance(key, ast.Constant)] if isinstance(presets, ast.Dict) else []
     config = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Config"), None)
@@ -131,7 +133,7 @@ def load(experiment: Experiment) -> ModuleType:
     """Imports an experiment and checks that it has what the command needs.
 
     Raises:
-      ValueError: if a part is missing.
+      UserError: if a part is missing.
     """
     if experiment.module is not None:
         module = importlib.import_module(experiment.module)

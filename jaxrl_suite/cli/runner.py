@@ -34,7 +34,7 @@ def prepare(name: str, preset: str, overrides: Mapping[str, Sequence[str]] | Non
     """Resolves an experiment and its config; touches nothing.
 
     Raises:
-      ValueError: for an unknown experiment, preset or field, or a value that the config refuses.
+      UserError: for an unknown experiment, preset or field, or a value that the config refuses.
     """
     experiment = catalog.find(name)
     if experiment.presets and preset not in experiment.presets:
@@ -67,16 +67,14 @@ def run_job(
       The path of its report.
 
     Raises:
-      ValueError: if the folder cannot be used.
+      UserError: if the folder cannot be used.
       Exception: whatever the experiment raises.
     """
     check_folder(folder, _header(job), resume=resume)
-    from jaxrl_suite.core.devices import describe, mesh, setup
+    _set_up(devices)
+    from jaxrl_suite.core.devices import describe
     from jaxrl_suite.core.run import Run
 
-    setup(num_devices=_cpu_devices(devices))
-    if devices is not None:
-        mesh(devices)  # refuses more than there are
     claims = load_claims(catalog.experiments_folder() / "claims.csv")
     with Run.start(
         folder,
@@ -123,6 +121,7 @@ def reproduce(
     jobs = [prepare(name, preset) for name in chosen]
     for job in jobs:
         check_folder(out / job.experiment.name, _header(job), resume=resume)
+    _set_up(devices)
     failures: dict[str, str] = {}
     for job in jobs:
         name = job.experiment.name
@@ -131,8 +130,9 @@ def reproduce(
             continue
         try:
             run_job(job, out / name, resume=resume, devices=devices, command=command, console=console)
-        except UserError:
-            raise
+        except UserError as error:
+            failures[name] = " ".join(str(error).split())[:160]
+            console.print(f"{name}: {failures[name]}", markup=False, highlight=False)
         except Exception as error:
             traceback.print_exc()
             failures[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]
@@ -179,6 +179,14 @@ def _finished(folder: Path) -> bool:
         return json.loads((folder / RESULTS).read_text(encoding="utf-8"))["status"] == "finished"
     except (OSError, ValueError, TypeError, KeyError):
         return False
+
+
+def _set_up(devices: int | None) -> None:
+    from jaxrl_suite.core.devices import mesh, setup
+
+    setup(num_devices=_cpu_devices(devices))
+    if devices is not None:
+        mesh(devices)  # refuses more than there are
 
 
 def _cpu_devices(devices: int | None) -> int | None:

@@ -44,7 +44,7 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any]) -> None:
       meta: JSON values to keep beside it.
 
     Raises:
-      ValueError: if a leaf is none of these, or the folder cannot be written.
+      UserError: if a leaf is none of these, or the folder cannot be written.
     """
     leaves, treedef = jax.tree.flatten(tree)
     arrays, plain = {}, {}
@@ -94,7 +94,7 @@ def restore(folder: Path, like: Any, step: int | None = None) -> Restored:
       step: which step; the newest by default.
 
     Raises:
-      ValueError: if there is no such step, it is damaged, or it holds a tree of another structure or shape.
+      UserError: if there is no such step, it is damaged, or it holds a tree of another structure or shape.
     """
     folder = Path(folder)
     step = latest_step(folder) if step is None else step

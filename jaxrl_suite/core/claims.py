@@ -36,7 +36,7 @@ def load_claims(path: Path) -> dict[str, Claim]:
       Claim by id, in the order of the file. "same" as a claim means the claim of the row above.
 
     Raises:
-      ValueError: if the file cannot be read, lacks a column or repeats an id.
+      UserError: if the file cannot be read, lacks a column or repeats an id.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -31,21 +31,21 @@ def check_ranges(config: Any, **ranges: tuple[float, float]) -> None:
     """For a config's `__post_init__`: each field named must lie in its (low, high), in a tuple each of its values.
 
     Raises:
-      ValueError: for the first that does not.
+      UserError: for the first that does not.
     """
     for name, (low, high) in ranges.items():
         field = getattr(config, name)
         for value in field if isinstance(field, tuple) else (field,):
             if not low <= value <= high:
                 subject = f"each of {name}" if isinstance(field, tuple) else name
-                raise ValueError(f"{subject} must be {low} to {high}, got {value}")
+                raise UserError(f"{subject} must be {low} to {high}, got {value}")
 
 
 def check_choices(config: Any, **options: Iterable[Any]) -> None:
     """For a config's `__post_init__`: each field named must be one of the options.
 
     Raises:
-      ValueError: for the first that is not.
+      UserError: for the first that is not.
     """
     for name, allowed in options.items():
         if (value := getattr(config, name)) not in (listed := list(allowed)):
@@ -56,12 +56,12 @@ def check_distinct(config: Any, *names: str) -> None:
     """For a config's `__post_init__`: the tuples named must have at least one value and none twice.
 
     Raises:
-      ValueError: for the first that does not.
+      UserError: for the first that does not.
     """
     for name in names:
         values = getattr(config, name)
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"{name} must have at least one value and none twice, got {values}")
+            raise UserError(f"{name} must have at least one value and none twice, got {values}")
 
 
 def to_json(config: Any) -> Any:
@@ -71,7 +71,7 @@ def to_json(config: Any) -> Any:
       config: a dataclass instance, or a value that a field of one may hold.
 
     Raises:
-      ValueError: if a value has a type that a config may not hold.
+      UserError: if a value has a type that a config may not hold.
     """
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         hints = field_types(type(config))
@@ -83,7 +83,7 @@ def from_json(cls: type[T], data: Any) -> T:
     """The inverse of `to_json`; fields that are missing take their default.
 
     Raises:
-      ValueError: if `data` holds an unknown field, or a value of another type than the field's.
+      UserError: if `data` holds an unknown field, or a value of another type than the field's.
     """
     return _decode(cls, data, "", text=False)
 
@@ -109,7 +109,7 @@ def override(config: T, changes: Mapping[str, Sequence[str]]) -> T:
         tuple takes any number of words, also separated by commas; a bool field with no word becomes True.
 
     Raises:
-      ValueError: for an unknown field (with the nearest one), a word of the wrong type, or a value that the
+      UserError: for an unknown field (with the nearest one), a word of the wrong type, or a value that the
         config's own validation refuses.
     """
     grouped: dict[str, dict[str, Sequence[str]]] = {}
@@ -166,7 +166,7 @@ def _encode(value: Any, hint: Any, where: str) -> Any:
         return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, int):
         return value
-    raise ValueError(
+    raise UserError(
         f"field {where!r} holds a {type(value).__name__}: a config may hold numbers, text, tuples and configs"
     )
 

@@ -56,7 +56,7 @@ def setup(cache: bool = True, num_devices: int | None = None) -> None:
         otherwise.
 
     Raises:
-      ValueError: if `num_devices` is given but the backend has already started with another number.
+      UserError: if `num_devices` is given but the backend has already started with another number.
     """
     if cache:
         _enable_cache()
@@ -104,7 +104,7 @@ def mesh(num_devices: int | None = None, batch: int | None = None) -> Mesh:
       batch: rows of the batch that will be split over them; of `num_devices`, only as many are then taken as divide it.
 
     Raises:
-      ValueError: if there are not that many.
+      UserError: if there are not that many.
     """
     available = jax.devices()
     num_devices = len(available) if num_devices is None else num_devices
@@ -119,7 +119,7 @@ def shard_batch(tree: T, mesh: Mesh) -> T:
     """Places arrays `[B, ...]` on the mesh, split along B.
 
     Raises:
-      ValueError: if B is not a multiple of the number of devices.
+      UserError: if B is not a multiple of the number of devices.
     """
     _check_rows(tree, mesh)
     return jax.device_put(tree, NamedSharding(mesh, P(AXIS)))
@@ -140,7 +140,7 @@ def map_batch(fn: Callable[..., Any], mesh: Mesh, *, replicated: Sequence[int] =
       replicated: positions of arguments that every device gets whole, such as parameters.
 
     Returns:
-      A function of arrays `[B, ...]`, B a multiple of the number of devices; else it raises ValueError.
+      A function of arrays `[B, ...]`, B a multiple of the number of devices; else it raises UserError.
     """
 
     def call(*args: Any) -> Any:
@@ -213,7 +213,7 @@ def _enable_cache() -> None:
 def _check_rows(tree: Any, mesh: Mesh) -> None:
     for leaf in jax.tree.leaves(tree):
         if leaf.ndim == 0 or leaf.shape[0] % mesh.size:
-            raise ValueError(
+            raise UserError(
                 f"a batch of shape {leaf.shape} cannot be split over {mesh.size} devices: "
                 f"make its leading axis a multiple of {mesh.size}"
             )

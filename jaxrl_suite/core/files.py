@@ -19,7 +19,7 @@ def write_atomic(path: Path, text: str) -> None:
     """Writes a file under another name and renames it: a reader, or a killed process, never sees half of it.
 
     Raises:
-      ValueError: if the file cannot be written.
+      UserError: if the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -75,7 +75,7 @@ def to_csv(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
       columns: their order; that of the first row by default.
 
     Raises:
-      ValueError: if a row has other columns.
+      UserError: if a row has other columns.
     """
     columns = list(columns if columns is not None else (rows[0] if rows else ()))
     if not columns:

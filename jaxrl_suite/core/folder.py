@@ -29,7 +29,7 @@ def check_folder(folder: Path, asked: Mapping[str, Any], *, resume: bool) -> dic
       The header of the run to continue, or None for a new one.
 
     Raises:
-      ValueError: if it may not; the message is one line with the remedy.
+      UserError: if it may not; the message is one line with the remedy.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -66,7 +66,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     """The content of a run's `config.json`.
 
     Raises:
-      ValueError: if the folder holds no run, or the file is damaged.
+      UserError: if the folder holds no run, or the file is damaged.
     """
     path = Path(folder) / CONFIG
     if not path.exists():

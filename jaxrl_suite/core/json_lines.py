@@ -36,7 +36,7 @@ class JsonLines:
       failure: what a failed write raises.
 
     Raises:
-      ValueError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
+      UserError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class JsonLines:
         """Appends lines, all or none, and returns when they are written; with `sync`, when they are on disk.
 
         Raises:
-          ValueError: (`failure`) if they cannot be written.
+          UserError: (`failure`) if they cannot be written.
         """
         self.check_writable()
         encoded = [(json.dumps(line) + "\n").encode() for line in lines]

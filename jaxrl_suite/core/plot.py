@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxrl_suite.errors import UserError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -135,10 +137,10 @@ def lines(
       markers: draw the points too.
 
     Raises:
-      ValueError: if there are no series or more than the palette has colours, or lengths differ.
+      UserError: if there are no series or more than the palette has colours, or lengths differ.
     """
     if not 1 <= len(series) <= len(PALETTE):
-        raise ValueError(f"a figure shows 1 to {len(PALETTE)} series, got {len(series)}: split it")
+        raise UserError(f"a figure shows 1 to {len(PALETTE)} series, got {len(series)}: split it")
     import matplotlib
 
     figure, axes = new_figure()
@@ -147,7 +149,7 @@ def lines(
         for (label, raw), color in zip(series.items(), PALETTE, strict=False):
             x, y, low, high = (None if part is None else np.asarray(part, float) for part in _line(raw))
             if x is None or y is None or x.ndim != 1 or x.shape != y.shape or not x.size:
-                raise ValueError(f"series {label!r} needs x and y of one length, at least 1")
+                raise UserError(f"series {label!r} needs x and y of one length, at least 1")
             if low is not None and high is not None:
                 axes.fill_between(x, low, high, color=color, alpha=0.16, linewidth=0)
             axes.plot(x, y, color=color, marker="o" if markers else None, markersize=3.6)
@@ -186,7 +188,7 @@ def dots(
       log_x: logarithmic abscissa.
     """
     if not rows:
-        raise ValueError("a figure needs at least one row")
+        raise UserError("a figure needs at least one row")
     import matplotlib
 
     figure, axes = new_figure(height=1.35 + 0.3 * len(rows))

@@ -54,7 +54,7 @@ def build_report(folder: Path, title: str | None = None, summary: str = "") -> P
       The path of the page.
 
     Raises:
-      ValueError: if the folder holds no run.
+      UserError: if the folder holds no run.
     """
     folder = Path(folder)
     run = _load(folder, summary)
@@ -118,7 +118,7 @@ def _load(folder: Path, summary: str) -> dict[str, Any]:
     """All that the page shows of a run.
 
     Raises:
-      ValueError: if the folder holds no run, or a file in it is damaged.
+      UserError: if the folder holds no run, or a file in it is damaged.
     """
     header = read_header(folder)
     try:

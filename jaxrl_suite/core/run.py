@@ -101,7 +101,7 @@ class Run:
           console: where progress goes; stderr by default.
 
         Raises:
-          ValueError: if the folder cannot be used; nothing on disk has changed then.
+          UserError: if the folder cannot be used; nothing on disk has changed then.
         """
         folder = Path(folder)
         asked = {"experiment": name, "preset": preset, "config": to_json(config), "hash": config_hash(config)}
@@ -174,7 +174,7 @@ class Run:
           every: seconds between checkpoints; one is always written at the end.
 
         Raises:
-          ValueError: if the name is taken, another loop is running, or the checkpoint is damaged.
+          UserError: if the name is taken, another loop is running, or the checkpoint is damaged.
         """
         from jaxrl_suite.core.loop import Loop
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxrl_suite.errors import UserError
+
 _BUDGET = 1 << 24  # numbers that a resample may hold at once; more are made in several rounds
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # float[M, R, K] -> float[M]
@@ -64,7 +66,7 @@ def bootstrap_interval(
       seed: of the resampling.
 
     Raises:
-      ValueError: if there are fewer than 2 runs, a score is not finite, or an argument is out of range.
+      UserError: if there are fewer than 2 runs, a score is not finite, or an argument is out of range.
     """
     table = _checked(scores, level, resamples)
     draws = np.concatenate([statistic(_take(table, rows)) for rows in _rows(table, resamples, seed)])
@@ -92,7 +94,7 @@ def paired_bootstrap(
     """
     a, b = _as_table(treatment), _as_table(control)
     if a.shape != b.shape:
-        raise ValueError(f"paired scores must have the same shape, got {a.shape} and {b.shape}: pair run by run")
+        raise UserError(f"paired scores must have the same shape, got {a.shape} and {b.shape}: pair run by run")
     return bootstrap_interval(a - b, statistic, level=level, resamples=resamples, seed=seed)
 
 
@@ -130,7 +132,7 @@ def probability_of_improvement(
     """
     a, b = _checked(treatment, level, resamples), _checked(control, level, resamples)
     if a.shape[-1] != b.shape[-1]:
-        raise ValueError(f"both sides must have the same tasks, got {a.shape[-1]} and {b.shape[-1]}")
+        raise UserError(f"both sides must have the same tasks, got {a.shape[-1]} and {b.shape[-1]}")
     score = (np.sign(a[:, None] - b[None, :]) + 1) / 2  # float[R, R', K]
     rng, tasks = np.random.default_rng(seed), np.arange(a.shape[-1])
     draws = np.empty(resamples)
@@ -144,12 +146,12 @@ def wilson(successes: int, trials: int, *, level: float = 0.95) -> Interval:
     """Wilson's score interval of a proportion, for instance a win rate over independent games.
 
     Raises:
-      ValueError: unless 0 <= successes <= trials and trials >= 1.
+      UserError: unless 0 <= successes <= trials and trials >= 1.
     """
     from scipy import special
 
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"successes must be 0 to trials and trials at least 1, got {successes} of {trials}")
+        raise UserError(f"successes must be 0 to trials and trials at least 1, got {successes} of {trials}")
     z = float(special.ndtri((1 + level) / 2))
     rate, scale = successes / trials, 1 + z * z / trials
     centre = (rate + z * z / (2 * trials)) / scale
@@ -165,11 +167,11 @@ def _as_table(scores: ArrayLike) -> np.ndarray:
 def _checked(scores: ArrayLike, level: float, resamples: int) -> np.ndarray:
     table = _as_table(scores)
     if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < 1:
-        raise ValueError(f"scores must be [runs, tasks] or [runs] with at least 2 runs, got shape {table.shape}")
+        raise UserError(f"scores must be [runs, tasks] or [runs] with at least 2 runs, got shape {table.shape}")
     if not np.isfinite(table).all():
-        raise ValueError("scores must be finite: drop failed runs knowingly, or score them")
+        raise UserError("scores must be finite: drop failed runs knowingly, or score them")
     if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level must lie between 0 and 1 and resamples be at least 1, got {level} and {resamples}")
+        raise UserError(f"level must lie between 0 and 1 and resamples be at least 1, got {level} and {resamples}")
     return table
 
 

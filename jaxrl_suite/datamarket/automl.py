@@ -70,7 +70,7 @@ class Trainer:
             accelerator; a CPU is as fast one by one.
 
         Raises:
-          ValueError: if there is no model, `batch` is below 1, or what `join` and `split_table` refuse.
+          UserError: if there is no model, `batch` is below 1, or what `join` and `split_table` refuse.
         """
         if not models:
             raise UserError("there is no model to train: give at least one")
@@ -105,7 +105,7 @@ class Trainer:
           requests: pairs of a model's index and bool[P], which side tables it may use.
 
         Raises:
-          ValueError: if a choice is not bool[P] or there is no such model.
+          UserError: if a choice is not bool[P] or there is no such model.
         """
         for place, (model, choice) in enumerate(requests):
             if np.shape(choice) != (self.num_tables,) or not 0 <= model < len(self.models):

@@ -84,7 +84,7 @@ def price_with_cost(
       seed: of the order of metrics.
 
     Raises:
-      ValueError: if the markets differ in shape or there is none, or what `check_prices` refuses.
+      UserError: if the markets differ in shape or there is none, or what `check_prices` refuses.
     """
     if steps < 0 or rounds < 0 or candidates < 2 or keep < 1:
         raise UserError("steps and rounds must be at least 0, candidates at least 2, and keep at least 1")

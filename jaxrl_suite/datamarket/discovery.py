@@ -207,7 +207,7 @@ def run(trainer: Trainer, search: str, seeds: Sequence[int], periods: int) -> li
       periods: T, trainings of each run.
 
     Raises:
-      ValueError: if there is no such search, no seed, or no period.
+      UserError: if there is no such search, no seed, or no period.
     """
     if search not in SEARCHES or periods < 1:
         raise UserError(

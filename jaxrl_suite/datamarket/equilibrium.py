@@ -44,7 +44,7 @@ def solve_env(env: MarketEnv, most: int = 1 << 20) -> Equilibrium:
       most: curves that may be tried.
 
     Raises:
-      ValueError: if there are more.
+      UserError: if there are more.
     """
     size, count = env.num_metrics, len(env.levels)
     if count**size > most:

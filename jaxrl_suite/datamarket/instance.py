@@ -46,7 +46,7 @@ class Instance:
       cap: the highest price; the highest valuation by default, and needed where purchase is forced.
 
     Raises:
-      ValueError: for bad input; the message names the row and the remedy.
+      UserError: for bad input; the message names the row and the remedy.
     """
 
     valuations: np.ndarray
@@ -142,7 +142,7 @@ def instance_of_sets(
       cap: the highest price.
 
     Raises:
-      ValueError: for bad input; the message names the row and the remedy.
+      UserError: for bad input; the message names the row and the remedy.
     """
     values, found = as_numbers(valuations, "valuations"), np.asarray(sets)
     laws = [_uniform(rows) if law is None else np.asarray(law) for law, rows in ((prior, values), (weights, found))]
@@ -168,7 +168,7 @@ def sets_of_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarra
     """bool[N, Q]: the metrics that each trajectory, a row of int[N, T], revealed.
 
     Raises:
-      ValueError: if there are none or an index is out of range.
+      UserError: if there are none or an index is out of range.
     """
     found = check_trajectories(trajectories, num_metrics)
     sets = np.zeros((len(found), num_metrics), bool)
@@ -187,7 +187,7 @@ def hedged(instance: Instance, samples: int) -> Instance:
       samples: how many there were before equal ones were merged.
 
     Raises:
-      ValueError: if `samples` is below 1.
+      UserError: if `samples` is below 1.
     """
     if samples < 1:
         raise UserError(f"samples must be at least 1, got {samples}: how many sets were drawn?")
@@ -210,7 +210,7 @@ def exact_sets(market: Market, most: int = 1 << 16) -> tuple[np.ndarray, np.ndar
       bool[S, Q] and float[S].
 
     Raises:
-      ValueError: if more than `most` are reached; sample trajectories then.
+      UserError: if more than `most` are reached; sample trajectories then.
     """
     size = market.num_metrics
     reached = {(1 << q, q): float(p) for q, p in enumerate(market.initial) if p > 0}
@@ -239,7 +239,7 @@ def choose(instance: Instance, prices: ArrayLike) -> Choices:
       prices: float[..., Q]; inf where a model is not for sale.
 
     Raises:
-      ValueError: for what are no prices.
+      UserError: for what are no prices.
     """
     posted = check_prices(prices, instance.num_metrics)
     shown = np.where(np.isfinite(posted), posted, 4 * instance.scale + 1)
@@ -258,7 +258,7 @@ def revenue(instance: Instance, prices: ArrayLike) -> np.ndarray:
     """float[...]: expected payment at price curves float[..., Q], inf where a model is not for sale.
 
     Raises:
-      ValueError: for what are no prices.
+      UserError: for what are no prices.
     """
     posted = check_prices(prices, instance.num_metrics)
     curves = posted.reshape(-1, posted.shape[-1])

@@ -147,7 +147,7 @@ def learn(
       The learner, and float[rounds], its divergence from the truth after each round.
 
     Raises:
-      ValueError: if there is no buyer or no round, or `truth` does not fit the types.
+      UserError: if there is no buyer or no round, or `truth` does not fit the types.
     """
     if batch < 1 or rounds < 1:
         raise UserError(f"batch and rounds must be at least 1, got {batch} and {rounds}")
@@ -173,7 +173,7 @@ def identifiability(likelihood: jax.Array, prior: np.ndarray) -> Identifiability
       prior: float[H], where the information is measured; every type must have some weight.
 
     Raises:
-      ValueError: if `prior` is no law of positive weights.
+      UserError: if `prior` is no law of positive weights.
     """
     table = np.asarray(likelihood, np.float64).reshape(-1, likelihood.shape[-1]) / likelihood.shape[0]
     prior = np.asarray(prior, np.float64)

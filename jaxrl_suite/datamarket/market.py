@@ -36,7 +36,7 @@ class Market:
       cost: of a period of discovery, in units of money; the buyer pays it whatever it buys.
 
     Raises:
-      ValueError: for an input that is no market; the message names the row and the remedy.
+      UserError: for an input that is no market; the message names the row and the remedy.
     """
 
     metrics: np.ndarray
@@ -100,7 +100,7 @@ def as_numbers(values: ArrayLike, name: str) -> np.ndarray:
     """A float64 copy of `values`.
 
     Raises:
-      ValueError: if an entry is no number, or not finite; the message names the first.
+      UserError: if an entry is no number, or not finite; the message names the first.
     """
     try:
         array = np.array(values, dtype=np.float64)
@@ -116,7 +116,7 @@ def check_laws(rows: np.ndarray, name: str) -> None:
     """Refuses rows (along the last axis) that are no probabilities, naming the first.
 
     Raises:
-      ValueError: if an entry is negative, or a row does not sum to 1.
+      UserError: if an entry is negative, or a row does not sum to 1.
     """
     if (rows < 0).any():
         place = tuple(int(i) for i in np.argwhere(rows < 0)[0])
@@ -132,7 +132,7 @@ def check_valuations(valuations: np.ndarray) -> None:
     """Refuses negative valuations, naming the first row that has one.
 
     Raises:
-      ValueError: if an entry is negative.
+      UserError: if an entry is negative.
     """
     if (valuations < 0).any():
         row, column = (int(i) for i in np.argwhere(valuations < 0)[0])
@@ -146,7 +146,7 @@ def check_prices(prices: ArrayLike, num_metrics: int) -> np.ndarray:
     """Price curves as float64[..., Q], inf where a model is not for sale.
 
     Raises:
-      ValueError: if there is not one price for each metric, or one is negative or nan; the message names the first.
+      UserError: if there is not one price for each metric, or one is negative or nan; the message names the first.
     """
     try:
         posted = np.asarray(prices, dtype=np.float64)
@@ -166,7 +166,7 @@ def check_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarray:
     """Trajectories int[N, T] of indices of metrics.
 
     Raises:
-      ValueError: if there are none or an index is out of range.
+      UserError: if there are none or an index is out of range.
     """
     found = np.asarray(trajectories)
     if found.ndim != 2 or not found.size or found.dtype.kind not in "iu":
@@ -192,7 +192,7 @@ def smoothed_chain(trajectories: ArrayLike, num_metrics: int, smoothing: float =
       `initial` float[Q] and `transitions` float[T-1, Q, Q].
 
     Raises:
-      ValueError: if there are no trajectories or an index is out of range.
+      UserError: if there are no trajectories or an index is out of range.
     """
     found = check_trajectories(trajectories, num_metrics)
     if not 0 < smoothing < np.inf:

@@ -40,7 +40,7 @@ def rounded_metrics(accuracies: np.ndarray, size: int) -> tuple[np.ndarray, np.n
       float[Q] metrics that occur, and int[R, T] indices.
 
     Raises:
-      ValueError: if an accuracy is not finite, or the grid has fewer than 2 places.
+      UserError: if an accuracy is not finite, or the grid has fewer than 2 places.
     """
     values = as_numbers(accuracies, "accuracies")
     if values.ndim != 2 or not values.size or size < 2:
@@ -87,7 +87,7 @@ def post_menu(
       steps: of each gradient search.
 
     Raises:
-      ValueError: if there is no type of buyer, or as `rounded_metrics` and `Market`.
+      UserError: if there is no type of buyer, or as `rounded_metrics` and `Market`.
     """
     if num_types < 1:
         raise UserError(f"num_types must be at least 1, got {num_types}: somebody has to buy")

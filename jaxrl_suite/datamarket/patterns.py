@@ -95,7 +95,7 @@ def brute_force(instance: Instance, most: int = 1 << 18) -> Oracle:
       most: patterns that may be tried.
 
     Raises:
-      ValueError: if there are more.
+      UserError: if there are more.
     """
     outside = [] if instance.forced else [0]
     options = [outside + [int(q) + 1 for q in np.flatnonzero(s)] for s in instance.sets] * instance.num_types

@@ -63,7 +63,7 @@ def price_curve(
       The best curve of all, never worse than any baseline.
 
     Raises:
-      ValueError: if an argument is out of range.
+      UserError: if an argument is out of range.
     """
     if starts < 8 or steps < 0 or kicks < 0 or certify < 0:
         raise UserError("starts must be 8 or more; steps, kicks and certify at least 0")

@@ -70,7 +70,7 @@ def solve_program(instance: Instance, *, seconds: float = 60.0, at_least: float 
       The incumbent and the bound; with `at_least` and nothing found, `closed` says that nothing better exists.
 
     Raises:
-      ValueError: if the solver fails.
+      UserError: if the solver fails.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -139,7 +139,7 @@ def lottery_bound(instance: Instance) -> float:
     program, polynomial in the instance, and price curves are menus of it.
 
     Raises:
-      ValueError: for a forced purchase, which has no bound, or if the solver fails.
+      UserError: for a forced purchase, which has no bound, or if the solver fails.
     """
     from scipy.optimize import linprog
 

@@ -30,7 +30,7 @@ def commitment_error(truth: Instance, estimate: Instance, **options: Any) -> flo
       The loss; slightly negative only where the portfolio misses the true optimum.
 
     Raises:
-      ValueError: if the instances differ in metrics or types.
+      UserError: if the instances differ in metrics or types.
     """
     if truth.valuations.shape != estimate.valuations.shape:
         raise UserError(

@@ -60,7 +60,7 @@ def prior_of(name: str, num_types: int, seed: int = 0) -> np.ndarray:
     """float[H]: a prior of the published experiment; "random" is drawn, the Beta laws are put on a grid.
 
     Raises:
-      ValueError: if there is no such prior.
+      UserError: if there is no such prior.
     """
     if name not in PRIORS:
         raise UserError(f"unknown prior {name!r}{suggest(name, PRIORS)}")

@@ -35,7 +35,7 @@ def solve_single_crossing(instance: Instance) -> Solution:
     """The exact optimum in `O(H Q^2)`.
 
     Raises:
-      ValueError: if types are not ordered, or not everything is on offer.
+      UserError: if types are not ordered, or not everything is on offer.
     """
     order = _order(instance)
     if order is None:

@@ -56,7 +56,7 @@ def check_side_table(name: str, key: ArrayLike, columns: ArrayLike) -> SideTable
       columns: float[M, D].
 
     Raises:
-      ValueError: naming the row or column and the remedy.
+      UserError: naming the row or column and the remedy.
     """
     keys = np.asarray(key)
     try:
@@ -89,7 +89,7 @@ def join(lake: Lake) -> Joined:
     """Left joins of every side table on the buyer's key.
 
     Raises:
-      ValueError: if the task cannot be used as it is (see `check_table`), its keys do not fit it, there is no side
+      UserError: if the task cannot be used as it is (see `check_table`), its keys do not fit it, there is no side
         table, or one matches no row at all.
     """
     check_table(lake.task.x, lake.task.y, columns=lake.task.columns, classes=lake.task.classes, name=lake.task.name)
@@ -141,7 +141,7 @@ def make_lake(
       kept: share of rows that a side table has.
 
     Raises:
-      ValueError: if the table is too narrow or a number is out of range.
+      UserError: if the table is too narrow or a number is out of range.
     """
     rows, columns = table.x.shape
     if own < 1 or width < 1 or most < 1 or min(noise, shuffled) < 0 or not 0 < kept <= 1:

@@ -40,7 +40,7 @@ def bundle(utility: Utility, bundles: ArrayLike) -> BundledUtility:
       bundles: int[N], the bundle of each point, 0 to G - 1.
 
     Raises:
-      ValueError: if a bundle is empty or a number is not one of a bundle.
+      UserError: if a bundle is empty or a number is not one of a bundle.
     """
     return BundledUtility(utility, jnp.asarray(check_bundles(bundles)))
 
@@ -67,7 +67,7 @@ def bundle_gap(bundle_values: ArrayLike, point_values: ArrayLike, bundles: Array
       order: of the norm of the difference, 1 or 2.
 
     Raises:
-      ValueError: if a total is 0.
+      UserError: if a total is 0.
     """
     whole = np.asarray(bundle_values, np.float64)
     parts = np.bincount(check_bundles(bundles), np.asarray(point_values, np.float64))

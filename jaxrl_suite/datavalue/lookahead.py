@@ -41,7 +41,7 @@ def beam_order(
     A wider beam is not always better, but one as wide as the largest layer of sets is exact.
 
     Raises:
-      ValueError: if the width is less than 1.
+      UserError: if the width is less than 1.
     """
     if width < 1:
         raise UserError(f"width must be at least 1, got {width}")

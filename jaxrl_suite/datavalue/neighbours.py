@@ -46,7 +46,7 @@ def neighbour_utility(split: Split, k: int = 5) -> NeighbourUtility:
     """The utility of the training rows, judged on the validation rows; points at the same distance in their order.
 
     Raises:
-      ValueError: if k is less than 1.
+      UserError: if k is less than 1.
     """
     if k < 1:
         raise UserError(f"k must be at least 1, got {k}")

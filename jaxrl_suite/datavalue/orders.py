@@ -36,7 +36,7 @@ def solve_order(table: ArrayLike) -> Solution:
       table: float[2^N]; the value of the empty set does not matter.
 
     Raises:
-      ValueError: if it is not a finite table of all subsets.
+      UserError: if it is not a finite table of all subsets.
     """
     table, n = check_table(table)
     codes = np.arange(1 << n, dtype=np.int32)
@@ -105,7 +105,7 @@ def check_order(order: ArrayLike) -> np.ndarray:
     """int64[N]: the order, if it names each point once.
 
     Raises:
-      ValueError: if it does not.
+      UserError: if it does not.
     """
     order = np.asarray(order)
     if order.ndim != 1 or order.dtype.kind not in "iu" or not np.array_equal(np.sort(order), np.arange(len(order))):

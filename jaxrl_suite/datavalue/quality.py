@@ -34,7 +34,7 @@ def flip_labels(labels: ArrayLike, share: float, classes: int, seed: int) -> Noi
     """Gives a share of the points, rounded to whole points, another label, uniformly among the others.
 
     Raises:
-      ValueError: if the share is not between 0 and 1, or there are fewer than two classes.
+      UserError: if the share is not between 0 and 1, or there are fewer than two classes.
     """
     labels = np.asarray(labels)
     if not 0 <= share <= 1 or classes < 2:
@@ -50,7 +50,7 @@ def detect(values: ArrayLike, flipped: ArrayLike) -> Detection:
     """Judges values by how low they are for points known to be wrong.
 
     Raises:
-      ValueError: if a value is not finite, or all points or none are wrong.
+      UserError: if a value is not finite, or all points or none are wrong.
     """
     values, flipped = np.asarray(values, np.float64), np.asarray(flipped, bool)
     if len(bad := np.flatnonzero(~np.isfinite(values))):

@@ -26,7 +26,7 @@ def gaussian_mixture(per_class: int, held: int, seed: int, *, redundancy: float 
         as they have become. At 1 all points of a class are the same.
 
     Raises:
-      ValueError: if an argument is out of range.
+      UserError: if an argument is out of range.
     """
     if per_class < 2 or held < 1:
         raise UserError(f"per_class must be at least 2 and held at least 1, got {per_class} and {held}")

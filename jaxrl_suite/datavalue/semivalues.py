@@ -53,7 +53,7 @@ def semivalue(table: ArrayLike, sizes: ArrayLike) -> np.ndarray:
       sizes: float[N], a distribution over the size of the set that a point joins.
 
     Raises:
-      ValueError: if the lengths do not agree or `sizes` is not a distribution.
+      UserError: if the lengths do not agree or `sizes` is not a distribution.
     """
     table, n = check_table(table)
     weight = set_weights(sizes)
@@ -97,7 +97,7 @@ def set_weights(sizes: ArrayLike) -> np.ndarray:
     """float64[N]: the weight w(k) of each single set of size k, from the distribution over sizes.
 
     Raises:
-      ValueError: if `sizes` is not a distribution.
+      UserError: if `sizes` is not a distribution.
     """
     sizes = np.asarray(sizes, np.float64)
     if sizes.ndim != 1 or not sizes.size or sizes.min() < 0 or not np.isclose(sizes.sum(), 1):
@@ -122,7 +122,7 @@ def check_table(table: ArrayLike) -> tuple[np.ndarray, int]:
     """(float64[2^N], N).
 
     Raises:
-      ValueError: if the length is not a power of two, or a value is not finite.
+      UserError: if the length is not a power of two, or a value is not finite.
     """
     table = np.asarray(table, np.float64)
     n = int(table.size).bit_length() - 1

@@ -132,7 +132,7 @@ def estimate_values(
       max_updates: an estimate that has not stopped by then is an error.
 
     Raises:
-      ValueError: if there is no rule, or none stopped in time.
+      UserError: if there is no rule, or none stopped in time.
     """
     if not stop:
         raise UserError("give a rule for when to stop, for instance MaxFits(1000)")

@@ -73,7 +73,7 @@ def fit_affine(
       ends: the utility of no points and of all; then the fit is exact at both, as Shapley values are.
 
     Raises:
-      ValueError: if shapes do not agree or the weights are not usable.
+      UserError: if shapes do not agree or the weights are not usable.
     """
     rows, target, weight = _check(masks, utilities, weights)
     n = rows.shape[1]

@@ -96,7 +96,7 @@ def model_utility(
       empty: the utility of no points at all. A subset of one class predicts that class.
 
     Raises:
-      ValueError: if a row is not finite, a label is not of the classes, or sizes do not agree.
+      UserError: if a row is not finite, a label is not of the classes, or sizes do not agree.
     """
     if part not in ("valid", "test"):
         raise UserError(f"part must be valid or test, got {part!r}")
@@ -121,7 +121,7 @@ def evaluate(utility: Utility, masks: ArrayLike, *, batch: int = 256, mesh: Mesh
       mesh: devices to split each batch over; what uses LAPACK stays on one CPU device and uses all cores from there.
 
     Raises:
-      ValueError: if a utility is not finite.
+      UserError: if a utility is not finite.
     """
     masks = np.asarray(masks, bool)
     if masks.ndim != 2:
@@ -145,7 +145,7 @@ def utility_table(utility: Utility, num_points: int, *, batch: int = 2048, mesh:
     """float64[2^N]: the utility of every subset; bit i of the index says whether point i is in.
 
     Raises:
-      ValueError: if there are more than `MAX_TABLE` points, or a utility is not finite.
+      UserError: if there are more than `MAX_TABLE` points, or a utility is not finite.
     """
     if not 1 <= num_points <= MAX_TABLE:
         raise UserError(f"a table of all subsets takes 1 to {MAX_TABLE} points, got {num_points}: sample instead")

@@ -43,7 +43,7 @@ def write_distilled(path: str | Path, distilled: DistilledSet) -> None:
     """Writes an npz that is whole or absent.
 
     Raises:
-      ValueError: if the set is not one, or the file cannot be written.
+      UserError: if the set is not one, or the file cannot be written.
     """
     path = Path(path)
     check_distilled(distilled, str(path))
@@ -68,7 +68,7 @@ def read_distilled(path: str | Path) -> DistilledSet:
     """The inverse of `write_distilled`. Pickled objects are never loaded.
 
     Raises:
-      ValueError: if the file is absent, damaged, or no distilled set.
+      UserError: if the file is absent, damaged, or no distilled set.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,7 +106,7 @@ def check_distilled(distilled: DistilledSet, source: str = "distilled set") -> N
     """Checks shapes and numbers.
 
     Raises:
-      ValueError: with the first thing that is wrong.
+      UserError: with the first thing that is wrong.
     """
     arrays = {name: np.asarray(getattr(distilled, name)) for name in _ARRAYS}
     for name, value in arrays.items():

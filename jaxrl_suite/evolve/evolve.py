@@ -84,7 +84,7 @@ def start(setup: Setup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Askin
     """The state before the first round: the seeds, judged.
 
     Raises:
-      ValueError: if a seed cannot be played, or the proposer can write none.
+      UserError: if a seed cannot be played, or the proposer can write none.
     """
     tally, tree = Tally(ledger), StrategyTree()
     path = (setup.seed, 0, 0)

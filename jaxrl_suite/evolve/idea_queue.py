@@ -93,7 +93,7 @@ class IdeaQueue:
         """A trial that had begun has brought `improvement`.
 
         Raises:
-          ValueError: if the improvement is not a number.
+          UserError: if the improvement is not a number.
         """
         if not math.isfinite(improvement):
             raise UserError(f"an improvement must be finite, got {improvement}")
@@ -116,7 +116,7 @@ class IdeaQueue:
         """An idea drawn from the softmax of the bounds, in units of the scale; untried ones first, at random.
 
         Raises:
-          ValueError: if there is none.
+          UserError: if there is none.
         """
         if not self.ideas:
             raise UserError("there is no idea to choose from: add one")

@@ -33,7 +33,7 @@ class Journal:
       read_only: only look things up.
 
     Raises:
-      ValueError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
+      UserError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
     """
 
     def __init__(self, path: Path | str | None = None, *, read_only: bool = False):

@@ -85,7 +85,7 @@ class EvolveConfig:
       refuse_copies: a text that is its parent's, unchanged, goes back for repair.
 
     Raises:
-      ValueError: if a name is unknown, a value is out of range, or the rounds do not divide the strategies.
+      UserError: if a name is unknown, a value is out of range, or the rounds do not divide the strategies.
     """
 
     method: str = "strategist"

@@ -89,7 +89,7 @@ def best_within(search: Search, axis: str, most: int) -> int | None:
       Its id; None if even the seeds cost more.
 
     Raises:
-      ValueError: if there is no such field.
+      UserError: if there is no such field.
     """
     if axis not in Cost._fields:
         raise UserError(f"costs have no {axis!r}{suggest(axis, Cost._fields)}")

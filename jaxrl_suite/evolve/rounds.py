@@ -58,7 +58,7 @@ def search_rounds(
       The J searches, and what they asked for by role.
 
     Raises:
-      ValueError: if the language model does not answer; with the remedy.
+      UserError: if the language model does not answer; with the remedy.
     """
     usage: dict[str, Usage] = {}
     searches: list[Search] = []

@@ -52,7 +52,7 @@ def choose_parents(
       setting: its constants.
 
     Raises:
-      ValueError: if there is no such rule, or no strategy was played yet.
+      UserError: if there is no such rule, or no strategy was played yet.
     """
     if rule not in get_args(Rule):
         raise UserError(f"there is no rule {rule!r}{suggest(rule, get_args(Rule))}")

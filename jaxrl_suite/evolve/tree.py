@@ -78,7 +78,7 @@ class StrategyTree:
         """With one more strategy.
 
         Raises:
-          ValueError: if its id is not the next, or its parent is not there.
+          UserError: if its id is not the next, or its parent is not there.
         """
         if strategy.id != len(self):
             raise UserError(f"the next strategy has id {len(self)}, got {strategy.id}")
@@ -95,7 +95,7 @@ class StrategyTree:
         A reward that is not of games, as a critic's, counts as one.
 
         Raises:
-          ValueError: if the reward is not a number.
+          UserError: if the reward is not a number.
         """
         if not math.isfinite(played.score) or played.games < 0:
             raise UserError(f"a reward must be finite, got {played.score} over {played.games} games")

@@ -35,7 +35,7 @@ def tree_figure(
       unit: of strength, for the scale.
 
     Raises:
-      ValueError: if nothing was played.
+      UserError: if nothing was played.
     """
     ranked = tree.ranked(standing)
     if not ranked:

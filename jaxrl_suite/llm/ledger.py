@@ -45,7 +45,7 @@ class Budget:
       seconds: time charged; work that overlaps counts each in full.
 
     Raises:
-      ValueError: if a limit is negative.
+      UserError: if a limit is negative.
     """
 
     samples: int | None = None
@@ -114,7 +114,7 @@ class Ledger:
         """Replaces the reservation of a granted request by what it used; zero if it was never sent.
 
         Raises:
-          ValueError: if it was not granted, or was settled before.
+          UserError: if it was not granted, or was settled before.
         """
         with self._lock:
             if not self._granted[granted]:
@@ -143,7 +143,7 @@ class Ledger:
         """Notes that output tokens, which stay paid for, were not used.
 
         Raises:
-          ValueError: if more would be discarded than the role has produced.
+          UserError: if more would be discarded than the role has produced.
         """
         with self._lock:
             usage = self._roles.get(role, Usage())

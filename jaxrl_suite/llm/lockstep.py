@@ -52,7 +52,7 @@ def run_lockstep(
       The outcomes, in the order of the jobs.
 
     Raises:
-      ValueError: if two jobs have one name, `max_batch` is below 1, or a recording cannot be written.
+      UserError: if two jobs have one name, `max_batch` is below 1, or a recording cannot be written.
     """
     names = {job.name for job in jobs}
     if len(names) < len(jobs):

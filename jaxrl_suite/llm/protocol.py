@@ -50,7 +50,7 @@ class Decoding:
       stop_tokens: token ids that end a sample, beside the model's own end of sequence; they are kept as its last token.
 
     Raises:
-      ValueError: if a value is out of range.
+      UserError: if a value is out of range.
     """
 
     max_tokens: int = 64
@@ -89,7 +89,7 @@ class Request:
       role: what the samples are for, a column of the ledger ("solve", "idea", "judge", ...).
 
     Raises:
-      ValueError: if a value is out of range.
+      UserError: if a value is out of range.
     """
 
     prefix: Prefix
@@ -223,7 +223,7 @@ class Sampler(Protocol):
         """Answers all requests, in order; they may be computed in one batch.
 
         Raises:
-          ValueError: if a request cannot be served: nothing has been paid for then.
+          UserError: if a request cannot be served: nothing has been paid for then.
         """
         ...
 
@@ -231,7 +231,7 @@ class Sampler(Protocol):
         """Log-probabilities float32[T] of given continuations (token ids) at temperature 1.
 
         Raises:
-          ValueError: if the sampler has no exact log-probabilities.
+          UserError: if the sampler has no exact log-probabilities.
         """
         ...
 
@@ -240,7 +240,7 @@ def require(sampler: Sampler, who: str, *capabilities: str) -> None:
     """Checks that a sampler can do what `who` needs, for instance `require(sampler, "DISC", "prefix")`.
 
     Raises:
-      ValueError: naming what is missing.
+      UserError: naming what is missing.
     """
     missing = [name for name in capabilities if not getattr(sampler.capabilities, name)]
     if missing:

@@ -106,7 +106,7 @@ class Recorder:
       recording: open for writing.
 
     Raises:
-      ValueError: if the sampler keeps its own recording, or this one is not open for writing.
+      UserError: if the sampler keeps its own recording, or this one is not open for writing.
     """
 
     def __init__(self, sampler: Sampler, recording: Recording):
@@ -158,7 +158,7 @@ class Replay:
       name: of the sampler that it stands in for; needed if the recording holds several.
 
     Raises:
-      ValueError: if the recording does not hold that sampler.
+      UserError: if the recording does not hold that sampler.
     """
 
     def __init__(self, recording: Recording, name: str | None = None):
@@ -182,7 +182,7 @@ class Replay:
         """Answers from the recording; nothing is ever paid.
 
         Raises:
-          ValueError: if a draw is not on record.
+          UserError: if a draw is not on record.
         """
         desk = Desk(requests, self._name, self.recording)
         if desk.missing:

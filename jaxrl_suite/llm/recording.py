@@ -47,7 +47,7 @@ class Recording:
       read_only: only answer from it; another process may be writing.
 
     Raises:
-      ValueError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
+      UserError: if the file is damaged, missing (`read_only`), cannot be opened, or is in use by another process.
     """
 
     def __init__(self, path: Path | str, *, read_only: bool = False):
@@ -79,7 +79,7 @@ class Recording:
         """Notes a sampler once, so that a replay can stand in for it.
 
         Raises:
-          ValueError: if the recording cannot be written, before anything is paid for it.
+          UserError: if the recording cannot be written, before anything is paid for it.
         """
         with self._lock:
             self._lines.check_writable()

@@ -42,7 +42,7 @@ def check_options(config: Options) -> None:
     """For a config's `__post_init__`.
 
     Raises:
-      ValueError: if an option is missing, cannot be used, or belongs to another proposer.
+      UserError: if an option is missing, cannot be used, or belongs to another proposer.
     """
     if config.proposer == "openai":
         if not config.base_url:

@@ -39,7 +39,7 @@ class TabularSampler:
       seed: of all draws.
 
     Raises:
-      ValueError: if the tables do not fit together.
+      UserError: if the tables do not fit together.
     """
 
     def __init__(self, logits: np.ndarray, next_state: np.ndarray, *, eos: int, start: int = 0, seed: int = 0):
@@ -74,7 +74,7 @@ class TabularSampler:
         """Answers all requests; those with the same decoding share a device batch.
 
         Raises:
-          ValueError: if a prefix is not made of tokens of the vocabulary, or a stop string is given.
+          UserError: if a prefix is not made of tokens of the vocabulary, or a stop string is given.
         """
         states = [self._state_after(request.prefix) for request in requests]
         groups: dict[tuple, list[tuple[int, int]]] = {}  # decoding to (request, draw)
@@ -118,7 +118,7 @@ class TabularSampler:
           most: completions that the caller is ready to wait for.
 
         Raises:
-          ValueError: if there are more.
+          UserError: if there are more.
         """
         table = np.exp(self._table(decoding.temperature, decoding.top_k, decoding.top_p).astype(np.float64))
         table /= table.sum(axis=1, keepdims=True)

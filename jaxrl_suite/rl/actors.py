@@ -43,7 +43,7 @@ class Sampled:
     """An action drawn from the softmax of a discrete policy's logits.
 
     Raises:
-      ValueError: if the policy is continuous.
+      UserError: if the policy is continuous.
     """
 
     policy: Policy
@@ -65,7 +65,7 @@ class Ensemble:
       sample: whether a discrete action is drawn from the averaged probabilities, and not the largest taken.
 
     Raises:
-      ValueError: if a continuous policy is to be sampled.
+      UserError: if a continuous policy is to be sampled.
     """
 
     policy: Policy
@@ -126,7 +126,7 @@ class Expert:
     """The expert that an environment comes with.
 
     Raises:
-      ValueError: if it has none.
+      UserError: if it has none.
     """
 
     env: Any
@@ -151,7 +151,7 @@ class Noisy:
         different rates are one program.
 
     Raises:
-      ValueError: unless the rate lies in [0, 1].
+      UserError: unless the rate lies in [0, 1].
     """
 
     actor: Actor

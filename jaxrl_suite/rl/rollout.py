@@ -37,7 +37,7 @@ def observation_spec(env: AnyEnv) -> jax.ShapeDtypeStruct:
     """Shape and dtype of an observation of player 0; traces the environment and compiles nothing.
 
     Raises:
-      ValueError: if an observation is not one array.
+      UserError: if an observation is not one array.
     """
     seen = jax.eval_shape(lambda key: env.observe(env.init(key), 0), jax.eval_shape(lambda: jax.random.key(0)))
     if not isinstance(seen, jax.ShapeDtypeStruct):
@@ -63,7 +63,7 @@ def evaluate(
       float32[S, E].
 
     Raises:
-      ValueError: if the environment has several players, or no time limit and none is given, or the actor's actions
+      UserError: if the environment has several players, or no time limit and none is given, or the actor's actions
         are of the wrong kind for it.
     """
     limit, bare = time_limit(env, max_turns), not jax.tree.leaves(params)
@@ -145,7 +145,7 @@ def as_action(env: AnyEnv, action: jax.Array) -> jax.Array:
     """The action of one player as `step` takes it, with the axis of players.
 
     Raises:
-      ValueError: unless it is float[A] in an environment with continuous actions, and int[] in another.
+      UserError: unless it is float[A] in an environment with continuous actions, and int[] in another.
     """
     action = jnp.asarray(action)
     size, kind, word = (), jnp.integer, "one whole number"
@@ -166,7 +166,7 @@ def time_limit(env: Any, max_turns: int | None = None) -> int:
     """Steps of an episode at most: `max_turns`, or else the environment's own limit.
 
     Raises:
-      ValueError: if the environment has several players, or neither is there.
+      UserError: if the environment has several players, or neither is there.
     """
     if env.num_players != 1:
         raise UserError(f"a rollout is of one player, this environment has {env.num_players}")

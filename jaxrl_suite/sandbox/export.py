@@ -63,7 +63,7 @@ class ExportRequest:
       platforms: where it shall run.
 
     Raises:
-      ValueError: if the examples are not arrays with the same number of rows, or a platform is unknown.
+      UserError: if the examples are not arrays with the same number of rows, or a platform is unknown.
     """
 
     source: str

@@ -99,7 +99,7 @@ def site_folders(packages: tuple[str, ...]) -> list[str]:
     """The folders that packages are installed in, each once.
 
     Raises:
-      ValueError: if a package is not installed.
+      UserError: if a package is not installed.
     """
     folders = []
     for name in packages:

@@ -45,7 +45,7 @@ class Case:
       tolerance: largest absolute or relative difference of floats.
 
     Raises:
-      ValueError: if a value is not plain data, or the tolerance is negative.
+      UserError: if a value is not plain data, or the tolerance is negative.
     """
 
     args: tuple[Any, ...]
@@ -136,7 +136,7 @@ def run_programs(
       A report for each program. Nothing that a program does raises here.
 
     Raises:
-      ValueError: if a program has no test.
+      UserError: if a program has no test.
     """
     if len(programs) != len(tests) or not all(tests):
         raise UserError("give each program a list of at least one test")

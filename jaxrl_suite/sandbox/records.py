@@ -38,7 +38,7 @@ class Limits:
       reply_bytes: size of a process's answer; more ends the job.
 
     Raises:
-      ValueError: if a limit is not positive.
+      UserError: if a limit is not positive.
     """
 
     seconds: float = 5.0

@@ -46,7 +46,7 @@ class Sandbox:
         do to this machine whatever its user can.
 
     Raises:
-      ValueError: if no level works here; the message says why.
+      UserError: if no level works here; the message says why.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Sandbox:
           Their outcomes, in order. Nothing that written code does raises here.
 
         Raises:
-          ValueError: if the sandbox is closed.
+          UserError: if the sandbox is closed.
         """
         if not self._closer.alive:
             raise UserError("the sandbox is closed: make a new one")

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.base import State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import matrix_game
 from jaxrl_suite.search.records import ROOT, Tree
 from jaxrl_suite.search.rules import Node
@@ -40,9 +41,9 @@ class SearchPolicy:
 
     def __post_init__(self):
         if self.answer not in get_args(Answer):
-            raise ValueError(f"answer must be one of {', '.join(get_args(Answer))}, got {self.answer!r}")
+            raise UserError(f"answer must be one of {', '.join(get_args(Answer))}, got {self.answer!r}")
         if not self.shrinkage > 0:
-            raise ValueError(f"shrinkage must be above 0, got {self.shrinkage}")
+            raise UserError(f"shrinkage must be above 0, got {self.shrinkage}")
 
     def __call__(self, keys: jax.Array, states: State) -> jax.Array:
         """float32[B, P, A]; `keys` key[B] are consumed."""

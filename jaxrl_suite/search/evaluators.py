@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.base import Game, State
+from jaxrl_suite.errors import UserError
 
 
 class Evaluation(NamedTuple):
@@ -43,7 +44,7 @@ class Rollout:
 
     def __post_init__(self):
         if self.num_rollouts < 1:
-            raise ValueError(f"num_rollouts must be at least 1, got {self.num_rollouts}")
+            raise UserError(f"num_rollouts must be at least 1, got {self.num_rollouts}")
 
     def __call__(self, params: Any, key: jax.Array, state: State) -> Evaluation:
         if self.num_rollouts == 1:

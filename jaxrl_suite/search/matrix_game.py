@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
+from jaxrl_suite.errors import UserError
+
 # Payoffs are scaled to [1, 2] before pivoting; below these sizes a number is taken for rounding.
 _REDUCED_COST = 3e-7
 _RATIO_TIE = 1e-7
@@ -52,12 +54,12 @@ def solve(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> Solu
       legal row or column has value 0 and strategies of 0.
 
     Raises:
-      ValueError: if the shapes do not fit together.
+      UserError: if the shapes do not fit together.
     """
     payoff, row_legal, col_legal = jnp.asarray(payoff), jnp.asarray(row_legal), jnp.asarray(col_legal)
     *lead, rows, cols = payoff.shape if payoff.ndim >= 2 else (0, 1)
     if rows != cols or row_legal.shape != (*lead, rows) or col_legal.shape != (*lead, cols):
-        raise ValueError(
+        raise UserError(
             "payoff must be [..., A, A] and the masks [..., A] with the same leading axes, "
             f"got {payoff.shape}, {row_legal.shape} and {col_legal.shape}"
         )

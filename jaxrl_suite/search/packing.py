@@ -8,6 +8,8 @@ from typing import Any, Generic, TypeVar
 import jax
 import jax.numpy as jnp
 
+from jaxrl_suite.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -39,12 +41,12 @@ def packing_of(example: T) -> Packing[T]:
     """The packing of records like `example`, of which only structure, shapes and dtypes count.
 
     Raises:
-      ValueError: if a leaf is neither bool nor a number of at most 32 bits.
+      UserError: if a leaf is neither bool nor a number of at most 32 bits.
     """
     leaves, structure = jax.tree.flatten(example)
     for leaf in leaves:
         if leaf.dtype != jnp.bool_ and (leaf.dtype.itemsize > 4 or not jnp.issubdtype(leaf.dtype, jnp.number)):
-            raise ValueError(f"a state with a leaf of dtype {leaf.dtype} cannot be packed; use bool, int32 or float32")
+            raise UserError(f"a state with a leaf of dtype {leaf.dtype} cannot be packed; use bool, int32 or float32")
     return Packing(structure, tuple(leaves))
 
 

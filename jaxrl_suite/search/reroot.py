@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.records import NO_PARENT, ROOT, UNVISITED, Tree
 
 
@@ -26,10 +27,10 @@ def reroot(tree: Tree, node: jax.Array, num_nodes: int, keep: int) -> Tree:
       still the old root's.
 
     Raises:
-      ValueError: if `keep` is not between 1 and `num_nodes`.
+      UserError: if `keep` is not between 1 and `num_nodes`.
     """
     if not 1 <= keep <= num_nodes:
-        raise ValueError(f"keep must be between 1 and num_nodes={num_nodes}, got {keep}")
+        raise UserError(f"keep must be between 1 and num_nodes={num_nodes}, got {keep}")
     return jax.vmap(lambda tree, node: _reroot_one(tree, node, num_nodes, keep))(tree, node)
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from jaxrl_suite.errors import UserError
+
 
 class Node(NamedTuple):
     """What a rule may look at: the statistics of one node."""
@@ -48,7 +50,7 @@ class RegretMatching:
 
     def __post_init__(self):
         if not 0 <= self.exploration <= 1:
-            raise ValueError(f"exploration must lie in [0, 1], got {self.exploration}")
+            raise UserError(f"exploration must lie in [0, 1], got {self.exploration}")
 
     def __call__(self, key: jax.Array, node: Node) -> jax.Array:
         payoff = jnp.where(node.visits > 0, node.values, node.value)
@@ -80,7 +82,7 @@ class DecoupledPUCT:
 
     def __post_init__(self):
         if not (self.c_base > 0 and self.value_scale > 0):
-            raise ValueError(f"c_base and value_scale must be above 0, got {self.c_base} and {self.value_scale}")
+            raise UserError(f"c_base and value_scale must be above 0, got {self.c_base} and {self.value_scale}")
 
     def __call__(self, key: jax.Array, node: Node) -> jax.Array:
         totals = node.visits * node.values

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.base import Game, State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.evaluators import Evaluator
 from jaxrl_suite.search.packing import Packing, packing_of
@@ -55,9 +56,9 @@ class SimultaneousSearch:
 
     def __post_init__(self):
         if self.num_simulations < 1:
-            raise ValueError(f"num_simulations must be at least 1, got {self.num_simulations}")
+            raise UserError(f"num_simulations must be at least 1, got {self.num_simulations}")
         if self.game.num_players != 2:
-            raise ValueError(f"the game must have two players who move at once, got {self.game.num_players} players")
+            raise UserError(f"the game must have two players who move at once, got {self.game.num_players} players")
 
     @property
     def width(self) -> int:

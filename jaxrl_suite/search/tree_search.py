@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.records import NO_PARENT, ROOT, UNVISITED, RecurrentFn, Tree, new_tree
 
 # `(keys key[B], tree, node int32[B], depth int32[], walking bool[B]) -> action int32[B]`, batched. The depth is the
@@ -102,12 +103,12 @@ def grow(
     last one, as in mctx, and `average_children`, see `backward`.
 
     Raises:
-      ValueError: if `rng_key` is no typed key.
+      UserError: if `rng_key` is no typed key.
     """
     batch_size = tree.node_values.shape[0]
     rows = jnp.arange(batch_size)
     if not jnp.issubdtype(jnp.result_type(rng_key), jax.dtypes.prng_key):
-        raise ValueError("rng_key must be a typed key: make it with jax.random.key, not jax.random.PRNGKey")
+        raise UserError("rng_key must be a typed key: make it with jax.random.key, not jax.random.PRNGKey")
     per_row = jnp.ndim(rng_key) == 1
     limit = max_depth or tree.node_visits.shape[1]  # no path is longer than the tree has nodes
     used = jnp.where(tree.node_visits > 0, jnp.arange(tree.node_visits.shape[1])[None], 0)

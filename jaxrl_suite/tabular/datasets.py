@@ -57,7 +57,7 @@ def load_table(name: str, *, rows: int = 4000, seed: int = 0) -> Table:
       seed: of a synthetic table.
 
     Raises:
-      ValueError: if there is no such table.
+      UserError: if there is no such table.
     """
     if name in SYNTHETIC:
         if rows < 2:
@@ -95,7 +95,7 @@ def check_table(
       name: for messages.
 
     Raises:
-      ValueError: with the first row or column that cannot be used, and what to do.
+      UserError: with the first row or column that cannot be used, and what to do.
     """
     array = np.asarray(x)
     if array.dtype.kind not in "fiub":
@@ -129,7 +129,7 @@ def check_labels(y: ArrayLike, *, rows: int | None = None, name: str = "labels")
     """int32[N]: the labels, if they are whole numbers from 0 on and at least two differ.
 
     Raises:
-      ValueError: with the first row that is wrong, and what to do.
+      UserError: with the first row that is wrong, and what to do.
     """
     labels = np.asarray(y)
     if labels.ndim != 1 or (rows is not None and len(labels) != rows):
@@ -169,7 +169,7 @@ def split_table(
         test (`pool`, steadier where a few rows train); a column that is constant there is only centred.
 
     Raises:
-      ValueError: if the table has too few rows, or training too few for its classes.
+      UserError: if the table has too few rows, or training too few for its classes.
     """
     train, valid, test = sizes
     present = np.unique(table.y)

@@ -73,7 +73,7 @@ class TalkLearner:
         can be learned from what they say. Both switches may be bool[] arrays, for instance under `vmap`.
 
     Raises:
-      ValueError: if a number is out of range.
+      UserError: if a number is out of range.
     """
 
     game: Avalon = Avalon(5)  # noqa: RUF009 (it is frozen)

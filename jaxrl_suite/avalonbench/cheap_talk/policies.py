@@ -69,7 +69,7 @@ def simple(
       merlin_imitates: the same for Merlin.
 
     Raises:
-      ValueError: if a probability is not one.
+      UserError: if a probability is not one.
     """
     for name, value in (("evil_imitates", evil_imitates), ("merlin_imitates", merlin_imitates)):
         if not 0 <= value <= 1:

@@ -47,7 +47,7 @@ def calibrate(game: Avalon, heard: Sequence[Heard]) -> Scales:
       heard: G ratings.
 
     Raises:
-      ValueError: if there are none, or a truth that its listener held to be impossible.
+      UserError: if there are none, or a truth that its listener held to be impossible.
     """
     from scipy import optimize
 

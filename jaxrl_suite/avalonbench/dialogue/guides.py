@@ -62,7 +62,7 @@ class Guide:
         """The guide in `text`.
 
         Raises:
-          ValueError: if there is no question in it, there are too many, or it is too long; one line with the remedy.
+          UserError: if there is no question in it, there are too many, or it is too long; one line with the remedy.
         """
         preface: list[str] = []
         questions: list[list[str]] = []

@@ -87,7 +87,7 @@ class Scenario:
         """The inverse of `to_json`.
 
         Raises:
-          ValueError: if it is not a scenario.
+          UserError: if it is not a scenario.
         """
         try:
             log = GameLog.loads("\n".join(json.dumps(line) for line in data["log"]))

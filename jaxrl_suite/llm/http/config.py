@@ -34,7 +34,7 @@ class HTTPLimits:
       max_reply_bytes: a longer reply is not read.
 
     Raises:
-      ValueError: if a value is out of range.
+      UserError: if a value is out of range.
     """
 
     concurrency: int = 8
@@ -79,7 +79,7 @@ class HTTPConfig:
       limits: how requests are sent.
 
     Raises:
-      ValueError: if the address cannot be used, a choice is unknown, or `extra` sets a field that a request decides.
+      UserError: if the address cannot be used, a choice is unknown, or `extra` sets a field that a request decides.
     """
 
     base_url: str

@@ -74,7 +74,7 @@ class HTTPSampler:
       clock: for tests.
 
     Raises:
-      ValueError: if the key is missing, or would travel unencrypted.
+      UserError: if the key is missing, or would travel unencrypted.
     """
 
     keeps_recording = True
@@ -134,7 +134,7 @@ class HTTPSampler:
         """Answers all requests, from the recording where it can.
 
         Raises:
-          ValueError: if a request cannot be served; nothing has been paid then.
+          UserError: if a request cannot be served; nothing has been paid then.
         """
         for request in requests:
             check(self.config, request)

@@ -110,7 +110,7 @@ class Transport:
     """Posts JSON to the one address of a config. Safe to share between threads; close it.
 
     Raises:
-      ValueError: if a key is needed and missing, cannot be sent, or would travel unencrypted.
+      UserError: if a key is needed and missing, cannot be sent, or would travel unencrypted.
     """
 
     def __init__(self, config: HTTPConfig, clock: Clock):

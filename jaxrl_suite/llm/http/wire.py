@@ -52,7 +52,7 @@ def check(config: HTTPConfig, request: Request) -> None:
     """Refuses what the server cannot do, before anything is paid.
 
     Raises:
-      ValueError: with the remedy.
+      UserError: with the remedy.
     """
     decoding, prefix = request.decoding, request.prefix
     if not isinstance(prefix, str) and not all(isinstance(part, Message) for part in prefix):

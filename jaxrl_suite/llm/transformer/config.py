@@ -50,7 +50,7 @@ class LMConfig:
       dtype: of the weights and of all but norms, softmax and logits, which are float32.
 
     Raises:
-      ValueError: if a size is out of range or does not divide another.
+      UserError: if a size is out of range or does not divide another.
     """
 
     vocab_size: int
@@ -131,7 +131,7 @@ def preset(name: str, **changes: Any) -> LMConfig:
     """The config called `name`, with fields changed; the small ones need `vocab_size=`.
 
     Raises:
-      ValueError: if there is none of that name, or a field is missing or out of range.
+      UserError: if there is none of that name, or a field is missing or out of range.
     """
     if name not in _SHAPES:
         raise UserError(f"unknown model preset {name!r}{suggest(name, _SHAPES)}")
@@ -150,7 +150,7 @@ def from_hf(data: Mapping[str, Any], **changes: Any) -> LMConfig:
     """The config that a `config.json` of the Hugging Face hub describes, for Llama and Qwen2 models.
 
     Raises:
-      ValueError: if the model is of another kind, or uses a feature that is not here.
+      UserError: if the model is of another kind, or uses a feature that is not here.
     """
     kind = data.get("model_type")
     if kind not in ("llama", "qwen2"):
@@ -220,7 +220,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """One of the JSON files that describe a model.
 
     Raises:
-      ValueError: if it cannot be read, or holds no JSON object.
+      UserError: if it cannot be read, or holds no JSON object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

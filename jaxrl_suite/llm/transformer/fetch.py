@@ -48,7 +48,7 @@ def locate(name: str) -> Path:
     """The file of a model that was fetched.
 
     Raises:
-      ValueError: if the name is unknown or it was not fetched yet.
+      UserError: if the name is unknown or it was not fetched yet.
     """
     path = folder() / Path(_source(name).member).name
     if not path.exists():
@@ -67,7 +67,7 @@ def fetch(name: str, say: Callable[[str], None] = print) -> Path:
       Its path; the file has the right checksum.
 
     Raises:
-      ValueError: if it cannot be had, or is not the file that it should be.
+      UserError: if it cannot be had, or is not the file that it should be.
     """
     source = _source(name)
     path = folder() / Path(source.member).name

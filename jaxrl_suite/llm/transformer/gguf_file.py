@@ -35,7 +35,7 @@ def load(path: Path, dtype: str = "float32") -> Model:
       dtype: of the weights in memory; they are dequantised.
 
     Raises:
-      ValueError: if the file is damaged, or its model is neither Llama nor Qwen2.
+      UserError: if the file is damaged, or its model is neither Llama nor Qwen2.
     """
     import gguf
 

@@ -49,7 +49,7 @@ def init(params: Params, rank: int, key: jax.Array, targets: Sequence[str] = TAR
       targets: last names of the weights that are adapted.
 
     Raises:
-      ValueError: if the rank is below 1, or a target is no matrix of `params`.
+      UserError: if the rank is below 1, or a target is no matrix of `params`.
     """
     weights = _targets(params, rank, targets)
     keys = jax.random.split(key, len(weights))
@@ -71,7 +71,7 @@ def merge(params: Params, adapter: Adapter, scale: float = 1.0) -> Params:
       scale: of the update, often written alpha / R.
 
     Raises:
-      ValueError: if the adapter belongs to other weights.
+      UserError: if the adapter belongs to other weights.
     """
     weights = _weights(params)
     for path, pair in adapter.items():
@@ -102,7 +102,7 @@ def fit(params: Params, tuned: Params, rank: int, targets: Sequence[str] = TARGE
       scale: with which it will be merged.
 
     Raises:
-      ValueError: if the rank is below 1, or a target is no matrix of `params`.
+      UserError: if the rank is below 1, or a target is no matrix of `params`.
     """
     adapter = {}
     after = _weights(tuned)

@@ -38,7 +38,7 @@ class SamplerConfig:
       batch_bytes: memory for keys, values and attention of one batch; long ones have fewer rows than `max_rows`.
 
     Raises:
-      ValueError: if a number is out of range.
+      UserError: if a number is out of range.
     """
 
     seed: int = 0
@@ -106,7 +106,7 @@ class TransformerSampler:
         """Answers all requests. `Usage.seconds` shares the time of the call out by tokens.
 
         Raises:
-          ValueError: if a prefix is no text that the model knows, or is too long together with its answer.
+          UserError: if a prefix is no text that the model knows, or is too long together with its answer.
         """
         began = time.perf_counter()
         prefixes = [self._ids(request.prefix, request.decoding.max_tokens) for request in requests]

@@ -37,7 +37,7 @@ def from_tensors(config: LMConfig, read: Read, source: str) -> Params:
       source: for error messages.
 
     Raises:
-      ValueError: if a tensor is missing or has another shape than the config says.
+      UserError: if a tensor is missing or has another shape than the config says.
     """
     H, K, d, D, F = config.num_heads, config.num_kv_heads, config.head_dim, config.width, config.hidden
 

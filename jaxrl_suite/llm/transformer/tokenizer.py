@@ -65,7 +65,7 @@ class Tokenizer:
         A chat that ends with a message of the assistant is continued in that message.
 
         Raises:
-          ValueError: for a chat, if the model has no template or its template refuses it.
+          UserError: for a chat, if the model has no template or its template refuses it.
         """
         if isinstance(prefix, str):
             return self.encode(prefix)
@@ -135,7 +135,7 @@ def from_folder(folder: Path) -> Tokenizer:
     """The tokenizer of a model folder: tokenizer.json, with what tokenizer_config.json and generation_config.json add.
 
     Raises:
-      ValueError: if a file is damaged, or nothing says which token ends a reply.
+      UserError: if a file is damaged, or nothing says which token ends a reply.
     """
     from tokenizers import Tokenizer as Backend
 

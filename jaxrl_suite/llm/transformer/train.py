@@ -56,7 +56,7 @@ class TrainConfig:
       remat: keep only the results of matrix products for the backward pass and compute the rest again.
 
     Raises:
-      ValueError: if a value is out of range.
+      UserError: if a value is out of range.
     """
 
     steps: int
@@ -201,7 +201,7 @@ def make_trainer(
       assemble: `(trained, frozen) -> params`, what the model runs on; `trained` by default. See `lora`.
 
     Raises:
-      ValueError: if the sizes do not fit.
+      UserError: if the sizes do not fit.
     """
     if chunk < 1:
         raise UserError(f"chunk must be at least 1, got {chunk}")

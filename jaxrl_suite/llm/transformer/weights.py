@@ -36,7 +36,7 @@ def load(where: str | Path, dtype: str = "float32") -> Model:
       dtype: of the weights in memory, float32 or bfloat16.
 
     Raises:
-      ValueError: if it is not there, not whole, or of a kind that cannot be loaded.
+      UserError: if it is not there, not whole, or of a kind that cannot be loaded.
     """
     path = fetch.locate(str(where)) if str(where) in fetch.MODELS else Path(where)
     if path.is_dir():
@@ -53,7 +53,7 @@ def load_safetensors(folder: Path, dtype: str = "float32") -> Model:
     """A Llama or Qwen2 model from a folder as the Hugging Face hub lays it out, or as `save_safetensors` writes it.
 
     Raises:
-      ValueError: if a file or tensor is missing or damaged, or the model is of another kind.
+      UserError: if a file or tensor is missing or damaged, or the model is of another kind.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -81,7 +81,7 @@ def save_safetensors(folder: Path, config: LMConfig, params: Params) -> None:
     """Writes config.json and model.safetensors, which `load_safetensors` and other libraries read.
 
     Raises:
-      ValueError: if the folder cannot be written.
+      UserError: if the folder cannot be written.
     """
     from safetensors.flax import save_file
 

@@ -75,7 +75,7 @@ def collect_data(
       batch: episodes that are played at once.
 
     Raises:
-      ValueError: if there is no behaviour, or one has no episode or a noise outside [0, 1].
+      UserError: if there is no behaviour, or one has no episode or a noise outside [0, 1].
     """
     if not behaviours or batch < 1:
         raise UserError("collection needs at least one behaviour and a batch of at least 1")
@@ -119,7 +119,7 @@ def level_behaviours(level: Level, teachers: Teachers, env: AnyEnv, episodes: in
       episodes: E; of mixtures, divided as evenly as it goes.
 
     Raises:
-      ValueError: if there is no such level, or its policies are not there.
+      UserError: if there is no such level, or its policies are not there.
     """
     if level not in LEVELS:
         raise UserError(f"level must be one of {', '.join(LEVELS)}, got {level!r}")
@@ -161,7 +161,7 @@ def medium_checkpoint(returns: np.ndarray, reference: Reference, target: float =
       target: share of the way.
 
     Raises:
-      ValueError: if none reaches it.
+      UserError: if none reaches it.
     """
     low, high = reference
     reached = np.flatnonzero((np.asarray(returns) - low) / (high - low) >= target)

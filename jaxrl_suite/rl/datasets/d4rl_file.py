@@ -33,7 +33,7 @@ def write_d4rl(path: str | Path, data: OfflineData) -> None:
     """Writes `data`; `read_d4rl` gives it back bit for bit, and D4RL's own loader reads it.
 
     Raises:
-      ValueError: if the file cannot be written.
+      UserError: if the file cannot be written.
     """
     tree = {name: value for name in ARRAYS if (value := getattr(data, name)) is not None}
     fields = dataclasses.asdict(data.metadata)
@@ -61,7 +61,7 @@ def read_d4rl(
       unfinished: see `make_data`. Several of D4RL's files end within an episode.
 
     Raises:
-      ValueError: if the file cannot be read, or its arrays cannot be used.
+      UserError: if the file cannot be read, or its arrays cannot be used.
     """
     path = Path(path)
     tree = hdf5.read_tree(path)

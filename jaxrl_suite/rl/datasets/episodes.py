@@ -45,7 +45,7 @@ def returns_to_go(data: OfflineData, *, discount: float = 1.0) -> np.ndarray:
     """float64[N]: discounted sum of the rewards from each transition to the end of its episode.
 
     Raises:
-      ValueError: unless discount lies in [0, 1].
+      UserError: unless discount lies in [0, 1].
     """
     if not 0 <= discount <= 1:
         raise UserError(f"discount must lie in [0, 1], got {discount}")
@@ -75,7 +75,7 @@ def take_episodes(data: OfflineData, chosen: np.ndarray) -> OfflineData:
     """The data of the episodes `chosen` (int[...], from 0 on), in that order.
 
     Raises:
-      ValueError: if there is no such episode, or the unfinished one would not come last.
+      UserError: if there is no such episode, or the unfinished one would not come last.
     """
     bounds, chosen = episodes(data), np.asarray(chosen)
     if not len(chosen) or chosen.dtype.kind not in "iu":
@@ -96,7 +96,7 @@ def split_episodes(data: OfflineData, key: jax.Array, held_out: float = 0.1) -> 
     An unfinished one stays in training. Rows of one episode are alike, so rows drawn singly would leak.
 
     Raises:
-      ValueError: if there are fewer than two episodes, or held_out is not inside (0, 1).
+      UserError: if there are fewer than two episodes, or held_out is not inside (0, 1).
     """
     bounds = episodes(data)
     whole = np.flatnonzero(bounds.finished)

@@ -19,7 +19,7 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     Attributes of the group `g` are under `g@name`, and the order is that of the names.
 
     Raises:
-      ValueError: if the file is absent, damaged, not HDF5, or refers to another file.
+      UserError: if the file is absent, damaged, not HDF5, or refers to another file.
     """
     import h5py
 
@@ -57,7 +57,7 @@ def write_tree(path: str | Path, tree: Mapping[str, Any]) -> None:
     """The inverse of `read_tree`: a file that is whole or absent, the same bytes for the same arrays.
 
     Raises:
-      ValueError: if the file cannot be written, or a value has a type that HDF5 does not know.
+      UserError: if the file cannot be written, or a value has a type that HDF5 does not know.
     """
     import h5py
 

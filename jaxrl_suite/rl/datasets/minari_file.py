@@ -47,7 +47,7 @@ def write_minari(root: str | Path, name: str, data: OfflineData) -> Path:
       The data set's folder.
 
     Raises:
-      ValueError: if the name is not Minari's, something is there already, or `data` does not fit the layout.
+      UserError: if the name is not Minari's, something is there already, or `data` does not fit the layout.
     """
     if not _NAME.fullmatch(name):
         raise UserError(f"{name!r} is no name of a Minari data set: write namespace/name-v0")
@@ -104,7 +104,7 @@ def read_minari(folder: str | Path, *, fields: Sequence[str] = (), infos: bool =
       infos: False leaves infos out, which the episodes of some data sets do not all have in one shape.
 
     Raises:
-      ValueError: if a file is absent or damaged, or its arrays cannot be used.
+      UserError: if a file is absent or damaged, or its arrays cannot be used.
     """
     folder = Path(folder)
     if (folder / "data").is_dir():

@@ -96,7 +96,7 @@ def make_data(
       source: for messages, for instance the file.
 
     Raises:
-      ValueError: with what is wrong and what to do.
+      UserError: with what is wrong and what to do.
     """
     given: dict[str, np.ndarray] = {}
     for name, value in arrays.items():

@@ -39,7 +39,7 @@ def percentile_rows(
       neighbours: for `start_normalised`, see there.
 
     Raises:
-      ValueError: if an argument is out of range.
+      UserError: if an argument is out of range.
     """
     if not 0 < fraction <= 1:
         raise UserError(f"fraction must lie in (0, 1], got {fraction}: 0.1 keeps the best tenth of the episodes")
@@ -82,7 +82,7 @@ def start_normalised(
       neighbours: how many nearest others, fewer if there are not so many.
 
     Raises:
-      ValueError: if there is nothing to compare with.
+      UserError: if there is nothing to compare with.
     """
     finished = np.ones(len(returns), bool) if finished is None else finished
     if neighbours < 1 or finished.sum() < 2:

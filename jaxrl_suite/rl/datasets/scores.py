@@ -65,7 +65,7 @@ def reference_scores(name: str) -> Reference:
     """D4RL's reference returns of a data set, for instance `halfcheetah-medium-replay-v2`.
 
     Raises:
-      ValueError: if D4RL has no such data set, with the nearest name.
+      UserError: if D4RL has no such data set, with the nearest name.
     """
     if name not in D4RL:
         raise UserError(f"D4RL has no reference scores for {name!r}{suggest(name, D4RL)}")
@@ -80,7 +80,7 @@ def normalised_score(returns: ArrayLike, reference: Reference | Metadata) -> np.
       reference: from `reference_scores`, or the metadata of a data set.
 
     Raises:
-      ValueError: if the metadata holds no reference scores, or they are no scale.
+      UserError: if the metadata holds no reference scores, or they are no scale.
     """
     low, high = reference.ref_min_score, reference.ref_max_score
     if low is None or high is None:

@@ -47,7 +47,7 @@ def transitions(data: OfflineData) -> Transitions:
     cut off is left out, because what follows it is not known.
 
     Raises:
-      ValueError: if continuous actions leave [-1, 1], or no transition has a successor.
+      UserError: if continuous actions leave [-1, 1], or no transition has a successor.
     """
     actions = data.actions.astype(np.int32 if data.discrete else np.float32)
     if not data.discrete and np.abs(actions).max() > 1:

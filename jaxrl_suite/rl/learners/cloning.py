@@ -91,7 +91,7 @@ def sample_losses(kind: Loss, outputs: jax.Array, targets: jax.Array) -> jax.Arr
       float32[..., N].
 
     Raises:
-      ValueError: if there is no such loss, or outputs and targets differ in shape.
+      UserError: if there is no such loss, or outputs and targets differ in shape.
     """
     if kind not in get_args(Loss):
         raise UserError(f"unknown loss {kind!r}{suggest(kind, get_args(Loss))}")

@@ -50,7 +50,7 @@ def fit(learner: Learner, state: State, data: Transitions, keys: jax.Array, upda
       The states, and each metric float32[S, T].
 
     Raises:
-      ValueError: if updates is not positive, or the data are not of the learner's kind of actions.
+      UserError: if updates is not positive, or the data are not of the learner's kind of actions.
     """
     if updates < 1:
         raise UserError(f"updates must be at least 1, got {updates}")

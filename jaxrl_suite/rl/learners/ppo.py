@@ -102,7 +102,7 @@ class PPO:
       config: the settings; `rl.ppo_config` has some that work.
 
     Raises:
-      ValueError: if the environment has several players or no time limit.
+      UserError: if the environment has several players or no time limit.
     """
 
     env: Any

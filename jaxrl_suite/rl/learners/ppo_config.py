@@ -36,7 +36,7 @@ class PPOConfig:
       greedy: whether they are played without sampling.
 
     Raises:
-      ValueError: if a value is out of range, or the data of an iteration do not split into equal minibatches.
+      UserError: if a value is out of range, or the data of an iteration do not split into equal minibatches.
     """
 
     num_envs: int = 256

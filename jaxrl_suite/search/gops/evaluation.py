@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.gops.keys import decision_states, subsets
 from jaxrl_suite.search.gops.states import Layout, Successors, enumerate_states, slices, successors
 
@@ -51,10 +52,10 @@ def states(game: Gops, k: int) -> State:
     """All decision states with `k` cards left, batched in the order in which policies are asked about them.
 
     Raises:
-      ValueError: if `k` is not 1 to N, or the game has too many states.
+      UserError: if `k` is not 1 to N, or the game has too many states.
     """
     if not 1 <= k <= game.num_cards:
-        raise ValueError(f"k must be 1 to {game.num_cards}, the number of cards left, got {k}")
+        raise UserError(f"k must be 1 to {game.num_cards}, the number of cards left, got {k}")
     layout = _layout(game)
     return decision_states(layout.space, k, layout.keys[k])
 
@@ -71,7 +72,7 @@ def tabulate(game: Gops, policy: Policy, chunk: int = 4096, player: int | None =
         other seat's part of the table is 0.
 
     Raises:
-      ValueError: if the policy does not return probabilities over the legal bids.
+      UserError: if the policy does not return probabilities over the legal bids.
     """
     layout = _layout(game)
     layers = [np.zeros((2, 0, 1, 0))]
@@ -97,10 +98,10 @@ def best_response(game: Gops, policy: Policy | PolicyTable, player: int, chunk: 
       The expected reward of `player` from the start of the game, and a policy that attains it.
 
     Raises:
-      ValueError: if `player` is not 0 or 1, or `policy` not a policy.
+      UserError: if `player` is not 0 or 1, or `policy` not a policy.
     """
     if player not in (0, 1):
-        raise ValueError(f"player must be 0 or 1, got {player}")
+        raise UserError(f"player must be 0 or 1, got {player}")
     layout, table = _layout(game), _as_table(game, policy, chunk, 1 - player)
     sign = 1 - 2 * player
     end = np.sign if game.objective == "win_loss" else np.asarray
@@ -186,14 +187,14 @@ def _ask(layout: Layout, k: int, part: slice, policy: Policy, chunk: int, seats:
     if len(seats) == 1 and answer.shape == (count, n):
         answer = np.repeat(answer[:, None], 2, axis=1)
     if answer.shape != (count, 2, n):
-        raise ValueError(f"a policy must return float32[B, 2, {n}] for B states, got {answer.shape} for B = {count}")
+        raise UserError(f"a policy must return float32[B, 2, {n}] for B states, got {answer.shape} for B = {count}")
     table = np.zeros((2, k, m, len(keys)))
     for seat in seats:
         held = np.repeat(subsets(n, k).cards[:, space.unpack(k, keys)[seat]].T, m, axis=0)
         bids = np.take_along_axis(answer[:, seat], held, axis=1)
         total = bids.sum(1, keepdims=True)
         if not (bids.min() >= -1e-6 and np.abs(total - 1).max() < 1e-4):
-            raise ValueError("a policy must return probabilities that sum to 1 over the legal bids, in every state")
+            raise UserError("a policy must return probabilities that sum to 1 over the legal bids, in every state")
         bids = np.maximum(bids, 0)
         table[seat] = (bids / bids.sum(1, keepdims=True)).reshape(len(keys), m, k).transpose(2, 1, 0)
     return table

@@ -65,7 +65,7 @@ def solve_gops(game: Gops, root: State | None = None) -> GopsSolution:
       The solution, for `value`, `policy` and `batched_policy`.
 
     Raises:
-      ValueError: if there are too many states, or `root` is over or no state of the game.
+      UserError: if there are too many states, or `root` is over or no state of the game.
     """
     detail: Detail = "points" if game.objective == "points" else "win_loss"
     layout = enumerate_states(game, detail, root)

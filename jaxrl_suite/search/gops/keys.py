@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.errors import UserError
 
 Detail = Literal["points", "win_loss", "history"]
 
@@ -36,7 +37,7 @@ class StateSpace:
         points discarded stand where the carried ones would.
 
     Raises:
-      ValueError: if the keys do not fit into an int32.
+      UserError: if the keys do not fit into an int32.
     """
 
     game: Gops
@@ -44,7 +45,7 @@ class StateSpace:
 
     def __post_init__(self):
         if self.bases[-1] >= 2**31:
-            raise ValueError(
+            raise UserError(
                 f"the states of GOPS with {self.game.num_cards} cards do not fit into int32 keys; use fewer cards, "
                 "descending prizes or objective='points'"
             )
@@ -130,7 +131,7 @@ def state_key(space: StateSpace, state: State) -> tuple[int, int]:
     """The number of cards left and the key of the chance state that `state` is, or that its prize was drawn in.
 
     Raises:
-      ValueError: if the state is over or cannot be one of the game.
+      UserError: if the state is over or cannot be one of the game.
     """
     game = space.game
     hand0, hand1 = np.asarray(state.hands).tolist()
@@ -153,7 +154,7 @@ def state_key(space: StateSpace, state: State) -> tuple[int, int]:
     }
     for demand, met in demands.items():
         if not met:
-            raise ValueError(f"no state of {game} to play on from: {demand}; got {state}")
+            raise UserError(f"no state of {game} to play on from: {demand}; got {state}")
     ranks = subset_ranks(game.num_cards).tolist()
     deck_rank = ranks[deck] if game.prize_order == "random" else 0
     held = unclaimed if exact else carry
@@ -216,12 +217,12 @@ def state_from_cards(
       The state. Its scores are the largest ones with that difference that the prizes played allow.
 
     Raises:
-      ValueError: if the arguments describe no state of the game.
+      UserError: if the arguments describe no state of the game.
     """
 
     def mask(cards):
         if len(set(cards)) != len(cards) or not all(1 <= card <= game.num_cards for card in cards):
-            raise ValueError(f"cards must be different numbers of 1 to {game.num_cards}, got {cards}")
+            raise UserError(f"cards must be different numbers of 1 to {game.num_cards}, got {cards}")
         return sum(1 << (card - 1) for card in cards)
 
     prizes = [*prizes_remaining, prize] if prize else prizes_remaining

@@ -56,7 +56,7 @@ def enumerate_states(game: Gops, detail: Detail, root: State | None = None) -> L
     """All states that can be reached from `root`, the start of the game by default.
 
     Raises:
-      ValueError: if the keys of the game do not fit into an int32, or the root is over or no state of the game.
+      UserError: if the keys of the game do not fit into an int32, or the root is over or no state of the game.
     """
     space = StateSpace(game, detail)
     start, key = state_key(space, game.start() if root is None else root)

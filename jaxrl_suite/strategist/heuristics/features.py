@@ -82,7 +82,7 @@ class FeatureLibrary:
         """The heuristic as text: the features that count, and the entry that weighs them.
 
         Raises:
-          ValueError: if there are not F weights, or one is not finite.
+          UserError: if there are not F weights, or one is not finite.
         """
         if len(weights) != self.size or not all(abs(float(w)) < float("inf") for w in weights):
             raise UserError(f"weights must be {self.size} finite numbers, one a feature, got {list(weights)}")

@@ -104,7 +104,7 @@ def apply(operator: Operator, weights: Sequence[float], names: Sequence[str]) ->
     """New weights [F].
 
     Raises:
-      ValueError: if a feature is not in the library.
+      UserError: if a feature is not in the library.
     """
     new = [float(weight) for weight in weights]
     for name in (operator.feature, operator.other):

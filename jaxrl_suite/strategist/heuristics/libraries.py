@@ -13,7 +13,7 @@ def library(game: StrategyGame) -> FeatureLibrary:
     """The features of a game.
 
     Raises:
-      ValueError: if there are none for this game.
+      UserError: if there are none for this game.
     """
     view_of(game)
     if isinstance(game, Gops):

@@ -79,7 +79,7 @@ def choices_of(library: FeatureLibrary, strategies: Sequence[Strategy], places: 
     """Choices [K]: the compact form of a strategy where it has weights, else the place of its text in a pool.
 
     Raises:
-      ValueError: if a strategy has neither, or its weights do not fit the library.
+      UserError: if a strategy has neither, or its weights do not fit the library.
     """
     members = np.zeros(len(strategies), np.int32)
     weights = np.zeros((len(strategies), library.size), np.float32)

@@ -122,7 +122,7 @@ def view_of(game: StrategyGame) -> Callable[[Any], Any]:
     """The function from one state of `game` to its view.
 
     Raises:
-      ValueError: if strategies are not defined for this game.
+      UserError: if strategies are not defined for this game.
     """
     if isinstance(game, Gops):
         return lambda state: gops_view(game, state)
@@ -138,7 +138,7 @@ def example_states(game: StrategyGame, key: jax.Array, count: int = 48) -> Any:
     state still waits for its prize. No state is over: the rules know what such a state is worth.
 
     Raises:
-      ValueError: if `count` is below 2.
+      UserError: if `count` is below 2.
     """
     if count < 2:
         raise UserError(f"count must be at least 2, got {count}")
@@ -235,7 +235,7 @@ def contract(game: StrategyGame) -> str:
     """What a heuristic for `game` must be, in words, for a prompt.
 
     Raises:
-      ValueError: if strategies are not defined for this game.
+      UserError: if strategies are not defined for this game.
     """
     view_of(game)
     return GOPS_CONTRACT if isinstance(game, Gops) else AVALON_CONTRACT

@@ -56,7 +56,7 @@ class JudgeConfig:
       seed: of all that is random, together with a round's path.
 
     Raises:
-      ValueError: if a value is out of range, or there is nothing to race for.
+      UserError: if a value is out of range, or there is nothing to race for.
     """
 
     feedback: Feedback = "population"
@@ -134,7 +134,7 @@ class HeuristicJudge(abc.ABC):
         """Judges one round.
 
         Raises:
-          ValueError: if there is no strategy, or one cannot be played.
+          UserError: if there is no strategy, or one cannot be played.
         """
         if not strategies:
             raise UserError("a round needs a strategy to judge")

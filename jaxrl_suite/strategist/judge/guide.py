@@ -108,7 +108,7 @@ class GuideJudge:
       failures: what could not be read or was not answered, a line each, in order.
 
     Raises:
-      ValueError: if there are no scenarios of the role, fewer than `per_round`, or the sampler does not take text.
+      UserError: if there are no scenarios of the role, fewer than `per_round`, or the sampler does not take text.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class GuideJudge:
         """Tries all guides on the same scenarios.
 
         Raises:
-          ValueError: if a text is no guide.
+          UserError: if a text is no guide.
           SamplerFailedError: if the model answered nothing at all, or failed in one trial and the judge is strict.
         """
         chosen = self._chosen(path)

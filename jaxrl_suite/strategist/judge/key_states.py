@@ -60,7 +60,7 @@ def select(seen: Seen, strategy: int, count: int, rule: Rule = "gap", seed: int 
       seed: of the draw.
 
     Raises:
-      ValueError: if there is no such rule.
+      UserError: if there is no such rule.
     """
     if rule not in ("gap", "uniform"):
         raise UserError(f"rule must be gap or uniform, got {rule!r}")

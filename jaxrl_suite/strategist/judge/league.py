@@ -63,7 +63,7 @@ class League(NamedTuple):
         """float[G']: the differences behind `improvement`, by deal.
 
         Raises:
-          ValueError: if they shared no deal.
+          UserError: if they shared no deal.
         """
         rivals = [other for other in range(len(self.payoff)) if other not in (child, parent)]
         both = self.played[child, rivals] & self.played[parent, rivals]
@@ -126,7 +126,7 @@ def race(
       zero_sum: see `round_robin`.
 
     Raises:
-      ValueError: if a number is out of range.
+      UserError: if a number is out of range.
     """
     if not (1 <= first_deals <= num_deals and 0 < keep < 1):
         raise UserError(f"first_deals must be 1 to {num_deals} and keep between 0 and 1, got {first_deals} and {keep}")
@@ -161,7 +161,7 @@ def successive_halving(pull: Callable[[np.ndarray, int], np.ndarray], num_arms: 
       budget: pulls in all; each round gets an equal share.
 
     Raises:
-      ValueError: if the budget does not allow one pull of each arm in each round.
+      UserError: if the budget does not allow one pull of each arm in each round.
     """
     rounds = max(1, int(np.ceil(np.log2(num_arms))))
     if budget < num_arms * rounds:
@@ -188,7 +188,7 @@ def bradley_terry(
       tolerance: on the largest change.
 
     Raises:
-      ValueError: if the wins are not a square of numbers from 0 up.
+      UserError: if the wins are not a square of numbers from 0 up.
     """
     wins = np.asarray(wins, np.float64)
     if wins.ndim != 2 or wins.shape[0] != wins.shape[1] or not np.isfinite(wins).all() or (wins < 0).any():

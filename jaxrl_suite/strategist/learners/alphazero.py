@@ -74,7 +74,7 @@ class AlphaZero:
       learning_rate: constant.
 
     Raises:
-      ValueError: if a value is out of range, or the replay does not hold the games of one update.
+      UserError: if a value is out of range, or the replay does not hold the games of one update.
     """
 
     network: Any
@@ -114,7 +114,7 @@ class AlphaZero:
         How many games a batch had is not known; 32 is what a round of the published method plays.
 
         Raises:
-          ValueError: if the game is not played for points.
+          UserError: if the game is not played for points.
         """
         if game.objective != "points":
             raise UserError('the published baseline predicts points: give the game objective="points"')

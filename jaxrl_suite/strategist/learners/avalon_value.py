@@ -95,7 +95,7 @@ class AvalonValueLearner:
       learning_rate: of Adam.
 
     Raises:
-      ValueError: if a value is out of range, or a model is missing.
+      UserError: if a value is out of range, or a model is missing.
     """
 
     bots: Bots

@@ -61,7 +61,7 @@ class AvalonPlayer:
       model: how the public events are read, for the posterior.
 
     Raises:
-      ValueError: if the pool is not for Avalon, or there are fewer simulations than actions.
+      UserError: if the pool is not for Avalon, or there are fewer simulations than actions.
     """
 
     pool: Pool

@@ -54,7 +54,7 @@ class GopsPlayer:
       shrinkage: of the root's matrix game, see `SearchPolicy`.
 
     Raises:
-      ValueError: if the style is unknown, or the game is not played for points.
+      UserError: if the style is unknown, or the game is not played for points.
     """
 
     pool: Pool

@@ -80,7 +80,7 @@ def nash_returns(
       mesh: devices that share the games; those that divide `rows` by default.
 
     Raises:
-      ValueError: if the solution is of another game.
+      UserError: if the solution is of another game.
     """
     if solution.game != player.game:
         raise UserError(f"the solution is of {solution.game}, the player plays {player.game}: solve the same game")

@@ -73,7 +73,7 @@ class DeepRole:
       learning_rate: of Adam.
 
     Raises:
-      ValueError: if a value is out of range.
+      UserError: if a value is out of range.
     """
 
     game: Avalon = Avalon(5)  # noqa: RUF009 (it is frozen)

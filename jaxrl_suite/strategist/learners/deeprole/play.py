@@ -77,7 +77,7 @@ def play(
       lanes: L, at most; as soon as a game is over the next takes its place.
 
     Raises:
-      ValueError: if the bots play another game, or an argument is out of range.
+      UserError: if the bots play another game, or an argument is out of range.
     """
     if bots.game != learner.game:
         raise UserError(f"the solver plays {learner.game}, the bots {bots.game}: give both the same game")

@@ -74,7 +74,7 @@ class Tables(NamedTuple):
 
 @functools.lru_cache(maxsize=2)
 def constants(game: Avalon) -> Tables:
-    """The constant tables of Avalon for five; other games are refused with a ValueError."""
+    """The constant tables of Avalon for five; other games are refused with a UserError."""
     if game != Avalon(5):
         raise UserError("DeepRole is for five players, the basic roles and the rules of avalonbench: Avalon(5)")
     roles, sets = tables(game).roles, information_sets(game)
