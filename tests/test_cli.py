@@ -12,6 +12,9 @@ import pytest
 from jaxrl_suite import cli
 from jaxrl_suite.cli import catalog, runner
 from jaxrl_suite.cli.arguments import split_overrides
+from jaxrl_suite.cli.sources import leaves
+from jaxrl_suite.core.config import to_json
+from jaxrl_suite.core.config_paths import flatten, renamed_path
 
 FIXTURES = Path(__file__).parent / "fixtures"
 WALK = str(FIXTURES / "walk.py")
@@ -303,6 +306,80 @@ def test_help_of_an_experiment_lists_its_fields(capsys):
     assert "(default: 1.0); of a step" in text
 
 
+NESTED = {
+    "self.steps": "self.legs.steps",
+    "@dataclasses.dataclass(frozen=True)\nclass Config": (
+        '@dataclasses.dataclass(frozen=True)\nclass Legs:\n    """How far it goes."""\n\n    steps: int = 7  # of each'
+        "\n    rests: int = 0  # between them\n\n    def __post_init__(self):\n        if self.steps < 1:\n"
+        '            raise ValueError(f"steps must be at least 1, got {self.steps}")\n\n\n'
+        'RENAMED = {"steps": "legs.steps"}\n\n\n@dataclasses.dataclass(frozen=True)\nclass Config'
+    ),
+    "    steps: int = 6\n": "    legs: Legs = Legs(steps=6)\n",
+    "Config(steps=20)": "Config(legs=Legs(20))",
+    "config.steps": "config.legs.steps",
+}
+
+
+@pytest.fixture
+def nested(tmp_path):
+    """The walk in a later version, whose config is nested."""
+    source = Path(WALK).read_text()
+    for old, new in NESTED.items():
+        assert old in source
+        source = source.replace(old, new)
+    (tmp_path / "later").mkdir()
+    (tmp_path / "later" / "walk.py").write_text(source)
+    return str(tmp_path / "later" / "walk.py")
+
+
+def test_nested_fields_are_options(nested, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", nested, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "\nlegs: How far it goes\n" in text
+    assert "--legs.steps  int (default: 6); of each" in text
+    assert "--legs.rests  int (default: 0); between them" in text
+    assert text.index("--noise") < text.index("\nlegs:")
+    for words, message in (
+        ("--steps 3", "jaxrl-suite: --steps is now --legs.steps\n"),
+        ("--legs.stesp 3", "unknown option --legs.stesp of walk. Did you mean legs.steps?"),
+        ("--rests 3", "unknown option --rests of walk. Did you mean legs.rests?"),
+        ("--legs 3", "field 'legs' is a config of its own: set its fields (legs.steps, legs.rests)"),
+        ("--legs.steps x", "legs.steps must be a whole number"),
+        ("--legs.steps 0", "legs: steps must be at least 1, got 0"),
+    ):
+        assert cli.main(["run", nested, *words.split()]) == 2
+        captured = capsys.readouterr()
+        assert message in captured.err
+        assert captured.err.count("\n") == 1
+    assert not Path("runs").exists()
+    assert cli.main(["run", nested, "--legs.steps", "2", "--out", "run"]) == 0
+    assert "config:  seeds=[0, 1], legs.steps=2, legs.rests=0, scale=1.0, noise=normal" in capsys.readouterr().err
+    assert "legs.steps" in Path("run/report.html").read_text()
+
+
+def test_a_run_of_an_earlier_version_continues_where_its_fields_were_renamed(whole, nested, tmp_path):
+    folder = tmp_path / "run"
+    assert command("run", WALK, "--out", str(folder), WALK_DIES="out-3").returncode == -signal.SIGKILL
+    done = command("run", nested, "--out", str(folder), "--resume", "--legs.rests", "1")
+    assert done.returncode == 2
+    assert "legs.rests is 0 there and 1 here" in done.stderr
+    done = command("run", nested, "--out", str(folder), "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "out: continues at 3/6" in done.stderr
+    for name in ("metrics.jsonl", "tables/walk.csv", "figures/walk.svg", "config.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    done = command("run", WALK, "--out", str(tmp_path / "new"), WALK_DIES="out-3")
+    header = (tmp_path / "new" / "config.json").read_text()
+    (tmp_path / "new" / "config.json").write_text(header.replace('"scale"', '"gait"'))
+    done = command("run", nested, "--out", str(tmp_path / "new"), "--resume")
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        "(unknown field 'gait' in Config. Choose from: legs, noise, scale, seeds): choose another folder (--out)\n"
+    )
+    assert done.stderr.count("\n") == 1
+
+
 def test_experiments_keep_the_contract():
     claims = runner.load_claims(catalog.experiments_folder() / "claims.csv")
     names = {system.name for system in catalog.SYSTEMS}
@@ -312,6 +389,10 @@ def test_experiments_keep_the_contract():
         assert module.SYSTEM in names or (module.SYSTEM == "" and not module.CLAIMS)  # it serves a layer, and no paper
         assert set(module.CLAIMS) <= set(claims)
         assert "quick" in module.PRESETS
+        paths = [path for path, _ in leaves(experiment.fields)]
+        assert paths == list(flatten(to_json(module.Config())))  # help lists what can be set
+        assert not set(paths) & set(experiment.renamed)  # a name that is in use leads nowhere else
+        assert {renamed_path(path, experiment.renamed) for path in experiment.renamed} <= set(paths)
         for config in module.PRESETS.values():
             assert dataclasses.is_dataclass(config)
             assert config.seeds  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from jaxrl_suite import __version__
 from jaxrl_suite.cli.catalog import Experiment
+from jaxrl_suite.cli.sources import Field, leaves
+from jaxrl_suite.core.config_paths import option
 from jaxrl_suite.errors import UserError, suggest
 
 _MAIN = """\
@@ -28,6 +30,7 @@ examples:
   jaxrl-suite run gops_search
   jaxrl-suite run gops_search --preset full --seeds 0 1 2 3 4
   jaxrl-suite run gops_search --out runs/mine --resume
+  jaxrl-suite run ddrl --maze.outer-steps 100
   jaxrl-suite run ./my_experiment.py --learning-rate 3e-4
 """
 _REPRODUCE = """\
@@ -166,25 +169,23 @@ def split_overrides(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def describe_fields(experiment: Experiment) -> str:
-    """The help of one experiment: its summary, presets and fields."""
+    """The help of one experiment: its summary, presets and fields, those of nested configs in groups of their own."""
     lines = [f"{experiment.name}: {experiment.summary}", "", f"presets: {', '.join(experiment.presets) or 'quick'}", ""]
-    names = [f"--{field.name.replace('_', '-')}" for field in experiment.fields]
-    width = max((len(name) for name in names), default=0) + 2
-    for name, field in zip(names, experiment.fields, strict=True):
-        default = f" (default: {field.default})" if field.default else ""
-        about = f"; {field.comment}" if field.comment else ""
-        lines.append(f"  {name:{width}}{field.type}{default}{about}")
-    return "\n".join(
-        [
-            lines[0],
-            *lines[1:3],
-            "",
-            "fields:",
-            *lines[4:],
-            "",
-            "also: --preset, --out, --resume, --devices; see jaxrl-suite run --help",
-        ]
-    )
+    width = max((len(option(path)) for path, _ in leaves(experiment.fields)), default=0) + 2
+    lines += ["fields:", *_describe(experiment.fields, "", width)]
+    return "\n".join([*lines, "", "also: --preset, --out, --resume, --devices; see jaxrl-suite run --help"])
+
+
+def _describe(fields: Sequence[Field], prefix: str, width: int) -> list[str]:
+    lines = []
+    for field in sorted(fields, key=lambda field: bool(field.fields)):
+        about, path = f"; {field.comment}" if field.comment else "", prefix + field.name
+        if field.fields:
+            lines += ["", f"{path}{about.replace(';', ':', 1)}", *_describe(field.fields, f"{path}.", width)]
+        else:
+            default = f" (default: {field.default})" if field.default else ""
+            lines.append(f"  {option(path):{width}}{field.type}{default}{about}")
+    return lines
 
 
 def _positive(text: str) -> int:

@@ -3,7 +3,9 @@
 An experiment of the package is a folder: `config.py` with a frozen dataclass `Config` that has `seeds`, and `PRESETS`
 (name to config, "quick" among them), at the bottom, its parts above it, and `experiment.py` on top, with a docstring,
 `SYSTEM`, `CLAIMS` and `main(config, run)`. It is found by the name of its folder. One of your own is found by its path:
-a file that holds all of this.
+a file that holds all of this. Fields of a config may be configs themselves, `--maze.levels 8`. Where a field is called
+otherwise than it was, `RENAMED` beside the config leads from its old path to the new one: old options are refused with
+the new name, and run folders of earlier versions can be continued.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
+from jaxrl_suite.cli.sources import Field, fields_of, literal, read_source
 from jaxrl_suite.core.report import System
 from jaxrl_suite.errors import UserError, suggest
 
@@ -39,16 +41,6 @@ CONFIG, MAIN = "config.py", "experiment.py"
 
 
 @dataclasses.dataclass(frozen=True)
-class Field:
-    """A field of an experiment's config, as its source says it."""
-
-    name: str
-    type: str
-    default: str
-    comment: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Experiment:
     """An experiment as its source describes it."""
 
@@ -59,6 +51,7 @@ class Experiment:
     claims: tuple[str, ...]
     presets: tuple[str, ...]
     fields: tuple[Field, ...]
+    renamed: dict[str, str]  # old path to new path of fields of the config
     module: str | None  # its import name; None for a file outside the package
 
 
@@ -100,33 +93,22 @@ def describe(path: Path, module: str | None) -> Experiment:
       UserError: if it cannot be read or is not Python.
     """
     inside = path.name == MAIN and (path.parent / CONFIG).exists()
-    sources = {file: _parse(file) for file in ([path.parent / CONFIG, path] if inside else [path])}
-    (below, tree), on_top = next(iter(sources.values())), sources[path][1]
-    summary = (ast.get_docstring(on_top) or "").partition("\n")[0].rstrip()
-    constants = {
-        name: value for _, body in sources.values() for node in body.body for name, value in _assignments(node)
-    }
+    sources = [read_source(file) for file in ([path.parent / CONFIG, path] if inside else [path])]
+    summary = (ast.get_docstring(sources[-1].tree) or "").partition("\n")[0].rstrip()
+    constants = {name: value for source in sources for name, value in source.constants.items()}
     presets = constants.get("PRESETS")
     keys = [key.value for key in presets.keys if isinstance(key, ast.Constant)] if isinstance(presets, ast.Dict) else []
-    config = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Config"), None)
     return Experiment(
         name=path.parent.name if inside else path.stem,
         path=path,
         summary=summary,
-        system=_literal(constants.get("SYSTEM"), ""),
-        claims=tuple(_literal(constants.get("CLAIMS"), ())),
+        system=literal(constants.get("SYSTEM"), ""),
+        claims=tuple(literal(constants.get("CLAIMS"), ())),
         presets=tuple(str(key) for key in keys),
-        fields=_fields(config, below.splitlines(), constants) if config else (),
+        fields=fields_of(sources[0], "Config"),
+        renamed=literal(constants.get("RENAMED"), {}),
         module=module,
     )
-
-
-def _parse(path: Path) -> tuple[str, ast.Module]:
-    try:
-        source = path.read_text(encoding="utf-8")
-        return source, ast.parse(source)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read the experiment {path}: {error}".replace("\n", " ")) from None
 
 
 def load(experiment: Experiment) -> ModuleType:
@@ -164,43 +146,3 @@ def systems(experiments: dict[str, Experiment]) -> tuple[System, ...]:
         names = tuple(e.name for e in experiments.values() if e.system == system.name)
         rows.append(dataclasses.replace(system, built=bool(names), experiments=names))
     return tuple(rows)
-
-
-def _assignments(node: ast.stmt) -> list[tuple[str, ast.expr]]:
-    if isinstance(node, ast.Assign):
-        return [(target.id, node.value) for target in node.targets if isinstance(target, ast.Name)]
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-        return [(node.target.id, node.value)]
-    return []
-
-
-def _literal(node: ast.expr | None, default: Any) -> Any:
-    try:
-        return default if node is None else ast.literal_eval(node)
-    except ValueError:
-        return default
-
-
-def _fields(config: ast.ClassDef, lines: list[str], constants: dict[str, Any]) -> tuple[Field, ...]:
-    fields = []
-    for node in config.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            end = lines[(node.end_lineno or node.lineno) - 1].encode()[node.end_col_offset or 0 :].decode()
-            default = ast.unparse(node.value) if node.value is not None else ""
-            comment = end.partition("#")[2].strip()
-            fields.append(Field(node.target.id, _type(node.annotation, constants), default, comment))
-    return tuple(fields)
-
-
-def _type(annotation: ast.expr, constants: dict[str, Any]) -> str:
-    """An annotation as what to type: `int`, `carry|discard`, and `int,...` for several separated by commas."""
-    if isinstance(annotation, ast.Name) and isinstance(constants.get(annotation.id), ast.Subscript):
-        annotation = constants[annotation.id]
-    if isinstance(annotation, ast.Subscript):
-        inside = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
-        kind = ast.unparse(annotation.value).rpartition(".")[2]
-        if kind == "Literal":
-            return "|".join(str(item.value) for item in inside if isinstance(item, ast.Constant))
-        if kind == "tuple" and len(inside) == 2 and ast.unparse(inside[1]) == "...":
-            return f"{_type(inside[0], constants)},..."
-    return ast.unparse(annotation)

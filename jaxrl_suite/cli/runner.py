@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,9 +15,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from jaxrl_suite.cli import catalog
+from jaxrl_suite.cli.sources import leaves
 from jaxrl_suite.core import report
 from jaxrl_suite.core.claims import load_claims
-from jaxrl_suite.core.config import config_hash, override, to_json
+from jaxrl_suite.core.config import config_hash, override, to_json, update_json
+from jaxrl_suite.core.config_paths import flatten, option, renamed_path, suggest_path
 from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder
 from jaxrl_suite.errors import UserError, suggest
 
@@ -39,10 +42,7 @@ def prepare(name: str, preset: str, overrides: Mapping[str, Sequence[str]] | Non
     experiment = catalog.find(name)
     if experiment.presets and preset not in experiment.presets:
         raise UserError(f"unknown preset {preset!r} of {experiment.name}{suggest(preset, experiment.presets)}")
-    known = {field.name for field in experiment.fields}
-    for field in overrides or ():
-        if known and field.replace("-", "_").partition(".")[0] not in known:
-            raise UserError(f"unknown option --{field} of {experiment.name}{suggest(field.replace('-', '_'), known)}")
+    _check_options(experiment, overrides or ())
     module = catalog.load(experiment)
     if preset not in module.PRESETS:
         raise UserError(f"unknown preset {preset!r} of {experiment.name}{suggest(preset, module.PRESETS)}")
@@ -70,7 +70,7 @@ def run_job(
       UserError: if the folder cannot be used.
       Exception: whatever the experiment raises.
     """
-    check_folder(folder, _header(job), resume=resume)
+    _check_folder(job, folder, resume=resume)
     _set_up(devices)
     from jaxrl_suite.core.devices import describe
     from jaxrl_suite.core.run import Run
@@ -82,6 +82,7 @@ def run_job(
         config=job.config,
         preset=job.preset,
         resume=resume,
+        renamed=job.experiment.renamed,
         claims=claims,
         devices=devices,
         command=shlex.join(command),
@@ -120,7 +121,7 @@ def reproduce(
     _check_out(out, experiments, resume=resume)
     jobs = [prepare(name, preset) for name in chosen]
     for job in jobs:
-        check_folder(out / job.experiment.name, _header(job), resume=resume)
+        _check_folder(job, out / job.experiment.name, resume=resume)
     _set_up(devices)
     failures: dict[str, str] = {}
     for job in jobs:
@@ -157,8 +158,21 @@ def overview(out: Path, failures: Mapping[str, str] | None = None) -> Path:
     )
 
 
-def _header(job: Job) -> dict[str, Any]:
-    return {"experiment": job.experiment.name, "config": to_json(job.config)}
+def _check_options(experiment: catalog.Experiment, names: Iterable[str]) -> None:
+    """Refuses options that no field has, and old names of fields."""
+    paths = [path for path, _ in leaves(experiment.fields)]
+    for name in names:
+        path = name.replace("-", "_")
+        if new := renamed_path(path, experiment.renamed):
+            raise UserError(f"--{name} is now {option(new)}")
+        if paths and not any(f"{known}.".startswith(f"{path}.") or path.startswith(f"{known}.") for known in paths):
+            raise UserError(f"unknown option --{name} of {experiment.name}{suggest_path(path, paths)}")
+
+
+def _check_folder(job: Job, folder: Path, *, resume: bool) -> None:
+    asked = {"experiment": job.experiment.name, "config": to_json(job.config)}
+    update = functools.partial(update_json, type(job.config), renamed=job.experiment.renamed)
+    check_folder(folder, asked, resume=resume, update=update)
 
 
 def _check_out(out: Path, experiments: Mapping[str, Any], *, resume: bool) -> None:
@@ -197,4 +211,4 @@ def _cpu_devices(devices: int | None) -> int | None:
 
 
 def _one_line(config: Any) -> str:
-    return ", ".join(f"{name}={value}" for name, value in to_json(config).items())
+    return ", ".join(f"{name}={value}" for name, value in flatten(to_json(config)).items())

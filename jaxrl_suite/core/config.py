@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
+from jaxrl_suite.core.config_paths import KIND, flatten, move_renamed, overlay, suggest_path
 from jaxrl_suite.errors import UserError, suggest
 
 T = TypeVar("T")
 
-_KIND = "kind"  # names the class where a field allows more than one dataclass
 _NONFINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "none"}
 _BOOLS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
@@ -88,6 +88,22 @@ def from_json(cls: type[T], data: Any) -> T:
     return _decode(cls, data, "", text=False)
 
 
+def update_json(cls: type, data: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON of a config that an earlier version wrote, as today's version would write it.
+
+    Args:
+      cls: the config's class today; a field that `data` does not have takes its default.
+      data: what was written.
+      renamed: old path to new path, see `config_paths.renamed_path`.
+
+    Raises:
+      UserError: if a field has no place in `cls`, or a value is refused there.
+    """
+    moved = move_renamed(data, renamed)
+    needed = any(f.default is f.default_factory is dataclasses.MISSING for f in dataclasses.fields(cls) if f.init)
+    return to_json(from_json(cls, moved if needed else overlay(to_json(cls()), moved)))
+
+
 def field_types(cls: type) -> dict[str, Any]:
     """The init fields of a dataclass with their resolved annotations, in order."""
     hints = typing.get_type_hints(cls)
@@ -105,33 +121,48 @@ def override(config: T, changes: Mapping[str, Sequence[str]]) -> T:
 
     Args:
       config: a frozen dataclass; its own validation runs again.
-      changes: field name (`-` and `_` are the same, `game.num_cards` reaches into a nested config) to its words. A
+      changes: path (`-` and `_` are the same, `game.num_cards` reaches into a nested config) to its words. A
         tuple takes any number of words, also separated by commas; a bool field with no word becomes True.
 
     Raises:
       UserError: for an unknown field (with the nearest one), a word of the wrong type, or a value that the
         config's own validation refuses.
     """
+    return _override(config, {name.replace("-", "_"): words for name, words in changes.items()}, "", _paths(config))
+
+
+def _override(config: T, changes: Mapping[str, Sequence[str]], prefix: str, paths: Sequence[str]) -> T:
+    """`override` of the config at `prefix`; `paths` are those of the whole, for errors."""
     grouped: dict[str, dict[str, Sequence[str]]] = {}
     hints = field_types(type(config))
     for name, words in changes.items():
-        head, _, rest = name.replace("-", "_").partition(".")
+        head, _, rest = name.partition(".")
         if head not in hints:
-            raise UserError(f"unknown field {name!r}{suggest(head, hints)}")
+            raise UserError(f"unknown field {prefix + name!r}{suggest_path(prefix + name, paths)}")
         grouped.setdefault(head, {})[rest] = words
     values = {}
     for head, parts in grouped.items():
-        current = getattr(config, head)
+        current, path = getattr(config, head), prefix + head
         if "" in parts:
             if len(parts) > 1 or dataclasses.is_dataclass(current):
-                inner = ", ".join(f"{head}.{name}" for name in field_types(type(current)))
-                raise UserError(f"field {head!r} is a config of its own: set its fields ({inner})")
-            values[head] = _from_words(hints[head], parts[""], head)
+                inner = ", ".join(f"{path}.{name}" for name in field_types(type(current)))
+                raise UserError(f"field {path!r} is a config of its own: set its fields ({inner})")
+            values[head] = _from_words(hints[head], parts[""], path)
         elif dataclasses.is_dataclass(current):
-            values[head] = override(current, parts)
+            values[head] = _override(current, parts, f"{path}.", paths)
         else:
-            raise UserError(f"field {head!r} has no field {next(iter(parts))!r}: write --{head} VALUE")
-    return dataclasses.replace(config, **values)  # pyright: ignore[reportArgumentType]
+            raise UserError(f"field {path!r} has no field {next(iter(parts))!r}: write --{path} VALUE")
+    try:
+        return dataclasses.replace(config, **values)  # pyright: ignore[reportArgumentType]
+    except ValueError as error:
+        if not prefix:
+            raise
+        raise UserError(f"{prefix.removesuffix('.')}: {error}") from None
+
+
+def _paths(config: Any) -> list[str]:
+    """The paths of all fields, in order."""
+    return [path for path in flatten(to_json(config)) if path.rpartition(".")[2] != KIND]
 
 
 def type_name(hint: Any) -> str:
@@ -152,7 +183,7 @@ def _encode(value: Any, hint: Any, where: str) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         encoded = to_json(value)
         several = [a for a in typing.get_args(hint) if dataclasses.is_dataclass(a)]
-        return {_KIND: type(value).__name__, **encoded} if len(several) > 1 else encoded
+        return {KIND: type(value).__name__, **encoded} if len(several) > 1 else encoded
     if isinstance(value, (tuple, list)):
         args = typing.get_args(hint)
         inner = [args[0]] * len(value) if len(args) == 2 and args[1] is Ellipsis else list(args)
@@ -180,7 +211,7 @@ def _decode(hint: Any, data: Any, where: str, *, text: bool) -> Any:
             raise wrong
         hints = field_types(hint)
         for name in data:
-            if name not in hints and name != _KIND:
+            if name not in hints and name != KIND:
                 raise UserError(f"unknown field {name!r} in {hint.__name__}{suggest(name, hints)}")
         prefix = f"{where}." if where else ""
         given = {n: _decode(h, data[n], prefix + n, text=text) for n, h in hints.items() if n in data}
@@ -196,7 +227,7 @@ def _decode(hint: Any, data: Any, where: str, *, text: bool) -> Any:
                 return option
         raise UserError(f"{where} must be {type_name(hint)}, got {data!r}{_closest(data, args)}")
     if origin in (Union, types.UnionType):
-        kind = data.get(_KIND) if isinstance(data, dict) else None
+        kind = data.get(KIND) if isinstance(data, dict) else None
         for option in args:
             if kind in (None, getattr(option, "__name__", None)):
                 try:

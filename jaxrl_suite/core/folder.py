@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,20 @@ CONFIG, RESULTS = "config.json", "results.json"
 PACKAGES = ("jaxrl-suite", "jax", "jaxlib", "flax", "optax", "mctx", "brax", "orbax-checkpoint", "numpy")
 
 
-def check_folder(folder: Path, asked: Mapping[str, Any], *, resume: bool) -> dict[str, Any] | None:
+def check_folder(
+    folder: Path,
+    asked: Mapping[str, Any],
+    *,
+    resume: bool,
+    update: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+) -> dict[str, Any] | None:
     """Whether a run may use `folder`; reads only.
 
     Args:
       folder: the run folder.
       asked: the header's experiment, preset, config and hash.
       resume: whether to continue what is there.
+      update: the config that an earlier version wrote, as today's version would write it, see `config.update_json`.
 
     Returns:
       The header of the run to continue, or None for a new one.
@@ -54,9 +61,18 @@ def check_folder(folder: Path, asked: Mapping[str, Any], *, resume: bool) -> dic
             f"{folder} holds a run of {header['experiment']!r}, not of {asked['experiment']!r}: "
             "choose another folder (--out)"
         )
-    if header["config"] != asked["config"]:
+    there = header["config"]
+    if update is not None and there != asked["config"]:
+        try:
+            there = update(there)
+        except ValueError as error:
+            raise UserError(
+                f"{folder} holds a run of another version, which this one cannot continue "
+                f"({' '.join(str(error).split())}): choose another folder (--out)"
+            ) from None
+    if there != asked["config"]:
         raise UserError(
-            f"{folder} holds a run with another config ({_difference(header['config'], asked['config'])}): "
+            f"{folder} holds a run with another config ({_difference(there, asked['config'])}): "
             "give the same options, or choose another folder (--out)"
         )
     return header

@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from jaxrl_suite.core.config_paths import flatten
 from jaxrl_suite.core.files import read_csv, write_atomic
 from jaxrl_suite.core.folder import RESULTS, read_header
 from jaxrl_suite.core.metrics import read_metrics
@@ -151,7 +152,7 @@ def _read(folder: Path, header: dict[str, Any], summary: str) -> dict[str, Any]:
         "sections": [x for x in texts if x["title"]],
         "figures": figures,
         "tables": tables,
-        "config": _flat(header["config"]),
+        "config": _facts(header["config"]),
         "environment": _environment(header, results),
         "measurements": len(read_metrics(folder / "metrics.jsonl")),
     }
@@ -207,14 +208,10 @@ def _environment(header: Mapping[str, Any], results: Mapping[str, Any]) -> list[
     return [(name, value) for name, value in rows if value]
 
 
-def _flat(config: Any, prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in (config or {}).items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return rows
+def _facts(config: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Path and value of each field of a config."""
+    rows = flatten(config or {}).items()
+    return [(path, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for path, value in rows]
 
 
 def _signs(text: str) -> str:

@@ -19,6 +19,7 @@ Example:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from jaxrl_suite.core.claims import VERDICTS, Claim, Verdict
-from jaxrl_suite.core.config import config_hash, to_json
+from jaxrl_suite.core.config import config_hash, to_json, update_json
 from jaxrl_suite.core.files import Row, to_csv, write_atomic
 from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder, environment, lock
 from jaxrl_suite.core.metrics import Metrics
@@ -82,6 +83,7 @@ class Run:
         config: Any,
         preset: str = "",
         resume: bool = False,
+        renamed: Mapping[str, str] | None = None,
         claims: Mapping[str, Claim] | None = None,
         devices: int | None = None,
         command: str = "",
@@ -95,6 +97,7 @@ class Run:
           config: a frozen dataclass.
           preset: where the config came from.
           resume: continue the run in `folder` if there is one; it must be of this experiment with this config.
+          renamed: old path to new path of fields of the config, for a run that an earlier version began.
           claims: the published claims that `result` may refer to, by id.
           devices: how many devices `mesh` has; all by default.
           command: what was typed, for the report.
@@ -105,7 +108,8 @@ class Run:
         """
         folder = Path(folder)
         asked = {"experiment": name, "preset": preset, "config": to_json(config), "hash": config_hash(config)}
-        found = check_folder(folder, asked, resume=resume)
+        update = functools.partial(update_json, type(config), renamed=renamed or {})
+        found = check_folder(folder, asked, resume=resume, update=update)
         now = environment()
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,9 @@ from jaxrl_suite.core.config import (
     from_json,
     override,
     to_json,
+    update_json,
 )
+from jaxrl_suite.core.config_paths import option, renamed_path, suggest_path
 from jaxrl_suite.errors import suggest
 
 
@@ -28,6 +30,10 @@ from jaxrl_suite.errors import suggest
 class Game:
     cards: int = 6
     tie: Literal["carry", "discard"] = "carry"
+
+    def __post_init__(self):
+        if self.cards == 99:
+            raise ValueError(f"cards must be at most 52, got {self.cards}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +119,11 @@ def test_overrides_are_typed():
     ("field", "words", "message"),
     [
         ("sedes", ["1"], "Did you mean seeds"),
-        ("game.card", ["1"], "Did you mean cards"),
+        ("game.card", ["1"], "Did you mean game.cards"),
+        ("tie", ["carry"], r"unknown field 'tie'\. Did you mean game\.tie\?"),
+        ("env.siz", ["1"], "Did you mean env.size"),
+        ("game.cards", ["x"], "game.cards must be a whole number"),
+        ("game.cards", ["99"], "game: cards must be at most 52, got 99"),
         ("rate", ["fast"], "rate must be a number"),
         ("rate", ["1", "2"], "one value"),
         ("rate", ["-1"], "at least 0"),
@@ -136,6 +146,54 @@ def test_bad_overrides_name_the_remedy(field, words, message):
 def test_json_of_another_shape_is_refused(data):
     with pytest.raises(ValueError, match=r"must be|unknown field"):
         from_json(Config, data)
+
+
+RENAMED = {"num_cards": "cards", "cards": "game.cards", "maze": "env", "tempo": "rate"}
+
+
+def test_a_config_of_an_earlier_version_is_written_as_today():
+    old = {"num_cards": 4, "tempo": 2.0, "maze": {"size": 7}, "seeds": [3]}
+    new = Config(game=Game(cards=4), rate=2.0, env=Maze(7), seeds=(3,))
+    assert update_json(Config, old | {"maze": {"kind": "Maze", "size": 7}}, RENAMED) == to_json(new)
+    assert update_json(Config, to_json(new), RENAMED) == to_json(new)
+    assert update_json(Config, {}, {}) == to_json(Config())
+    other = to_json(Config(env=Game(3)))
+    assert update_json(Config, other, {}) == other  # of another class than the default's
+    for bad in ({"gone": 1}, {"rate": "x"}, {"rate": -1.0}):
+        with pytest.raises(ValueError, match=r"unknown field 'gone'|rate must be"):
+            update_json(Config, bad, RENAMED)
+
+
+def test_a_nested_config_keeps_the_defaults_that_its_holder_gives_it():
+    @dataclasses.dataclass(frozen=True)
+    class Holder:
+        game: Game = Game(cards=9)
+        seeds: tuple[int, ...] = ()
+
+    assert update_json(_hints(Holder), {"tie": "discard"}, {"tie": "game.tie"})["game"] == to_json(Game(9, "discard"))
+
+
+def _hints(cls):
+    """A class of a function, whose annotations a module cannot resolve."""
+    cls.__annotations__ = {"game": Game, "seeds": tuple[int, ...]}
+    return cls
+
+
+def test_paths_of_renamed_fields():
+    assert renamed_path("num_cards", RENAMED) == "game.cards"
+    assert renamed_path("maze.size", RENAMED) == "env.size"
+    assert renamed_path("game.cards", RENAMED) is None
+    assert renamed_path("a", {"a": "b", "b": "a"}) == "a"  # a circle ends
+    assert option("game.num_cards") == "--game.num-cards"
+
+
+def test_suggested_paths():
+    paths = ["seeds", "maze.outer_steps", "pendulum.outer_steps", "maze.levels"]
+    assert suggest_path("levels", paths) == ". Did you mean maze.levels?"
+    assert suggest_path("outer_steps", paths) == ". Did you mean maze.outer_steps or pendulum.outer_steps?"
+    assert suggest_path("mase.levels", paths) == ". Did you mean maze.levels?"
+    assert suggest_path("outr_stepz", paths).startswith(". Did you mean ")
+    assert "Choose from" in suggest_path("zzz", paths)
 
 
 def test_suggest():

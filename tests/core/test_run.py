@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import multiprocessing
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,28 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path):
             program(run)
         for name in ("metrics.jsonl", "tables/place.csv"):
             assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_run_that_an_earlier_version_began_continues(tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Old:
+        seeds: tuple[int, ...] = (0,)
+        length: int = 9
+
+    Old.__annotations__ = {"seeds": tuple[int, ...], "length": int}
+    with start(tmp_path, Old()) as run:
+        walk(run)
+    before = snapshot(tmp_path)
+    for config, renamed, message in (
+        (Config(steps=9), {}, "holds a run of another version.*unknown field 'length'.*choose another folder"),
+        (Config(), {"length": "steps"}, "another config \\(steps is 9 there and 4 here\\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            start(tmp_path, config, resume=True, renamed=renamed)
+    assert snapshot(tmp_path) == before
+    with start(tmp_path, Config(steps=9), resume=True, renamed={"length": "steps"}) as run:
+        assert walk(run).step == 4
+    assert (tmp_path / "config.json").read_bytes() == (before or {})[Path("config.json")]
 
 
 def test_the_loop_restores_before_it_runs(tmp_path):
