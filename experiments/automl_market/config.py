@@ -8,7 +8,7 @@ from typing import Literal
 from jaxrl_suite.core.config import check_distinct, check_ranges
 
 Size = Literal["5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"]
-TableName = Literal["breast_cancer", "digits", "fried", "wine"]
+DatasetName = Literal["breast_cancer", "digits", "fried", "wine"]
 SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # rounds at which learning is recorded
 
 
@@ -21,10 +21,10 @@ class Config:
     program_seconds: float = 2.0  # for the integer program of an instance
     types: int = 20  # of the in-sample instance, as many metrics
     samples: tuple[int, ...] = (2, 8, 32)  # sets that prices are fitted to before they meet all others
-    kicks: int = 10  # rounds of the portfolio's last part
-    batches: tuple[int, ...] = (10, 100)  # buyers a round
+    perturbation_restarts: int = 10  # of the price search: rounds that redraw prices and ascend again
+    batches: tuple[int, ...] = (10, 100)  # buyers per round
     rounds: int = 1000
-    tables: tuple[TableName, ...] = ("breast_cancer", "wine")
+    datasets: tuple[DatasetName, ...] = ("breast_cancer", "wine")
     noise: int = 16  # distracting tables of noise in a lake
     shuffled: int = 8  # distracting tables under wrong keys
     periods: int = 32  # trainings of a search
@@ -38,7 +38,7 @@ class Config:
             program_seconds=(0.1, 3600),
             types=(2, 100),
             samples=(1, 255),
-            kicks=(0, 1000),
+            perturbation_restarts=(0, 1000),
             batches=(1, 10**5),
             rounds=(1, 10**5),
             noise=(0, 1000),
@@ -47,7 +47,7 @@ class Config:
             trajectories=(2, 10**4),
             discovery_periods=(2, 10**3),
         )
-        check_distinct(self, "seeds", "sizes", "samples", "batches", "tables")
+        check_distinct(self, "seeds", "sizes", "samples", "batches", "datasets")
 
 
 FULL = Config(
@@ -55,9 +55,9 @@ FULL = Config(
     sizes=("5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"),
     program_seconds=60.0,
     samples=(2, 4, 8, 16, 32, 64),
-    kicks=20,
+    perturbation_restarts=20,
     rounds=10_000,
-    tables=("breast_cancer", "digits", "fried", "wine"),
+    datasets=("breast_cancer", "digits", "fried", "wine"),
     periods=80,
     trajectories=64,
     discovery_periods=15,
@@ -69,3 +69,4 @@ PRESETS = {
         FULL, seeds=tuple(range(20)), program_seconds=20.0, noise=64, shuffled=16, periods=160, trajectories=256
     ),
 }
+RENAMED: dict[str, str] = {"kicks": "perturbation_restarts", "tables": "datasets"}  # old option: new option

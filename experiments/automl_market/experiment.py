@@ -76,7 +76,7 @@ def measure_learning(config: Config, run: Run) -> np.ndarray:
 
 def measure_discovery(config: Config, run: Run) -> np.ndarray:
     """float[tables, searches, seeds, 2, T]: best validation accuracy so far, and the test accuracy of what has it."""
-    jobs = [(name, seed) for name in config.tables for seed in config.seeds]
+    jobs = [(name, seed) for name in config.datasets for seed in config.seeds]
     shape = (len(jobs), len(discovery.SEARCHES), 2, config.periods)
     loop = run.chunks(len(jobs), np.zeros(shape, np.float32), "discovery", name="discovery")
     trained = 0
@@ -89,7 +89,7 @@ def measure_discovery(config: Config, run: Run) -> np.ndarray:
         trained += trainer.trained
         run.log(table=name, seed=seed, **dict(zip(discovery.SEARCHES, loop.carry[job][:, 1, -1].tolist(), strict=True)))
     run.throughput("models trained, compilation included", trained, loop.seconds)
-    return np.moveaxis(loop.carry.reshape(len(config.tables), len(config.seeds), *shape[1:]), 1, 2)
+    return np.moveaxis(loop.carry.reshape(len(config.datasets), len(config.seeds), *shape[1:]), 1, 2)
 
 
 def trainer_of(config: Config, name: str, seed: int) -> automl.Trainer:
@@ -156,7 +156,7 @@ def write_learning(config: Config, run: Run, learned: np.ndarray) -> None:
 def write_discovery(config: Config, run: Run, found: np.ndarray) -> None:
     names = tuple(discovery.SEARCHES)
     rows = []
-    for t, name in enumerate(config.tables):
+    for t, name in enumerate(config.datasets):
         series = {}
         for s, search in enumerate(names):
             line = [stats.mean_or_value(found[t, s, :, 1, p]) for p in range(config.periods)]
@@ -211,7 +211,7 @@ def write_discovery(config: Config, run: Run, found: np.ndarray) -> None:
         high=mine.high,
         unit="test accuracy",
         verdict=verdict,
-        scale=f"{len(config.tables)} tables, {len(config.seeds)} lakes each, {config.periods} models trained",
+        scale=f"{len(config.datasets)} tables, {len(config.seeds)} lakes each, {config.periods} models trained",
         note=(
             f"Paired gains: {told}. Held means above automl, data-all and data-alt at the end; a random choice of "
             "tables is the control, and not in the verdict. The paper's city tables are not public."
@@ -221,7 +221,7 @@ def write_discovery(config: Config, run: Run, found: np.ndarray) -> None:
 
 def write_menus(config: Config, run: Run) -> None:
     """The whole loop on every table: searches, their chain of metrics, buyers, and a posted menu."""
-    for name in config.tables:
+    for name in config.datasets:
         trainer = trainer_of(config, name, config.seeds[0])
         logs = discovery.run(trainer, "data bandit", range(config.trajectories), config.discovery_periods)
         posted = menu.post_menu(np.array([log.valid for log in logs]), seed=config.seeds[0])

@@ -57,7 +57,7 @@ def gap_of(config: Config, problem: instance.Instance, seed: int) -> Gap:
     most = instance.welfare(problem)
     simple = [float(instance.revenue(problem, rule(problem))) / most for rule in baselines.BASELINES.values()]
     start = time.monotonic()
-    mine = portfolio.price_curve(problem, seed=seed, kicks=config.kicks, bound=False)
+    mine = portfolio.price_curve(problem, seed=seed, perturbation_restarts=config.perturbation_restarts, bound=False)
     seconds = time.monotonic() - start
     start = time.monotonic()
     proof = programs.solve_program(problem, seconds=max(config.program_seconds, seconds))
@@ -84,7 +84,11 @@ def measure_shares(config: Config, run: Run) -> tuple[np.ndarray, np.ndarray]:
         seed, (inside, outside) = config.seeds[job], loop.carry
         problem = scenarios.random_instance(config.types, config.types, 1, seed)
         curves = [rule(problem) for rule in baselines.BASELINES.values()]
-        curves.append(portfolio.price_curve(problem, seed=seed, kicks=config.kicks, bound=False).prices)
+        curves.append(
+            portfolio.price_curve(
+                problem, seed=seed, perturbation_restarts=config.perturbation_restarts, bound=False
+            ).prices
+        )
         inside[job] = instance.revenue(problem, np.array(curves)) / instance.welfare(problem)
         outside[job] = out_of_sample(config, seed)
         run.log(seed=seed, **dict(zip(RULES, inside[job].tolist(), strict=True)))
@@ -106,7 +110,9 @@ def out_of_sample(config: Config, seed: int) -> list[list[float]]:
             seen = instance.instance_of_sets(world.valuations, world.sets[drawn], world.prior)
             fitted = instance.hedged(seen, count)
         curves = [
-            portfolio.price_curve(p, seed=seed, starts=16, steps=0, kicks=config.kicks // 2, bound=False).prices
+            portfolio.price_curve(
+                p, seed=seed, starts=16, steps=0, perturbation_restarts=config.perturbation_restarts // 2, bound=False
+            ).prices
             for p in (seen, fitted)
         ]
         posted = np.stack([*(np.where(np.isfinite(c), c, world.highest) for c in curves), baselines.jiggle(seen)])
@@ -241,7 +247,9 @@ def write_costs(config: Config, run: Run) -> None:
             market = scenarios.climbing_market(4, 6, 8, seed=seed)
             sets, weights = instance.exact_sets(market)
             problem = instance.instance_of_sets(market.valuations, sets, market.prior, weights)
-            free = portfolio.price_curve(problem, seed=seed, starts=16, steps=0, kicks=4, bound=False).prices
+            free = portfolio.price_curve(
+                problem, seed=seed, starts=16, steps=0, perturbation_restarts=4, bound=False
+            ).prices
             free = instance.shaved(free, 1e-3)
             market = market.replace(cost=cost)
             starts = np.stack([free, 0.5 * market.valuations.max(0)])

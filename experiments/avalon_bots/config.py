@@ -17,13 +17,13 @@ class Config:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each deals its own games
     players: tuple[int, ...] = (5, 6, 7)  # sizes at which bots play bots
-    bot_games: int = 4000  # a seed, size and pairing of bots
+    bot_games: int = 4000  # per seed, size and pairing of bots
     search_players: tuple[int, ...] = (5,)  # sizes at which players search
     pairings: tuple[PairingName, ...] = ("search-naive", "naive-search")
-    search_games: int = 40  # a seed, size and pairing with search
+    search_games: int = 40  # per seed, size and pairing with search
     simulations: int = 24  # for each tree of a decision
     epsilon: float = 0.05  # how often the search's model of the bots expects something else of them
-    belief_games: int = 400  # a seed, for the log-loss of beliefs
+    belief_games: int = 400  # per seed, for the log-loss of beliefs
 
     def __post_init__(self):
         check_ranges(

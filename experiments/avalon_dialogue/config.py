@@ -24,11 +24,11 @@ class Config:
     talk: bool = True  # without a language model; no leaves guides alone
     updates: int = 150  # of policies of talk
     points: int = 10  # of their curves
-    batch: int = 128  # deals an update
+    batch: int = 128  # deals per update
     learning_rate: float = 0.05  # of Adam
     merlin_weight: float = 0.5  # what the Assassin's certainty of Merlin costs good against a nat of log loss
     deals: int = 1024  # fresh ones on which policies of talk are measured
-    games: int = 200  # of bots, a seed and way of talking
+    games: int = 200  # of bots, per seed and way of talking
     proposer: ProposerName = "none"  # openai: any compatible server; replay: the answers of an earlier run
     base_url: str = ""  # of the server, for instance http://127.0.0.1:8080/v1
     model: str = ""  # as the server calls it
@@ -41,7 +41,7 @@ class Config:
     repairs: int = 3  # of a text that is no guide
     speeches: int = 24  # in a round of a search, shared by the guides in it
     scenarios: int = 10  # of each role, that searches are judged on
-    held_out: int = 10  # scenarios a seed, that no search has seen
+    held_out: int = 10  # scenarios per seed, that no search has seen
 
     def __post_init__(self):
         check_ranges(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from jaxrl_suite.core.config import check_distinct, check_ranges
 
-TableName = Literal["2dplanes", "breast_cancer", "digits", "fried", "wine"]
+DatasetName = Literal["2dplanes", "breast_cancer", "digits", "fried", "wine"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Config:
     """All that decides the result."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each draws its own splits
-    tables: tuple[TableName, ...] = ("breast_cancer", "digits", "wine", "2dplanes", "fried")
+    datasets: tuple[DatasetName, ...] = ("breast_cancer", "digits", "wine", "2dplanes", "fried")
     exact_points: int = 12  # with all subsets fitted
     exact_model: Literal["kernel_ridge", "logistic"] = "kernel_ridge"
     per_class: int = 4  # points of each of three classes, in the redundancy experiment
@@ -39,7 +39,7 @@ class Config:
             noise=(0.02, 0.5),
             games=(1, 10**5),
         )
-        check_distinct(self, "seeds", "tables")
+        check_distinct(self, "seeds", "datasets")
 
 
 PRESETS = {
@@ -52,3 +52,4 @@ PRESETS = {
         budget=5000, games=3000,
     ),
 }  # fmt: skip
+RENAMED: dict[str, str] = {"tables": "datasets"}  # old option: new option

@@ -22,7 +22,7 @@ CLAIMS = ("values-1", "values-2", "values-3", "values-4", "values-5")
 
 
 def main(config: Config, run: Run) -> None:
-    jobs = [(table, seed) for table in config.tables for seed in config.seeds]
+    jobs = [(table, seed) for table in config.datasets for seed in config.seeds]
     exact = sweep(config, run, "exact", jobs, (len(orders.EXACT), 2), orders.exact_orders, "all subsets")
     shares = [(share, seed) for share in orders.SHARES for seed in config.seeds]
     mixed = sweep(config, run, "redundancy", shares, (len(orders.MIXED),), orders.redundant_orders, "redundancy")

@@ -50,7 +50,7 @@ def write_exact(config: Config, run: Run, areas: np.ndarray) -> None:
     gaps = 100 * (1 - areas / areas[:, :, :1])  # % below the dynamic program
     for m, name in enumerate(EXACT):
         row: dict[str, Any] = {"order": name}
-        for t, table in enumerate(config.tables):
+        for t, table in enumerate(config.datasets):
             row |= {f"{table} valid": areas[t, :, m, 0].mean(), f"{table} test": areas[t, :, m, 1].mean()}
         cell = interval(gaps[:, :, m, 0])
         rows.append(row | {"gap %": cell.estimate, "low": cell.low, "high": cell.high})
@@ -59,7 +59,9 @@ def write_exact(config: Config, run: Run, areas: np.ndarray) -> None:
     what = f"{config.exact_points} points, {config.exact_model.replace('_', ' ')}, {len(config.seeds)} seeds"
     run.table("exact", rows, caption=f"Area under the selection curve, from all subsets: {what}.")
     figure = plot.dots(dots, xlabel="% below the exact optimum", title=f"Orders of {config.exact_points} points")
-    run.figure("exact", figure, f"Mean over {len(config.tables)} tables, 95 % over seeds; {what}, on validation rows.")
+    run.figure(
+        "exact", figure, f"Mean over {len(config.datasets)} tables, 95 % over seeds; {what}, on validation rows."
+    )
     best = gaps[:, :, [EXACT.index(name) for name in COMMON[:-1]], 0].mean(axis=1).argmin(axis=1)
     common = np.stack([gaps[t, :, EXACT.index(COMMON[b]), 0] for t, b in enumerate(best)])  # [tables, seeds]
     overall, by_table = interval(common), common.mean(axis=1)
@@ -72,7 +74,7 @@ def write_exact(config: Config, run: Run, areas: np.ndarray) -> None:
             else "not held" if overall.low <= 0
             else "held" if overlap else "partly"
         ),
-        scale=f"{what}, {len(config.tables)} tables",
+        scale=f"{what}, {len(config.datasets)} tables",
         note=(
             f"Best common value on each table: {by_table.min():.1f} to {by_table.max():.1f} %. Greedy selection by the "
             f"true utility, which the paper leaves out, is {greedy.estimate:.1f} % below. Partly means that a gap is "
@@ -122,7 +124,7 @@ def write_budget(config: Config, run: Run, areas: np.ndarray) -> None:
     rows, dots = [], {}
     for m, name in enumerate(BUDGETED):
         cell = interval(areas[:, :, m, 0])
-        by_table = {table: float(areas[t, :, m, 0].mean()) for t, table in enumerate(config.tables)}
+        by_table = {table: float(areas[t, :, m, 0].mean()) for t, table in enumerate(config.datasets)}
         drop = float(areas[:, :, m, 1].mean())
         rows.append(
             {"order": name, "mean": cell.estimate, "low": cell.low, "high": cell.high, **by_table, "drop": drop}
@@ -134,7 +136,7 @@ def write_budget(config: Config, run: Run, areas: np.ndarray) -> None:
     )
     run.table("budget", rows, caption=caption)
     figure = plot.dots(dots, xlabel="mean test accuracy as points are added", title=f"Orders from {config.budget} fits")
-    run.figure("budget", figure, f"Mean over {len(config.tables)} tables, 95 % over {len(config.seeds)} seeds.")
+    run.figure("budget", figure, f"Mean over {len(config.datasets)} tables, 95 % over {len(config.seeds)} seeds.")
     rivals = ("Shapley", "Beta(16,1)", "Banzhaf", "AME", "Data-OOB", "leave one out")
     means = areas[..., 0].mean(axis=(0, 1))
     rival = max(rivals, key=lambda name: means[BUDGETED.index(name)])
@@ -143,7 +145,7 @@ def write_budget(config: Config, run: Run, areas: np.ndarray) -> None:
     run.result(
         "values-2", lead.estimate, low=lead.low, high=lead.high, unit=f"mean accuracy ahead of {rival}",
         verdict=judge(config, lead),
-        scale=f"{config.train} points, {config.budget} fits, {len(config.tables)} tables, {len(config.seeds)} seeds",
+        scale=f"{config.train} points, {config.budget} fits, {len(config.datasets)} tables, {len(config.seeds)} seeds",
         note=(
             f"{rival} is the best of the paper's baselines here. The soft surrogate with restarts gains "
             f"{soft.estimate:+.3f} ({soft.low:+.3f} to {soft.high:+.3f}) over the published one."
@@ -156,7 +158,7 @@ def write_errors(config: Config, run: Run, errors: np.ndarray) -> None:
     rows, dots = [], {}
     for m, name in enumerate(ERRORS):
         cell = interval(errors[:, :, m])
-        by_table = {table: float(errors[t, :, m].mean()) for t, table in enumerate(config.tables)}
+        by_table = {table: float(errors[t, :, m].mean()) for t, table in enumerate(config.datasets)}
         rows.append({"surrogate": name, "mse": cell.estimate, "low": cell.low, "high": cell.high, **by_table})
         dots[name] = tuple(cell)
     run.table("errors", rows, caption=f"Squared error of surrogates on unseen subsets, fitted to {config.budget}.")
@@ -175,7 +177,7 @@ def write_errors(config: Config, run: Run, errors: np.ndarray) -> None:
         "values-4", published.estimate, low=published.low, high=published.high, unit="mean squared error",
         verdict=judge(config, lead),
         scale=(
-            f"{2 * config.train} points, {config.budget} subsets, {len(config.tables)} tables, "
+            f"{2 * config.train} points, {config.budget} subsets, {len(config.datasets)} tables, "
             f"{len(config.seeds)} seeds"
         ),
         note=(
@@ -190,14 +192,14 @@ def write_noise(config: Config, run: Run, aucs: np.ndarray) -> None:
     rows, dots = [], {}
     for m, name in enumerate(DETECTORS):
         cell = interval(aucs[:, :, m])
-        by_table = {table: float(aucs[t, :, m].mean()) for t, table in enumerate(config.tables)}
+        by_table = {table: float(aucs[t, :, m].mean()) for t, table in enumerate(config.datasets)}
         rows.append({"values": name, "auc": cell.estimate, "low": cell.low, "high": cell.high, **by_table})
         dots[name] = tuple(cell)
     run.table("noise", rows, caption=f"Finding {config.noise:.0%} wrong labels by low values, {config.budget} fits.")
     figure = plot.dots(
         dots, xlabel="chance that a wrong label has the lower value", title="Wrong labels", references={"chance": 0.5}
     )
-    run.figure("noise", figure, f"Mean over {len(config.tables)} tables, 95 % over {len(config.seeds)} seeds.")
+    run.figure("noise", figure, f"Mean over {len(config.datasets)} tables, 95 % over {len(config.seeds)} seeds.")
 
 
 def write_bound(config: Config, run: Run) -> None:
@@ -214,7 +216,7 @@ def write_bound(config: Config, run: Run) -> None:
         factors.append((1 - curvature.curvature(table)) ** 2)
         slack.append([dv.bound_slack(table, order).min() for order in orders])
     worst = float(np.min(slack))
-    split = draw_split(config, config.tables[0], config.seeds[0], min(config.exact_points, 12))
+    split = draw_split(config, config.datasets[0], config.seeds[0], min(config.exact_points, 12))
     real = curvature.report(dv.utility_table(dv.model_utility(split, KernelRidge()), min(config.exact_points, 12)))
     run.result(
         "values-5", worst, unit="smallest slack",
@@ -223,7 +225,8 @@ def write_bound(config: Config, run: Run) -> None:
         note=(
             f"(1 - c)^2 is above .01 in {np.mean(np.array(factors) > 0.01):.0%} of the games, at most "
             f"{max(factors):.2f}. "
-            f"Accuracy is no such utility: on {config.tables[0]} adding a point lowers it in {real.decreasing:.0%} of "
-            f"cases, and {real.supermodular:.0%} of pairs of points help each other; the theorem says nothing there."
+            f"Accuracy is no such utility: on {config.datasets[0]} adding a point lowers it in "
+            f"{real.decreasing:.0%} of cases, and {real.supermodular:.0%} of pairs of points help each "
+            "other; the theorem says nothing there."
         ),
     )  # fmt: skip

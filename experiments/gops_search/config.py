@@ -20,11 +20,11 @@ class Config:
     num_cards: int = 6
     ties: tuple[Tie, ...] = ("carry",)
     rules: tuple[RuleName, ...] = ("regret_matching", "regret_matching_x8", "decoupled_puct", "paper")
-    simulations: tuple[int, ...] = (25, 100, 400)  # a move; a rollout each, in regret_matching_x8 eight
-    rival_simulations: int = 100  # a move, in the round robin
-    games: int = 128  # a seed and pairing, each in both seats
+    simulations: tuple[int, ...] = (25, 100, 400)  # per move; a rollout each, in regret_matching_x8 eight
+    rival_simulations: int = 100  # per move, in the round robin
+    games: int = 128  # per seed and pairing, each in both seats
     small_cards: int = 3  # size of the game whose exploitability is computed
-    searches: int = 16  # a seed for each state of the small game, averaged into the policy that is exploited
+    policy_samples: int = 16  # searches per seed and state of the small game, averaged into its exploited policy
 
     def __post_init__(self):
         check_ranges(
@@ -35,7 +35,7 @@ class Config:
             rival_simulations=(1, 10**6),
             games=(8, 10**6),
             small_cards=(2, 5),
-            searches=(1, 10**6),
+            policy_samples=(1, 10**6),
         )
         check_distinct(self, "seeds", "ties", "rules", "simulations")
         if self.games % 8:
@@ -44,8 +44,9 @@ class Config:
 
 PRESETS = {
     "quick": Config(),
-    "full": Config(ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=512, searches=32),
+    "full": Config(ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=512, policy_samples=32),
     "accel": Config(
-        ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=8192, small_cards=4, searches=64
+        ties=("carry", "discard"), simulations=(25, 100, 400, 1600), games=8192, small_cards=4, policy_samples=64
     ),
 }
+RENAMED: dict[str, str] = {"searches": "policy_samples"}  # old option: new option

@@ -148,9 +148,9 @@ def search_exploitability(config: Config, mesh: Any, game: Gops, rule: str, simu
         batch = states.prize.shape[0]
         cards_left = int(states.hands[0, 0]).bit_count()  # a state's noise is independent of that of those it leads to
         total: Any = 0.0
-        for repeat in range(config.searches):
+        for repeat in range(config.policy_samples):
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), repeat), cards_left)
             total += searcher(*devices.shard_batch((jax.random.split(key, batch), states), mesh))
-        return total / config.searches
+        return total / config.policy_samples
 
     return [gops_evaluation.exploitability(game, functools.partial(policy, seed), CHUNK) for seed in config.seeds]

@@ -84,7 +84,9 @@ def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, 
     ]
     game = f"GOPS-{config.small_cards}"
     run.table(
-        "exploitability", rows, caption=f"{game}, win/loss, exact; mean strategy of {config.searches} searches a state."
+        "exploitability",
+        rows,
+        caption=f"{game}, win/loss, exact; mean strategy of {config.policy_samples} searches per state.",
     )
     for tie in config.ties:
         series = {
@@ -101,8 +103,8 @@ def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, 
         )
         caption = (
             "What a best response wins on average, computed exactly. The strategy exploited is a mean over finitely "
-            f"many searches ({config.searches} a state), so that its noise counts as exploitable: the values are too "
-            "high on average. Bands: 95 % intervals over seeds."
+            f"many searches ({config.policy_samples} per state), so that its noise counts as exploitable: the values "
+            "are too high on average. Bands: 95 % intervals over seeds."
         )
         run.figure(f"exploitability_{tie}", figure, caption)
 

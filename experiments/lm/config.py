@@ -22,7 +22,7 @@ class Config:
     sampled_steps: int = 8  # longest chain that is sampled
     largest: int = 9  # greatest constant in a chain, up to 22
     train_steps: int = 1000
-    batch: int = 128  # chains a training step
+    batch: int = 128  # chains per training step
     learning_rate: float = 6e-3
     easy: float = 0.5  # share of easy steps at first; it falls to 0 over the first half of training
     chunk: int = 50  # training steps between two measurements

@@ -38,16 +38,16 @@ class Config:
     avalon_games: int = 120  # of Avalon in a round
     key_states: int = 10  # shown for a strategy
     repairs: int = 8  # of a text that cannot be used
-    num_simulations: int = 16  # a move of GOPS
+    num_simulations: int = 16  # per move of GOPS
     avalon_simulations: int = 20  # states evaluated for a decision of Avalon
-    rows: int = 256  # games that are played at a time
+    batch_size: int = 256  # games that are played at a time
     deals: int = 128  # of GOPS, fresh ones for each pair in the evaluation, played in both seats
     avalon_deals: int = 64  # of Avalon, played on both sides
     exact_methods: tuple[MethodName, ...] = ("strategist",)  # held against exact opponents
-    budgets: tuple[int, ...] = (16, 160)  # simulations a move, against exact opponents; none skips them
+    budgets: tuple[int, ...] = (16, 160)  # simulations per move, against exact opponents; none skips them
     nash_deals: int = 256  # against the exact equilibrium, in both seats
     small_cards: int = 3  # size of the game whose exploitability is computed; 0 skips it
-    searches: int = 8  # for each of its states, averaged into the policy that is exploited
+    policy_samples: int = 8  # searches of each of its states, averaged into the policy that is exploited
     feedbacks: tuple[FeedbackName, ...] = ("fixed", "critic")  # other feedback than population self-play
     controls: bool = True  # searches that are shown shuffled states, or go by shuffled scores
     ablations: bool = False  # each rule of the search as published, one at a time
@@ -67,12 +67,12 @@ class Config:
             repairs=(0, 100),
             num_simulations=(1, 10**5),
             avalon_simulations=(10, 10**5),
-            rows=(1, 10**6),
+            batch_size=(1, 10**6),
             deals=(2, 10**6),
             avalon_deals=(2, 10**6),
             budgets=(1, 10**5),
             nash_deals=(2, 10**6),
-            searches=(1, 10**5),
+            policy_samples=(1, 10**5),
             episodes=(1, 10**6),
             avalon_episodes=(1, 10**6),
         )
@@ -129,7 +129,7 @@ class Config:
 
 
 _FULL = Config(
-    seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), games=("gops", "avalon"), strategies=40, rounds=10, rows=512, deals=256,
+    seeds=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9), games=("gops", "avalon"), strategies=40, rounds=10, batch_size=512, deals=256,
     exact_methods=FIVE, budgets=(16, 32, 64, 160), small_cards=4, ablations=True, episodes=(320, 1280, 4800),
     avalon_episodes=(320, 1280),
 )  # fmt: skip
@@ -140,10 +140,11 @@ PRESETS = {
     "quick": Config(),
     "full": _FULL,
     "accel": dataclasses.replace(
-        _FULL, seeds=tuple(range(20)), round_games=1920, avalon_games=480, rows=8192, deals=2048, avalon_deals=1024,
-        nash_deals=1024, searches=64, episodes=(320, 1280, 20480),
+        _FULL, seeds=tuple(range(20)), round_games=1920, avalon_games=480, batch_size=8192, deals=2048,
+        avalon_deals=1024, nash_deals=1024, policy_samples=64, episodes=(320, 1280, 20480),
         avalon_episodes=(320, 1280, 4800),
     ),
     "paper": _PAPER,
     "paper-avalon": dataclasses.replace(_PAPER, games=("avalon",), strategies=24, rounds=6),
 }  # fmt: skip
+RENAMED: dict[str, str] = {"rows": "batch_size", "searches": "policy_samples"}  # old option: new option

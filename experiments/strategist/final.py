@@ -135,7 +135,7 @@ def play_exact(config: Config, run: Run, stage: GopsStage, searches: Searches) -
             solution = gops_exact.solve_gops(stage.library.game)  # pyright: ignore[reportArgumentType]
         player = GopsPlayer(pool, budgets[step], stage.style)
         returns = strength.nash_returns(
-            player, solution, choices, config.nash_deals, decks, rows=config.rows, mesh=stage.mesh
+            player, solution, choices, config.nash_deals, decks, batch_size=config.batch_size, mesh=stage.mesh
         )
         loop.carry[step] = returns.mean(axis=1)
         run.log(budget=budgets[step], returns=dict(zip(names, loop.carry[step].tolist(), strict=True)))
@@ -155,7 +155,9 @@ def exploit(config: Config, run: Run, stage: GopsStage, names: list[str], strate
     loop = run.chunks(len(budgets), np.zeros((len(budgets), len(names))), title, name="exploitability")
     for step in loop:
         player = GopsPlayer(Pool(library), budgets[step], stage.style)
-        found = strength.exploitabilities(player, choices, jax.random.key(NOISE), searches=config.searches, chunk=CHUNK)
+        found = strength.exploitabilities(
+            player, choices, jax.random.key(NOISE), policy_samples=config.policy_samples, chunk=CHUNK
+        )
         loop.carry[step] = found[places, 0]
         run.log(budget=budgets[step], exploitability=dict(zip(names, loop.carry[step].tolist(), strict=True)))
     return loop.carry

@@ -55,13 +55,13 @@ class StageMixin(HeuristicJudge):
     run: Run
     mesh: Any
     title: str
-    round_rows: int  # games that are played at a time in a search
-    duel_rows: int  # and in the evaluation
+    round_batch_size: int  # games that are played at a time in a search
+    duel_batch_size: int  # and in the evaluation
 
-    def __init__(self, *args: Any, run: Run, title: str, mesh: Any, duel_rows: int, **options: Any):
+    def __init__(self, *args: Any, run: Run, title: str, mesh: Any, duel_batch_size: int, **options: Any):
         super().__init__(*args, mesh=mesh, **options)  # pyright: ignore[reportCallIssue]
         self.run, self.title, self.mesh = run, title, mesh
-        self.round_rows, self.duel_rows = self.config.rows, duel_rows
+        self.round_batch_size, self.duel_batch_size = self.config.batch_size, duel_batch_size
         self.games, self.seconds = 0, 0.0
 
     def compile(self, pool: Pool):
@@ -93,7 +93,7 @@ class StageMixin(HeuristicJudge):
           pairs: M, places among them.
           keys: key[G], the same deals for all pairs.
         """
-        self.set(feedback="population", key_states=0, rows=self.duel_rows)
+        self.set(feedback="population", key_states=0, batch_size=self.duel_batch_size)
         pool, choices = self._pool(strategies)
         size = len(keys)
         first, second = (np.repeat([pair[side] for pair in pairs], size) for side in (0, 1))
@@ -115,15 +115,17 @@ class AvalonStage(StageMixin, AvalonJudge):
 def stage_of(config: Config, game: GameName, run: Run) -> GopsStage | AvalonStage:
     """The judge of one game of the experiment."""
     gops = game == "gops"
-    rows = min(config.rows, config.games_of(game))  # a batch is filled up: none larger than a round has games
-    duel_rows = config.rows if gops else rows  # an evaluation has many; another size is another compilation
+    # a batch is filled up: none larger than a round has games
+    batch_size = min(config.batch_size, config.games_of(game))
+    # an evaluation has many games; another size is another compilation
+    duel_batch_size = config.batch_size if gops else batch_size
     judge = JudgeConfig(
         num_simulations=config.num_simulations if gops else config.avalon_simulations,
-        rows=rows,
+        batch_size=batch_size,
         key_states=config.key_states,
     )
-    mesh = run.mesh(batch=math.gcd(rows, duel_rows))
-    options: dict[str, Any] = dict(run=run, mesh=mesh, duel_rows=duel_rows)
+    mesh = run.mesh(batch=math.gcd(batch_size, duel_batch_size))
+    options: dict[str, Any] = dict(run=run, mesh=mesh, duel_batch_size=duel_batch_size)
     if gops:
         style = "paper" if config.mechanics == "paper" else "regret_matching"
         rules = Gops(config.num_cards, objective="points")
@@ -157,7 +159,9 @@ class Referee:
         games = self.games // (4 if path[1] == 0 else self.steps)
         pairs = size if self.feedback == "fixed" or size == 1 else size * (size - 1) // 2
         deals = max(1, games // (2 * pairs))
-        self.stage.set(feedback=self.feedback, deals=deals, key_states=self.key_states, rows=self.stage.round_rows)
+        self.stage.set(
+            feedback=self.feedback, deals=deals, key_states=self.key_states, batch_size=self.stage.round_batch_size
+        )
         said = self.stage.judge(strategies, path)
         if not self.deaf:
             return said

@@ -75,7 +75,7 @@ def ascend(instance: Instance, starts: np.ndarray, rng: np.random.Generator, rou
     return prices
 
 
-def kick(instance: Instance, prices: np.ndarray, rng: np.random.Generator, strength: float = 0.3) -> np.ndarray:
+def perturb(instance: Instance, prices: np.ndarray, rng: np.random.Generator, strength: float = 0.3) -> np.ndarray:
     """float[B, Q]: each curve with some of its prices redrawn, to leave a local optimum."""
     redrawn = rng.random(prices.shape) < strength
     redrawn[np.arange(len(prices)), rng.integers(0, prices.shape[1], len(prices))] = True

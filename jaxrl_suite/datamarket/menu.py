@@ -96,7 +96,7 @@ def post_menu(
     initial, transitions = smoothed_chain(found, len(metrics))
     market = Market(metrics, initial, transitions, values, np.full(num_types, 1 / num_types), cost)
     problem = instance_of_sets(values, sets_of_trajectories(found, len(metrics)), market.prior)
-    free = price_curve(problem, seed=seed, starts=32, steps=steps, kicks=8)
+    free = price_curve(problem, seed=seed, starts=32, steps=steps, perturbation_restarts=8)
     starts = np.stack([shaved(free.prices, 1e-3 * values.max()), np.median(values, 0), 0.5 * values.max(0)])
     posted = cost_aware.price_with_cost(market, starts, steps=steps, seed=seed)
     posted = _without_the_unsold(market, posted)

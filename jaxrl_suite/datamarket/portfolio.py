@@ -44,7 +44,7 @@ def price_curve(
     seed: int = 0,
     starts: int = 64,
     steps: int = 600,
-    kicks: int = 20,
+    perturbation_restarts: int = 20,
     certify: float = 0.0,
     bound: bool = True,
 ) -> Priced:
@@ -52,10 +52,10 @@ def price_curve(
 
     Args:
       instance: the pricing problem.
-      seed: of starts and kicks.
+      seed: of starts and perturbations.
       starts: curves in a batch.
       steps: of annealing; 0 leaves it out.
-      kicks: rounds of redrawing some prices of the best curves and ascending again.
+      perturbation_restarts: rounds of redrawing some prices of the best curves and ascending again.
       certify: seconds for the integer program, which may improve on the rest; 0 leaves it out.
       bound: whether to compute the lottery bound (one linear program a set).
 
@@ -65,8 +65,8 @@ def price_curve(
     Raises:
       UserError: if an argument is out of range.
     """
-    if starts < 8 or steps < 0 or kicks < 0 or certify < 0:
-        raise UserError("starts must be 8 or more; steps, kicks and certify at least 0")
+    if starts < 8 or steps < 0 or perturbation_restarts < 0 or certify < 0:
+        raise UserError("starts must be 8 or more; steps, perturbation_restarts and certify at least 0")
     rng = np.random.default_rng(seed)
     found: dict[str, float] = {}
     best, method = np.zeros(instance.num_metrics), "none"
@@ -94,11 +94,11 @@ def price_curve(
             offer("annealing", soft)
             lines = np.concatenate([lines, polish(instance, line_search.ascend(instance, soft, rng))])
             offer("annealing, line search", lines)
-        for _ in range(kicks):
+        for _ in range(perturbation_restarts):
             elite = _elite(instance, lines, starts // 4)
-            kicked = line_search.kick(instance, np.repeat(elite, 2, 0), rng, rng.choice([0.05, 0.2, 0.4]))
-            lines = np.concatenate([elite, polish(instance, line_search.ascend(instance, kicked, rng))])
-            offer("kicks", lines)
+            perturbed = line_search.perturb(instance, np.repeat(elite, 2, 0), rng, rng.choice([0.05, 0.2, 0.4]))
+            lines = np.concatenate([elite, polish(instance, line_search.ascend(instance, perturbed, rng))])
+            offer("perturbation restarts", lines)
     limit = value if exact else ceiling(instance)
     if bound and not exact and not instance.forced:
         limit = min(limit, lottery_bound(instance))

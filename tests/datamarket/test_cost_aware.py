@@ -14,7 +14,7 @@ def tiny(cost=0.02, seed=0):
 def free_curve(market):
     sets, weights = instance.exact_sets(market)
     problem = instance.instance_of_sets(market.valuations, sets, market.prior, weights)
-    return problem, portfolio.price_curve(problem, starts=32, steps=200, kicks=4)
+    return problem, portfolio.price_curve(problem, starts=32, steps=200, perturbation_restarts=4)
 
 
 def test_without_cost_it_is_the_revenue_of_sets():

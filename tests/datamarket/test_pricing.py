@@ -25,7 +25,7 @@ ORDER = ("independent", "shift", "jiggle")
 
 
 def quick(problem, **options):
-    return portfolio.price_curve(problem, starts=32, steps=200, kicks=8, **options)
+    return portfolio.price_curve(problem, starts=32, steps=200, perturbation_restarts=8, **options)
 
 
 @pytest.mark.parametrize("forced", [False, True])

@@ -5,7 +5,7 @@ import pytest
 
 from jaxrl_suite.datamarket import instance, market, regret, scenarios
 
-OPTIONS = dict(starts=16, steps=0, kicks=4)
+OPTIONS = dict(starts=16, steps=0, perturbation_restarts=4)
 
 
 @pytest.mark.parametrize("seed", range(6))

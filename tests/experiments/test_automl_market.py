@@ -16,10 +16,10 @@ SMALLEST = automl_market.Config(
     program_seconds=20.0,
     types=6,
     samples=(2, 8),
-    kicks=2,
+    perturbation_restarts=2,
     batches=(100,),
     rounds=100,
-    tables=("wine",),
+    datasets=("wine",),
     noise=4,
     shuffled=2,
     periods=10,
@@ -112,7 +112,7 @@ def test_the_verdict_in_sample_follows_from_intervals(jiggle, spread, seeds, ver
 
 
 @pytest.mark.parametrize(
-    "bad", [dict(types=1), dict(samples=(300,)), dict(periods=2), dict(seeds=()), dict(tables=("wine", "wine"))]
+    "bad", [dict(types=1), dict(samples=(300,)), dict(periods=2), dict(seeds=()), dict(datasets=("wine", "wine"))]
 )
 def test_refuses_what_cannot_be_run(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -12,7 +12,7 @@ from jaxrl_suite.experiments.data_values import experiment as data_values
 from jaxrl_suite.experiments.data_values import orders
 
 SMALLEST = data_values.Config(
-    seeds=(0, 1), tables=("wine",), exact_points=6, per_class=2, train=14, valid=30, test=30, budget=64, games=5
+    seeds=(0, 1), datasets=("wine",), exact_points=6, per_class=2, train=14, valid=30, test=30, budget=64, games=5
 )
 
 
@@ -68,7 +68,7 @@ def test_redundant_points_move_together():
 
 
 @pytest.mark.parametrize(
-    "bad", [dict(seeds=()), dict(exact_points=25), dict(train=2), dict(noise=0.9), dict(tables=("wine", "wine"))]
+    "bad", [dict(seeds=()), dict(exact_points=25), dict(train=2), dict(noise=0.9), dict(datasets=("wine", "wine"))]
 )
 def test_refuses_what_cannot_be_run(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -13,7 +13,7 @@ from jaxrl_suite.experiments.gops_search import matches
 
 SMALLEST = (
     "run gops_search --resume --seeds 0,1 --num-cards 3 --small-cards 2 --rules regret_matching --simulations 4 "
-    "--rival-simulations 4 --games 8 --searches 1"
+    "--rival-simulations 4 --games 8 --policy-samples 1"
 )
 
 

@@ -306,8 +306,8 @@ def test_differences_from_the_published_search_are_differences(preset, rules, ga
 
 def exact_run(folder, **changes):
     config = strategist.Config(
-        seeds=(4, 5), num_cards=3, rows=32, budgets=(2, 3), nash_deals=8, num_simulations=2, searches=1, small_cards=2,
-        methods=("line", "strategist"), exact_methods=("line", "strategist"), **changes,
+        seeds=(4, 5), num_cards=3, batch_size=32, budgets=(2, 3), nash_deals=8, num_simulations=2, policy_samples=1,
+        small_cards=2, methods=("line", "strategist"), exact_methods=("line", "strategist"), **changes,
     )  # fmt: skip
     weights = dict(zip(("line", "strategist"), np.eye(20)[[1, 0]].tolist(), strict=True))
     found = {

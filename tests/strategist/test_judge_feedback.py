@@ -61,7 +61,7 @@ ROUND = strategies(0.0, 1.0, 3.0, 2.0, 5.0, parents=(None, 0, 0, 1, 2))
 
 
 def test_a_population_meets_itself_and_one_alone_meets_random_play():
-    judge = Paper(JudgeConfig(deals=4, rows=16, key_states=1))
+    judge = Paper(JudgeConfig(deals=4, batch_size=16, key_states=1))
     said = judge.judge(ROUND, (0,))
     np.testing.assert_allclose(said.scores, [(5 * x - 11) / 4 for x in (0, 1, 3, 2, 5)])
     assert said.games == (32,) * 5
@@ -71,20 +71,20 @@ def test_a_population_meets_itself_and_one_alone_meets_random_play():
 
 
 def test_a_fixed_opponent_makes_scores_independent_of_who_takes_part():
-    said = Paper(JudgeConfig("fixed", deals=4, rows=16, key_states=1)).judge(ROUND, (0,))
+    said = Paper(JudgeConfig("fixed", deals=4, batch_size=16, key_states=1)).judge(ROUND, (0,))
     np.testing.assert_allclose(said.scores, [0, 1, 3, 2, 5])
     np.testing.assert_allclose(said.improvements[1:], [1, 3, 1, 2])
     assert said.games == (8,) * 5
 
 
 def test_a_critic_scores_the_gap_between_search_and_heuristic():
-    said = Paper(JudgeConfig("critic", critic_states=6, rows=16, key_states=1)).judge(ROUND, (0,))
+    said = Paper(JudgeConfig("critic", critic_states=6, batch_size=16, key_states=1)).judge(ROUND, (0,))
     np.testing.assert_allclose(said.scores, -np.sqrt(2) * np.array([0, 1, 3, 2, 5]), rtol=1e-6)
     assert said.games == (0,) * 5
 
 
 def test_a_race_saves_games_on_the_worse_and_keeps_parents():
-    config = JudgeConfig(deals=16, rows=4, key_states=1, racing=True)
+    config = JudgeConfig(deals=16, batch_size=4, key_states=1, racing=True)
     raced, whole = (Paper(dataclasses.replace(config, racing=racing)) for racing in (True, False))
     said = raced.judge(strategies(0.0, 1.0, 3.0, 2.0, 5.0, parents=(None, 0)), (0,))
     full = whole.judge(ROUND, (0,))
@@ -102,14 +102,14 @@ def test_a_race_saves_games_on_the_worse_and_keeps_parents():
 
 @pytest.mark.parametrize("feedback", ["population", "fixed", "critic"])
 def test_no_key_states_are_kept_if_none_are_wanted(feedback):
-    judge = Paper(JudgeConfig(feedback, deals=4, rows=16, key_states=0, critic_states=4))
+    judge = Paper(JudgeConfig(feedback, deals=4, batch_size=16, key_states=0, critic_states=4))
     assert judge.judge(ROUND, (0,)).key_states == ()
     with pytest.raises(UserError, match="key_rule must be one of"):
         JudgeConfig(key_rule="largest")
 
 
 def test_selecting_no_state_selects_none():
-    judge, seen = Paper(JudgeConfig(deals=4, rows=16)), []
+    judge, seen = Paper(JudgeConfig(deals=4, batch_size=16)), []
     pool, choices = judge._pool(ROUND)
     judge._rows(pool, choices, np.array([0, 1]), np.array([1, 2]), jax.random.split(jax.random.key(0)), seen)
     assert [len(select(seen[0], 0, count)) for count in (0, 1, 2, 9)] == [0, 1, 2, 2]
@@ -117,8 +117,8 @@ def test_selecting_no_state_selects_none():
 
 def test_a_journal_does_not_answer_for_a_judge_with_another_config():
     journal, asked = Journal(), [Round(tuple(ROUND[:2]), (0,))]
-    config = JudgeConfig(deals=4, rows=16, key_states=0)
-    changed = [config, dataclasses.replace(config, rows=4), dataclasses.replace(config, deals=8)]
+    config = JudgeConfig(deals=4, batch_size=16, key_states=0)
+    changed = [config, dataclasses.replace(config, batch_size=4), dataclasses.replace(config, deals=8)]
     said = [services(Paper(one), journal)["judge"](asked)[0].games for one in changed]
     assert said == [(8, 8), (8, 8), (16, 16)]
     assert len(journal._results) == 2
@@ -141,7 +141,7 @@ class Written:
 
 def test_programs_of_rounds_long_past_are_let_go():
     """A program that holds written heuristics takes a thousand memory maps, and a search has hundreds of rounds."""
-    judge, counted = Paper(JudgeConfig(deals=2, rows=16, key_states=1)), []
+    judge, counted = Paper(JudgeConfig(deals=2, batch_size=16, key_states=1)), []
     judge._exports = Written()  # pyright: ignore[reportAttributeAccessIssue]
     judge.judge(ROUND, (0,))
     rounds = [[Strategy(i, "heuristic", f"{kind} {i}") for i in range(2)] for kind in range(3 * KEPT)]

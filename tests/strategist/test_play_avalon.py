@@ -136,7 +136,7 @@ def test_more_worlds_come_to_the_mean_over_all(values, player, states):
 
 @pytest.fixture(scope="module")
 def judge():
-    with AvalonJudge(GAME, JudgeConfig(deals=12, num_simulations=20, key_states=3, rows=36)) as made:
+    with AvalonJudge(GAME, JudgeConfig(deals=12, num_simulations=20, key_states=3, batch_size=36)) as made:
         yield made
 
 
@@ -186,7 +186,7 @@ def test_key_states_of_avalon(said):
 @pytest.mark.slow
 def test_a_critic_looks_at_random_states():
     """Without a heuristic a search sees little more; one that says the opposite of what it finds scores less."""
-    config = JudgeConfig("critic", num_simulations=20, key_states=2, rows=32, critic_states=32)
+    config = JudgeConfig("critic", num_simulations=20, key_states=2, batch_size=32, critic_states=32)
     with AvalonJudge(GAME, config) as judge:
         said = judge.judge([strategy(0, weights()), strategy(1, GOOD), strategy(2, tuple(9 * w for w in BAD))], (0,))
         alone = judge.judge([strategy(1, GOOD)], (0,))

@@ -135,7 +135,7 @@ def test_exact_values_play_near_equilibrium_and_the_seed_does_not(pool, solution
     budget = 24
     chosen = Choice(np.array([1, 0, 0], np.int32), np.array([SEED, SEED, WORST], np.float32))
     player = GopsPlayer(pool, budget, style)
-    returns = nash_returns(player, solution, chosen, 256, jax.random.key(0), rows=256)
+    returns = nash_returns(player, solution, chosen, 256, jax.random.key(0), batch_size=256)
     mean, error = returns.mean(1), returns.std(1) / 16
     assert (mean < 3 * error + 0.02).all()
     if style == "regret_matching":
@@ -148,17 +148,17 @@ def test_the_same_key_deals_the_same_decks_against_exact_play(solution):
     player, one = GopsPlayer(Pool(LIB), 2), jax.random.key(0)
     keys = jnp.stack([one, one, jax.random.key(1)])
     chosen = compact_choices(np.array([SEED] * 3))
-    first, second, other = nash_returns(player, solution, chosen, 8, keys, rows=32)
+    first, second, other = nash_returns(player, solution, chosen, 8, keys, batch_size=32)
     np.testing.assert_array_equal(first, second)
     assert (first != other).any()
-    np.testing.assert_array_equal(nash_returns(player, solution, chosen, 8, one, rows=32), np.stack([first] * 3))
+    np.testing.assert_array_equal(nash_returns(player, solution, chosen, 8, one, batch_size=32), np.stack([first] * 3))
 
 
 def test_no_two_states_share_the_noise_of_a_search():
     """Else the exploitability would depend on how states are cut into chunks."""
     chosen = compact_choices(np.array([SEED]))
     found = [
-        exploitabilities(GopsPlayer(Pool(LIB), 3), chosen, jax.random.key(0), searches=2, chunk=chunk)
+        exploitabilities(GopsPlayer(Pool(LIB), 3), chosen, jax.random.key(0), policy_samples=2, chunk=chunk)
         for chunk in (16, 40)
     ]
     np.testing.assert_allclose(*found, atol=1e-5)
@@ -167,7 +167,7 @@ def test_no_two_states_share_the_noise_of_a_search():
 @pytest.mark.slow
 def test_exploitability_tells_the_exact_from_the_seed(pool):
     chosen = Choice(np.array([1, 0], np.int32), np.array([SEED, SEED], np.float32))
-    found = exploitabilities(GopsPlayer(pool, 32), chosen, jax.random.key(0), searches=8, repeats=2)
+    found = exploitabilities(GopsPlayer(pool, 32), chosen, jax.random.key(0), policy_samples=8, repeats=2)
     assert found.shape == (2, 2)
     assert (found >= -1e-6).all()
     assert found[0].mean() < 0.6 * found[1].mean()
@@ -185,7 +185,7 @@ ROUND = strategies((SEED, None), (BETTER, 0), (WORST, 1))
 
 @pytest.fixture(scope="module")
 def judge():
-    with GopsJudge(GAME, JudgeConfig(deals=16, rows=64, key_states=4)) as made:
+    with GopsJudge(GAME, JudgeConfig(deals=16, batch_size=64, key_states=4)) as made:
         yield made
 
 
@@ -242,7 +242,7 @@ def test_text_is_judged_like_its_weights(judge):
 @pytest.mark.slow
 @pytest.mark.parametrize("feedback", ["fixed", "critic"])
 def test_other_feedback(feedback):
-    with GopsJudge(GAME, JudgeConfig(feedback, deals=16, rows=64, key_states=2, critic_states=32)) as judge:
+    with GopsJudge(GAME, JudgeConfig(feedback, deals=16, batch_size=64, key_states=2, critic_states=32)) as judge:
         said = judge.judge(ROUND, (0,))
         fewer = judge.judge(ROUND[:2], (0,))
     assert said.scores[:2] == pytest.approx(fewer.scores, abs=1e-6)  # what the others are does not matter

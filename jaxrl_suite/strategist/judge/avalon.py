@@ -33,7 +33,7 @@ class AvalonJudge(HeuristicJudge):
       game: the rules.
       config: how; `num_simulations` are the states evaluated for a decision, see `AvalonPlayer`.
       model: how the players read public events.
-      mesh: devices that share the games; those that divide `config.rows` by default.
+      mesh: devices that share the games; those that divide `config.batch_size` by default.
       workers: of the sandbox.
     """
 

@@ -51,7 +51,7 @@ class JudgeConfig:
         to half of them, and the better half of those to all; parents of others in the round always go on.
       key_states: shown for each strategy.
       key_rule: which: those with the largest gap, or drawn uniformly.
-      rows: games that are played at a time; a multiple of the devices.
+      batch_size: games that are played at a time; a multiple of the devices.
       critic_states: random states that a `critic` looks at.
       seed: of all that is random, together with a round's path.
 
@@ -65,7 +65,7 @@ class JudgeConfig:
     racing: bool = False
     key_states: int = 10
     key_rule: Rule = "gap"
-    rows: int = 256
+    batch_size: int = 256
     critic_states: int = 256
     seed: int = 0
 
@@ -79,7 +79,7 @@ class JudgeConfig:
             deals=(1, 10**6),
             num_simulations=(1, 10**6),
             key_states=(0, 10**4),
-            rows=(1, 10**6),
+            batch_size=(1, 10**6),
             critic_states=(2, 10**6),
             seed=(0, 2**32 - 1),
         )
@@ -123,8 +123,8 @@ class HeuristicJudge(abc.ABC):
 
     @property
     def identity(self) -> str:
-        """What answers depend on beside the question; how many rows are played at a time is not."""
-        return f"{type(self).__name__} {self.library.game} {dataclasses.replace(self.config, rows=1)}"
+        """What answers depend on beside the question; how many games are played at a time is not."""
+        return f"{type(self).__name__} {self.library.game} {dataclasses.replace(self.config, batch_size=1)}"
 
     def check(self, texts: Sequence[str]) -> list[str]:
         """For each text an empty line if it passed the sandbox, else what is wrong with it."""
@@ -148,11 +148,11 @@ class HeuristicJudge(abc.ABC):
 
     @abc.abstractmethod
     def compile(self, pool: Pool) -> Program:
-        """A program that plays `rows` games, the first strategy in seat 0 or as good, against the second."""
+        """A program that plays `batch_size` games, the first strategy in seat 0 or as good, against the second."""
 
     @abc.abstractmethod
     def compare(self, pool: Pool) -> Callable[[Choice, jax.Array, jax.Array], Played]:
-        """A program for the critic: `(choices, keys for the search, keys for the states)`, [rows] each.
+        """A program for the critic: `(choices, keys for the search, keys for the states)`, [batch_size] each.
 
         It returns a `Played` whose games are single states that one player looked at.
         """
@@ -161,8 +161,8 @@ class HeuristicJudge(abc.ABC):
 
     @property
     def share(self) -> Any:
-        """The devices that share a program's rows."""
-        return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.rows)
+        """The devices that share a program's games."""
+        return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.batch_size)
 
     def _play(self, strategies, pool, choices, key) -> Judgement:
         size, config = len(strategies), self.config
@@ -199,7 +199,7 @@ class HeuristicJudge(abc.ABC):
         at = np.tile(np.arange(config.critic_states), size)
         seen: list[Seen] = []
         program = self._program("compare", pool)
-        for part, real in chunks(len(who), config.rows):
+        for part, real in chunks(len(who), config.batch_size):
             rows = who[part]
             mine = jax.tree.map(lambda leaf, rows=rows: leaf[rows], choices)
             played = program(mine, keys[0][at[part]], keys[1][at[part]])
@@ -213,7 +213,7 @@ class HeuristicJudge(abc.ABC):
     def _rows(self, pool, choices, first, second, keys, seen) -> np.ndarray:
         """Rewards of the first; what its games met is added to `seen`."""
         program, rewards = self._program("compile", pool), []
-        for part, real in chunks(len(first), self.config.rows):
+        for part, real in chunks(len(first), self.config.batch_size):
             sides = [jax.tree.map(lambda leaf, rows=side[part]: leaf[rows], choices) for side in (first, second)]
             played = program(*sides, keys[part])
             rewards.append(np.asarray(played.reward)[:real])

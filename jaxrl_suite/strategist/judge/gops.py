@@ -28,7 +28,7 @@ class GopsJudge(HeuristicJudge):
       game: with objective `points`.
       config: how.
       style: of the low-level search, see `GopsPlayer`.
-      mesh: devices that share the games; those that divide `config.rows` by default.
+      mesh: devices that share the games; those that divide `config.batch_size` by default.
       workers: of the sandbox.
     """
 

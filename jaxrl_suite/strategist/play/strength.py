@@ -65,10 +65,10 @@ def nash_returns(
     num_deals: int,
     key: jax.Array,
     *,
-    rows: int = 256,
+    batch_size: int = 256,
     mesh: Any = None,
 ) -> np.ndarray:
-    """float32[K, G]: `against_nash` of K heuristics, `rows` games at a time.
+    """float32[K, G]: `against_nash` of K heuristics, `batch_size` games at a time.
 
     Args:
       player: how the heuristics play.
@@ -76,8 +76,8 @@ def nash_returns(
       choices: [K].
       num_deals: G.
       key: consumed; key[] for the same decks for all, or key[K], where heuristics with the same key meet the same.
-      rows: games at a time.
-      mesh: devices that share the games; those that divide `rows` by default.
+      batch_size: games at a time.
+      mesh: devices that share the games; those that divide `batch_size` by default.
 
     Raises:
       UserError: if the solution is of another game.
@@ -89,30 +89,30 @@ def nash_returns(
     who, deal = np.repeat(np.arange(size), num_deals), np.tile(np.arange(num_deals), size)
     program = devices.map_batch(
         lambda solution, choices, keys: against_nash(player, solution, choices, keys),
-        mesh if mesh is not None else devices.mesh(batch=rows),
+        mesh if mesh is not None else devices.mesh(batch=batch_size),
         replicated=(0,),
     )
     found = []
-    for start in range(0, len(who), rows):
-        part = np.minimum(np.arange(start, start + rows), len(who) - 1)
+    for start in range(0, len(who), batch_size):
+        part = np.minimum(np.arange(start, start + batch_size), len(who) - 1)
         mine = jax.tree.map(lambda leaf, part=part: np.asarray(leaf)[who[part]], choices)
         found.append(np.asarray(program(solution, mine, keys[who[part], deal[part]])))
     return np.concatenate(found)[: len(who)].reshape(size, num_deals)
 
 
 def exploitabilities(
-    player: GopsPlayer, choices: Choice, key: jax.Array, *, searches: int = 16, repeats: int = 1, chunk: int = 256
+    player: GopsPlayer, choices: Choice, key: jax.Array, *, policy_samples: int = 16, repeats: int = 1, chunk: int = 256
 ) -> np.ndarray:
     """float64[K, repeats]: points that a best response wins a game against each heuristic's search, exactly.
 
-    A search draws random numbers; what is exploited is the mean strategy of `searches` of them in every state, so what
-    is left of their noise counts as exploitable. Every state of the game is searched: for games of 3 to 5 cards.
+    A search draws random numbers; what is exploited is the mean strategy of `policy_samples` of them in every state, so
+    what is left of their noise counts as exploitable. Every state of the game is searched: for games of 3 to 5 cards.
 
     Args:
       player: how the heuristics play; for all of them and all states one program is compiled.
       choices: [K].
       key: consumed.
-      searches: in each state.
+      policy_samples: searches in each state, averaged into its policy.
       repeats: how often all of it is done, with other random numbers.
       chunk: states searched at a time; the result does not depend on it.
     """
@@ -127,7 +127,7 @@ def exploitabilities(
             return total + player(row, now, states)[0]
 
         start = jnp.zeros((batch, 2, player.game.num_actions))
-        return jax.lax.fori_loop(0, searches, again, start) / searches
+        return jax.lax.fori_loop(0, policy_samples, again, start) / policy_samples
 
     @jax.jit
     def keys_of(key, states):  # of each state, whatever stands beside it in a chunk
@@ -156,9 +156,9 @@ def strength(
     seed: int = 0,
     *,
     small_player: Callable[[int], GopsPlayer] | None = None,
-    searches: int = 16,
+    policy_samples: int = 16,
     repeats: int = 3,
-    rows: int = 256,
+    batch_size: int = 256,
 ) -> list[Strength]:
     """A row for each strategy and budget.
 
@@ -169,18 +169,22 @@ def strength(
       num_deals: G, the same for all.
       seed: of all that is random.
       small_player: the same for a small game of which exploitability is computed; none by default.
-      searches: see `exploitabilities`.
+      policy_samples: see `exploitabilities`.
       repeats: see `exploitabilities`.
-      rows: games at a time.
+      batch_size: games at a time.
     """
     solution = gops_exact.solve_gops(make_player(budgets[0]).game)
     found = []
     for budget in budgets:
-        returns = nash_returns(make_player(budget), solution, choices, num_deals, jax.random.key(seed), rows=rows)
+        returns = nash_returns(
+            make_player(budget), solution, choices, num_deals, jax.random.key(seed), batch_size=batch_size
+        )
         exploited = None
         if small_player is not None:
             small = small_player(budget)
-            exploited = exploitabilities(small, choices, jax.random.key(seed), searches=searches, repeats=repeats)
+            exploited = exploitabilities(
+                small, choices, jax.random.key(seed), policy_samples=policy_samples, repeats=repeats
+            )
         for row in range(len(returns)):
             found.append(
                 Strength(
