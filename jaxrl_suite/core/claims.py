@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from jaxrl_suite.errors import UserError
+from jaxrl_suite.errors import UserError, suggest
 
 Verdict = Literal["held", "partly", "not held", "not comparable"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
@@ -27,6 +28,41 @@ class Claim:
     setting: str
     known: str  # where the number stands: table, figure, text, ...
     comparable: str  # whether this project can measure the same thing
+
+
+class Measurement(NamedTuple):
+    """The value that a run sets beside a claim, with its interval; the fields are those of `Run.result`."""
+
+    measured: float | str
+    low: float | None
+    high: float | None
+    unit: str
+    scale: str
+    verdict: Verdict
+    note: str
+
+
+def report_entry(claim: str, measurement: Measurement, claims: Mapping[str, Claim]) -> dict[str, Any]:
+    """The published claim and the measurement as one row of a report.
+
+    Args:
+      claim: its id.
+      measurement: what the run says about it.
+      claims: the published ones by id; where there are none, any id is taken.
+
+    Raises:
+      UserError: if the claim or the verdict is unknown.
+    """
+    if measurement.verdict not in VERDICTS:
+        raise UserError(f"unknown verdict {measurement.verdict!r}{suggest(measurement.verdict, VERDICTS)}")
+    if claims and claim not in claims:
+        raise UserError(f"unknown claim {claim!r}{suggest(claim, claims)}")
+    published = dataclasses.asdict(claims[claim]) if claim in claims else {"id": claim}
+    values = measurement._asdict()
+    for name in ("measured", "low", "high"):
+        if not isinstance(values[name], (str, type(None))):
+            values[name] = float(values[name])
+    return {**published, **values}
 
 
 def load_claims(path: Path) -> dict[str, Claim]:

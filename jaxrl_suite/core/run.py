@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from jaxrl_suite.core.claims import VERDICTS, Claim, Verdict
+from jaxrl_suite.core.claims import Claim, Measurement, Verdict, report_entry
 from jaxrl_suite.core.config import config_hash, to_json, update_json
 from jaxrl_suite.core.files import Row, to_csv, write_atomic
 from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder, environment, lock
 from jaxrl_suite.core.metrics import Metrics
-from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.errors import UserError
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -259,21 +259,8 @@ class Run:
           unit: of the value.
           note: what a reader must know to judge it.
         """
-        if verdict not in VERDICTS:
-            raise UserError(f"unknown verdict {verdict!r}{suggest(verdict, VERDICTS)}")
-        if self._claims and claim not in self._claims:
-            raise UserError(f"unknown claim {claim!r}{suggest(claim, self._claims)}")
-        published = dataclasses.asdict(self._claims[claim]) if claim in self._claims else {"id": claim}
-        entry = {
-            **published,
-            "measured": measured if isinstance(measured, str) else float(measured),
-            "low": None if low is None else float(low),
-            "high": None if high is None else float(high),
-            "unit": unit,
-            "scale": scale,
-            "verdict": verdict,
-            "note": note,
-        }
+        measurement = Measurement(measured, low, high, unit, scale, verdict, note)
+        entry = report_entry(claim, measurement, self._claims)
         self._results["claims"] = [x for x in self._results["claims"] if x["id"] != claim]
         self._add("claims", entry)
 

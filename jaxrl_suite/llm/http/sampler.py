@@ -20,7 +20,8 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.http.config import HTTPConfig
-from jaxrl_suite.llm.http.transport import Clock, ExchangeError, Pace, Transport, backoff
+from jaxrl_suite.llm.http.pacing import Clock, Pace, backoff
+from jaxrl_suite.llm.http.transport import ExchangeError, Transport
 from jaxrl_suite.llm.http.wire import Exchange, check, payload, read_reply
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Prefix, Reply, Request, Usage
