@@ -6,6 +6,7 @@ import csv
 import io
 import numbers
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,13 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     with open(path, encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))
     return (lines[0], lines[1:]) if lines else ([], [])
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that cannot be a file's.
+
+    Raises:
+      UserError: if it has other characters than letters, digits, `_`, `-` and `.`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UserError(f"{name!r} cannot name a file: use letters, digits, '_', '-' and '.'")

@@ -22,7 +22,6 @@ import dataclasses
 import functools
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from rich.console import Console
 
 from jaxrl_suite.core.claims import Claim, Measurement, Verdict, report_entry
 from jaxrl_suite.core.config import config_hash, to_json, update_json
-from jaxrl_suite.core.files import Row, to_csv, write_atomic
+from jaxrl_suite.core.files import Row, check_name, to_csv, write_atomic
 from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder, environment, lock
 from jaxrl_suite.core.metrics import Metrics
 from jaxrl_suite.errors import UserError
@@ -182,7 +181,7 @@ class Run:
         """
         from jaxrl_suite.core.loop import Loop
 
-        _check_name(name)
+        check_name(name)
         if name in self._loops:
             raise UserError(f"this run has a loop {name!r} already: give each its own name=")
         if total < 0:
@@ -215,7 +214,7 @@ class Run:
           columns: their order; that of the first row by default.
           caption: for the report.
         """
-        _check_name(name)
+        check_name(name)
         path = self.folder / "tables" / f"{name}.csv"
         write_atomic(path, to_csv(rows, columns))
         self._add("tables", {"name": name, "caption": caption})
@@ -225,7 +224,7 @@ class Run:
         """Writes `figures/NAME.svg` from a matplotlib figure (see `plot`) or SVG text."""
         from jaxrl_suite.core.plot import to_svg
 
-        _check_name(name)
+        check_name(name)
         path = self.folder / "figures" / f"{name}.svg"
         write_atomic(path, figure if isinstance(figure, str) else to_svg(figure))
         self._add("figures", {"name": name, "caption": caption})
@@ -297,8 +296,3 @@ class Run:
     def _write_results(self) -> None:
         if self._restored or self._results["status"] == "finished":
             write_atomic(self.folder / RESULTS, json.dumps(self._results, indent=2) + "\n")
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise UserError(f"{name!r} cannot name a file: use letters, digits, '_', '-' and '.'")

@@ -31,8 +31,8 @@ from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
 from jaxrl_suite.strategist.heuristics.features import FeatureLibrary
 from jaxrl_suite.strategist.heuristics.pool import ROLLOUT, Choice, Exports, Pool, choices_of
 from jaxrl_suite.strategist.judge import league
-from jaxrl_suite.strategist.judge.key_states import Describer, Rule, Seen, joined, select
-from jaxrl_suite.strategist.play.records import Played, chunks, seen_by
+from jaxrl_suite.strategist.judge.key_states import Describer, Rule, joined, select
+from jaxrl_suite.strategist.play.records import Played, Seen, chunks, seen_by
 
 Feedback = Literal["population", "fixed", "critic"]
 

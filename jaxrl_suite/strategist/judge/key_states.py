@@ -9,7 +9,7 @@ with the largest L2 gap between search estimate and heuristic value, or states d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +22,11 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.records import KeyState
 from jaxrl_suite.strategist.heuristics.features import MAX_NAMED, FeatureLibrary
 from jaxrl_suite.strategist.heuristics.views import StrategyGame, view_of
+from jaxrl_suite.strategist.play.records import Seen
 
 Rule = Literal["gap", "uniform"]
 
 BATCH = 64  # states whose features are computed at a time
-
-
-class Seen(NamedTuple):
-    """States met in games, each with who searched it and what came of it."""
-
-    strategy: np.ndarray  # int[M], index of the strategy that searched
-    state: Any  # pytree of arrays [M, ...]
-    heuristic: np.ndarray  # float[M, P], its heuristic's values
-    search: np.ndarray  # float[M, P], its search's estimates
-    outcome: np.ndarray  # float[M, P], how the game ended
-    counts: np.ndarray  # bool[M], False for initial states and for what was not searched
 
 
 def joined(parts: Sequence[Seen]) -> Seen:

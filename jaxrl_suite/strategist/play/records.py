@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.strategist.judge.key_states import Seen
-
 
 class Played(NamedTuple):
     """What a game's program returns, arrays [R, ...]."""
@@ -24,6 +22,17 @@ class Played(NamedTuple):
     search: Any  # float[R, T, V, P]
     by_second: Any  # bool[R, T, V], whether the second strategy looks, else the first
     counts: Any  # bool[R, T, V], whether the entry counts
+
+
+class Seen(NamedTuple):
+    """States met in games, each with who searched it and what came of it."""
+
+    strategy: np.ndarray  # int[M], index of the strategy that searched
+    state: Any  # pytree of arrays [M, ...]
+    heuristic: np.ndarray  # float[M, P], its heuristic's values
+    search: np.ndarray  # float[M, P], its search's estimates
+    outcome: np.ndarray  # float[M, P], how the game ended
+    counts: np.ndarray  # bool[M], False for initial states and for what was not searched
 
 
 def looked_at(states: Any, heuristic: jax.Array, search: jax.Array) -> Played:
