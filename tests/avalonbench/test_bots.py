@@ -153,8 +153,8 @@ def test_draws_are_uniform():
 CASES = [
     (Avalon(5), "naive", "naive"),
     (Avalon(5), "random", "random"),
-    pytest.param(Avalon(5), "naive", "random", marks=pytest.mark.slow),
-    pytest.param(Avalon(5), "random", "naive", marks=pytest.mark.slow),
+    pytest.param(Avalon(5), "naive", "random", marks=pytest.mark.tier2),
+    pytest.param(Avalon(5), "random", "naive", marks=pytest.mark.tier2),
     (Avalon(7), "naive", "naive"),
     (Avalon.preset(6, "percival_morgana", rules="official"), "naive", "naive"),
     (Avalon.preset(5, "oberon", rules="official"), "random", "random"),
@@ -255,7 +255,7 @@ def test_seven_players():
     assert rates(7, 1_000, lanes=256).good_wins / 1_000 < 0.06
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_many_games_as_published():
     games = 100_000
     totals = rates(5, games)
@@ -270,7 +270,7 @@ def test_many_games_as_published():
     assert rates(5, games, "random", "naive").good_wins / games < 0.002
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 @pytest.mark.parametrize("players", [8, 9, 10])
 def test_many_players(players):
     assert rates(players, 2_000, lanes=128).good_wins / 2_000 < 0.08

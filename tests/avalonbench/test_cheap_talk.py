@@ -272,7 +272,7 @@ def test_only_evil_that_learns_changes_its_talk():
     assert np.abs(last.params.speaking.logits[0] - first.params.speaking.logits[0]).max() > 0.5
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_evil_that_learns_takes_back_most_of_what_talk_gains():
     learner, _, alone = trained(False)
     _, _, against = trained(True)

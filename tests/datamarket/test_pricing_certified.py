@@ -5,7 +5,7 @@ import pytest
 from jaxrl_suite.datamarket import baselines, instance, portfolio, programs, scenarios
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("size", [(5, 5, 1), (6, 4, 9), (10, 10, 1), (10, 8, 16), (20, 20, 1)], ids=str)
 def test_equals_the_integer_program_or_beats_its_incumbent(size, seed):

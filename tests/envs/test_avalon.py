@@ -52,7 +52,7 @@ SOME = {
 
 
 @pytest.mark.parametrize(
-    ("n", "preset", "rules"), [pytest.param(*case, marks=[] if case in SOME else [pytest.mark.slow]) for case in EVERY]
+    ("n", "preset", "rules"), [pytest.param(*case, marks=[] if case in SOME else [pytest.mark.tier2]) for case in EVERY]
 )
 def test_keeps_the_contract(n, preset, rules):
     check_env(Avalon.preset(n, preset, rules), seed=n)
@@ -62,8 +62,8 @@ def test_keeps_the_contract(n, preset, rules):
     ("n", "preset", "rules"),
     [
         (5, "base", "avalonbench"),
-        pytest.param(7, "percival_morgana_oberon", "official", marks=pytest.mark.slow),
-        pytest.param(10, "all", "official", marks=pytest.mark.slow),
+        pytest.param(7, "percival_morgana_oberon", "official", marks=pytest.mark.tier2),
+        pytest.param(10, "all", "official", marks=pytest.mark.tier2),
     ],
 )
 def test_one_player_at_a_time_keeps_the_contract(n, preset, rules):

@@ -103,7 +103,7 @@ def test_lists_what_brax_has():
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        pytest.param(name, backend, marks=[] if backend == "spring" else pytest.mark.slow)
+        pytest.param(name, backend, marks=[] if backend == "spring" else pytest.mark.tier2)
         for backend in module.BACKENDS
         for name in module.NAMES
     ],

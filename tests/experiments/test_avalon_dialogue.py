@@ -192,7 +192,7 @@ def talked(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("moment", "continued"),
-    [("talk-1", "learning to talk: continues at 1/2"), pytest.param("talk-games-3", "3/18", marks=pytest.mark.slow)],
+    [("talk-1", "learning to talk: continues at 1/2"), pytest.param("talk-games-3", "3/18", marks=pytest.mark.tier2)],
 )
 def test_talk_killed_and_resumed_is_as_if_never_stopped(talked, moment, continued):
     done = run(talked, moment, dies=moment)

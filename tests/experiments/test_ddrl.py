@@ -149,7 +149,7 @@ def test_small_scales_get_no_verdict_and_the_cause_is_told(folder):
     assert {row["what"].partition(",")[0] for row in read(folder / "whole", "expectations")} == {"pendulum", "gridmaze"}
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_what_full_adds_is_in_the_report(tmp_path):
     extras = "--environments pendulum --sizes 4,8 --methods av-pbc,gm-cosine,paper-p1 --anchors 20 --polish 2 --across"
     words = SMALLEST.replace("--methods pbc --sizes 8 ", "")

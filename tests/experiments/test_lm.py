@@ -147,7 +147,7 @@ def test_presets_train_several_models_and_fit_their_context():
             assert task.max_prompt + task.max_answer + 2 <= lm.CONTEXT
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_95_percent_of_four_step_chains_in_90_seconds_of_training():
     config = lm.Config(problems=512)
     trainer, shape = lm.trainer_of(config, devices.mesh(batch=config.batch)), lm.model_config(config)

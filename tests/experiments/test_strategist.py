@@ -413,7 +413,7 @@ class EndlessServer(OddServer):
     odd = ("```python\ndef evaluate_state(view):\n    while True:\n        pass\n```", *ODD)
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_killed_at_every_call_it_pays_for_nothing_twice(tmp_path):
     with EndlessServer() as server:
         given = options(server, 2)

@@ -82,13 +82,13 @@ def test_values_and_strategies_are_the_reference_ones(n, tie, order, objective):
     assert check_against_reference(Gops(n, tie, objective, order)) > 2
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 @pytest.mark.parametrize(("tie", "order"), RULES)
 def test_values_and_strategies_with_seven_cards(tie, order):
     assert check_against_reference(Gops(7, tie, "points", order)) > 60
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 @pytest.mark.parametrize("tie", ["carry", "discard"])
 def test_seven_cards_win_loss(tie):
     game = Gops(7, tie, "win_loss")
@@ -184,7 +184,7 @@ def test_best_response_to_uniform_wins_the_known_points(n, expected):
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize(("tie", "order"), RULES)
-@pytest.mark.parametrize("n", [3, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6))])
+@pytest.mark.parametrize("n", [3, 4, *(pytest.param(n, marks=pytest.mark.tier2) for n in (5, 6))])
 def test_matchups_are_the_reference_ones(n, tie, order, objective):
     game = Gops(n, tie, objective, order)
     (reference,) = (

@@ -104,7 +104,7 @@ def test_160_episodes_predict_games_that_were_not_seen():
     assert float(LEARNER.loss(before, unseen)) > 0.95 * constant
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_160_episodes_make_good_win_more_often_than_the_untrained_network_does():
     @jax.jit
     def wins(params):
@@ -115,7 +115,7 @@ def test_160_episodes_make_good_win_more_often_than_the_untrained_network_does()
     assert paired_bootstrap(after, before).low > 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_learns_from_players_who_search_with_the_network():
     learner = AvalonValueLearner(BOTS, play="search", model=BotPolicies(0.05), games=8, num_simulations=4)
     state, loss = jax.jit(learner.update)(learner.init(jax.random.key(0)), jax.random.key(1))

@@ -309,7 +309,7 @@ def good_wins(learner, params, side):
     return result.good_wins.astype(float)
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_in_the_last_quest_it_holds_what_an_equilibrium_guarantees():
     """By it good gets at least the value of the game, whoever evil is, and evil leaves good at most that.
 
@@ -322,7 +322,7 @@ def test_in_the_last_quest_it_holds_what_an_equilibrium_guarantees():
     assert naive.mean() - as_evil.mean() > 1.96 * np.sqrt((naive.var() + as_evil.var()) / len(naive))
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_plays_whole_games_by_the_rules_and_keeps_the_truth_possible():
     learner, _, params = trained()
     keys = jax.random.split(jax.random.key(4), 8)

@@ -183,7 +183,7 @@ def test_key_states_of_avalon(said):
         assert set(state.named) <= set(named)
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_a_critic_looks_at_random_states():
     """Without a heuristic a search sees little more; one that says the opposite of what it finds scores less."""
     config = JudgeConfig("critic", num_simulations=20, key_states=2, batch_size=32, critic_states=32)

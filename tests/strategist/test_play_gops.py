@@ -129,7 +129,7 @@ def test_values_that_are_no_numbers_buy_no_illegal_move(run):
     assert np.isfinite(games.estimates).all()
 
 
-@pytest.mark.parametrize("style", ["regret_matching", pytest.param("paper", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("style", ["regret_matching", pytest.param("paper", marks=pytest.mark.tier2)])
 def test_exact_values_play_near_equilibrium_and_the_seed_does_not(pool, solution, style):
     """Against exact play nobody can win on average; with exact leaves a search loses little, with the seed's more."""
     budget = 24
@@ -164,7 +164,7 @@ def test_no_two_states_share_the_noise_of_a_search():
     np.testing.assert_allclose(*found, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 def test_exploitability_tells_the_exact_from_the_seed(pool):
     chosen = Choice(np.array([1, 0], np.int32), np.array([SEED, SEED], np.float32))
     found = exploitabilities(GopsPlayer(pool, 32), chosen, jax.random.key(0), policy_samples=8, repeats=2)
@@ -239,7 +239,7 @@ def test_text_is_judged_like_its_weights(judge):
     assert [state.named for state in said.key_states] == [pytest.approx(s.named) for s in expected.key_states]
 
 
-@pytest.mark.slow
+@pytest.mark.tier2
 @pytest.mark.parametrize("feedback", ["fixed", "critic"])
 def test_other_feedback(feedback):
     with GopsJudge(GAME, JudgeConfig(feedback, deals=16, batch_size=64, key_states=2, critic_states=32)) as judge:
