@@ -18,8 +18,9 @@ from jaxrl_suite.llm.protocol import Decoding, Request, Sampler, Usage
 from jaxrl_suite.llm.transformer import config as lm_config
 from jaxrl_suite.llm.transformer import model
 from jaxrl_suite.llm.transformer.config import LMConfig
+from jaxrl_suite.llm.transformer.next_token import Batch, next_token_loss
 from jaxrl_suite.llm.transformer.sampler import SamplerConfig, TransformerSampler
-from jaxrl_suite.llm.transformer.train import Batch, TrainConfig, Trainer, make_trainer
+from jaxrl_suite.llm.transformer.train import TrainConfig, Trainer, make_trainer
 
 
 class Sampled(NamedTuple):
@@ -48,8 +49,15 @@ def trainer_of(config: Config, mesh: Mesh | None = None) -> Trainer:
         warmup=min(50, config.train_steps // 2),
         weight_decay=0.1,
     )
-    source = functools.partial(make_batch, config)
-    return make_trainer(model_config(config), train, source, chunk=config.chunk, mesh=mesh)
+    shape, source = model_config(config), functools.partial(make_batch, config)
+    return make_trainer(
+        next_token_loss(shape),
+        train,
+        source,
+        init_params=functools.partial(model.init, shape),
+        chunk=config.chunk,
+        mesh=mesh,
+    )
 
 
 def task_of(config: Config, steps: int) -> ModChain:

@@ -1,8 +1,9 @@
-"""Language models behind one protocol: a transformer, servers, recordings; and the sandbox for what they write.
+"""Language models behind one protocol: a transformer, servers, recordings.
 
-`protocol` says what a sampler is; `transformer_sampler` (on `model`, `decode`, `weights`), `http_sampler`, `tabular`
-and `recorder` are the four. `ledger` counts and stops, `lockstep` advances many algorithms together, `train` and `lora`
-fit weights, `sandbox`, `programs` and `export` run written code. Names are imported when they are first used.
+`protocol` says what a sampler is; `transformer.sampler` (on `model`, `decode`, `weights`), `http.sampler`, `tabular`
+and `recorder` are the four. `ledger` counts and stops, `lockstep` advances many algorithms together;
+`transformer.generate` samples and `transformer.train` fits weights to any loss inside one program, `transformer.lora`
+an adapter. Names are imported when they are first used.
 
 Example, after `jaxrl-suite fetch smollm2`:
     model = llm.load("smollm2")

@@ -25,8 +25,15 @@ from .recording import Recording as Recording
 from .tabular import TabularSampler as TabularSampler
 from .transformer.config import LMConfig as LMConfig
 from .transformer.config import preset as preset
+from .transformer.generate import Generated as Generated
+from .transformer.generate import Prompts as Prompts
+from .transformer.generate import generate as generate
+from .transformer.next_token import next_token_loss as next_token_loss
 from .transformer.sampler import SamplerConfig as SamplerConfig
 from .transformer.sampler import TransformerSampler as TransformerSampler
 from .transformer.tokenizer import Tokenizer as Tokenizer
+from .transformer.train import TrainConfig as TrainConfig
+from .transformer.train import Trainer as Trainer
+from .transformer.train import make_trainer as make_trainer
 from .transformer.weights import load as load
 from .transformer.weights import save_safetensors as save_safetensors

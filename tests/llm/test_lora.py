@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from jaxrl_suite.llm.transformer import config as lm_config
-from jaxrl_suite.llm.transformer import lora, model, train
+from jaxrl_suite.llm.transformer import lora, model, next_token, train
 
 CONFIG = lm_config.LMConfig(
     vocab_size=11, width=8, num_layers=2, num_heads=2, num_kv_heads=1, head_dim=4, hidden=12, context=16
@@ -83,14 +83,15 @@ def test_a_lower_rank_is_the_best_one_and_a_higher_one_adds_nothing(base):
 def test_gradients_follow_the_chain_rule_and_finite_differences(base):
     adapter = jax.tree.map(lambda x: x + 0.3, lora.init(base, 2, jax.random.key(3)))
     tokens = jax.random.randint(jax.random.key(4), (3, 7), 0, 11)
-    batch = train.Batch(tokens, jnp.ones((3, 7), bool))
+    batch = next_token.Batch(tokens, jnp.ones((3, 7), bool))
     scale = 0.7
 
     def loss(adapter):
-        return train.mean_loss(CONFIG, lora.merge(base, adapter, scale), batch)
+        return next_token.mean_loss(CONFIG, lora.merge(base, adapter, scale), batch)
 
     found = jax.jit(jax.grad(loss))(adapter)
-    full = jax.jit(jax.grad(lambda params: train.mean_loss(CONFIG, params, batch)))(lora.merge(base, adapter, scale))
+    merged = lora.merge(base, adapter, scale)
+    full = jax.jit(jax.grad(lambda params: next_token.mean_loss(CONFIG, params, batch)))(merged)
     for path, pair in adapter.items():
         _, layer, name = path.split("/")
         g = full["layers"][int(layer)][name]
@@ -108,20 +109,19 @@ def test_gradients_follow_the_chain_rule_and_finite_differences(base):
 def test_training_moves_the_adapter_alone_and_fits(base):
     config = train.TrainConfig(steps=60, batch=8, warmup=2, learning_rate=3e-2, weight_decay=0.0)
     tokens = jax.random.randint(jax.random.key(5), (8, 7), 0, 11)
-    batch = train.Batch(tokens, jnp.ones((8, 7), bool))
-    trainer = train.make_trainer(
-        CONFIG, config, lambda key, step: batch, chunk=60, assemble=functools.partial(lora.assemble, scale=2.0)
-    )
+    batch = next_token.Batch(tokens, jnp.ones((8, 7), bool))
+    loss, assemble = next_token.next_token_loss(CONFIG), functools.partial(lora.assemble, scale=2.0)
+    trainer = train.make_trainer(loss, config, lambda key, step: batch, chunk=60, assemble=assemble)
     before = jax.tree.map(np.asarray, base)
     adapter = lora.init(base, 4, jax.random.key(6))
     state, metrics = trainer.update(trainer.init(jax.random.key(7), adapter), frozen=base)
     assert_same(base, before)
     assert jax.tree.structure(state.params) == jax.tree.structure(adapter)
-    assert metrics.loss[0] == pytest.approx(float(train.mean_loss(CONFIG, base, batch)), rel=1e-5)
+    assert metrics.loss[0] == pytest.approx(float(next_token.mean_loss(CONFIG, base, batch)), rel=1e-5)
     assert metrics.loss[-1] < 0.5 * metrics.loss[0]
     merged = lora.merge(base, state.params, 2.0)
     np.testing.assert_array_equal(merged["embed"], base["embed"])
-    assert float(train.mean_loss(CONFIG, merged, batch)) < 0.5 * float(metrics.loss[0])
+    assert float(next_token.mean_loss(CONFIG, merged, batch)) < 0.5 * float(metrics.loss[0])
 
 
 def test_refuses_what_does_not_fit(base):

@@ -13,7 +13,7 @@ import pytest
 
 from jaxrl_suite.core import devices
 from jaxrl_suite.llm.transformer import config as lm_config
-from jaxrl_suite.llm.transformer import model, train
+from jaxrl_suite.llm.transformer import model, next_token, train
 
 CONFIG = lm_config.LMConfig(
     vocab_size=13, width=16, num_layers=1, num_heads=2, num_kv_heads=1, head_dim=8, hidden=24, context=16
@@ -27,11 +27,16 @@ def source(key, step):
     half = jax.random.randint(key, (8, 5), 0, 12)
     tokens = jnp.concatenate([half, half], axis=1)
     first = jnp.array([9, 9, 9, 8, 8, 5, 5, 5])[:, None]
-    return train.Batch(tokens.astype(jnp.int32), jnp.arange(10)[None] >= first)
+    return next_token.Batch(tokens.astype(jnp.int32), jnp.arange(10)[None] >= first)
+
+
+def make(config, source=None, **options):
+    init = functools.partial(model.init, CONFIG)
+    return train.make_trainer(next_token.next_token_loss(CONFIG), config, source, init_params=init, **options)
 
 
 def run(config=TRAIN, *, chunk=5, updates=1, mesh=None, batches=None, params=None, source=source):
-    trainer = train.make_trainer(CONFIG, config, source, chunk=chunk, mesh=mesh)
+    trainer = make(config, source, chunk=chunk, mesh=mesh)
     state = trainer.init(jax.random.key(3), params)
     losses = []
     for _ in range(updates):
@@ -63,24 +68,25 @@ def test_the_loss_is_the_mean_over_masked_tokens_of_the_whole_batch():
     logprobs = logits - np.log(np.sum(np.exp(logits), axis=-1, keepdims=True))
     picked = np.take_along_axis(logprobs[:, :-1], np.asarray(batch.tokens)[:, 1:, None], axis=-1)[..., 0]
     mask = np.asarray(batch.mask)[:, 1:]
-    assert float(train.mean_loss(CONFIG, params, batch)) == pytest.approx(-picked[mask].mean(), rel=1e-5)
+    assert float(next_token.mean_loss(CONFIG, params, batch)) == pytest.approx(-picked[mask].mean(), rel=1e-5)
     assert -picked[mask].mean() != pytest.approx(
         -np.mean([p[m].mean() for p, m in zip(picked, mask, strict=True)]), rel=1e-3
     )
-    sums = train.token_loss(CONFIG, params, batch)
+    sums = next_token.token_loss(CONFIG, params, batch)
     hits = logits[:, :-1].argmax(-1) == np.asarray(batch.tokens)[:, 1:]
-    assert (int(sums.tokens), int(sums.correct)) == (mask.sum(), hits[mask].sum())
+    assert (int(sums.weight), int(sums.metrics["accuracy"])) == (mask.sum(), hits[mask].sum())
 
 
 def test_unmasked_tokens_and_the_first_are_never_predicted():
     params = model.init(CONFIG, jax.random.key(0))
     tokens, mask = source(jax.random.key(1), 0)
     open_end = mask.at[:, -1].set(False)
-    loss = train.mean_loss(CONFIG, params, train.Batch(tokens, open_end))
-    other = train.mean_loss(CONFIG, params, train.Batch(tokens.at[:, -1].set(12), open_end))
+    loss = next_token.mean_loss(CONFIG, params, next_token.Batch(tokens, open_end))
+    other = next_token.mean_loss(CONFIG, params, next_token.Batch(tokens.at[:, -1].set(12), open_end))
     assert float(loss) == float(other)
-    assert float(train.mean_loss(CONFIG, params, train.Batch(tokens, open_end.at[:, 0].set(True)))) == float(loss)
-    assert float(train.mean_loss(CONFIG, params, train.Batch(tokens.at[:, -1].set(12), mask))) != float(loss)
+    first = next_token.mean_loss(CONFIG, params, next_token.Batch(tokens, open_end.at[:, 0].set(True)))
+    assert float(first) == float(loss)
+    assert float(next_token.mean_loss(CONFIG, params, next_token.Batch(tokens.at[:, -1].set(12), mask))) != float(loss)
 
 
 def test_accumulation_equals_the_big_batch():
@@ -130,7 +136,7 @@ def test_chunks_add_up():
 
 
 def test_updates_share_a_program_and_use_their_state_up(caplog):
-    trainer = train.make_trainer(CONFIG, TRAIN, source, chunk=2, mesh=devices.mesh(2))
+    trainer = make(TRAIN, source, chunk=2, mesh=devices.mesh(2))
     state = first = trainer.init(jax.random.key(0))
     with jax.log_compiles():
         for _ in range(3):
@@ -201,9 +207,9 @@ def test_only_matrices_decay_and_an_empty_mask_moves_nothing_else():
 def test_gradients_are_clipped_and_their_norm_is_told_before():
     params = model.init(CONFIG, jax.random.key(9))
     batch = jax.jit(source)(jax.random.key(1), 0)
-    grads = jax.jit(jax.grad(lambda p: train.mean_loss(CONFIG, p, batch)))(params)
+    grads = jax.jit(jax.grad(lambda p: next_token.mean_loss(CONFIG, p, batch)))(params)
     norm = float(optax.global_norm(grads))
-    trainer = train.make_trainer(CONFIG, TRAIN, chunk=1)
+    trainer = make(TRAIN, chunk=1)
     _, metrics = trainer.update(trainer.init(jax.random.key(3), params), jax.tree.map(lambda x: x[None], batch))
     assert float(metrics.grad_norm[0]) == pytest.approx(norm, rel=1e-4)
     tight = train.optimiser(train.TrainConfig(**SMALL, clip=norm / 10))
@@ -227,12 +233,18 @@ def test_refuses_a_config_that_cannot_be_run(changes, message):
 
 def test_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match=r"set TrainConfig\.dtype"):
-        train.make_trainer(lm_config.LMConfig(vocab_size=13, dtype="bfloat16"), TRAIN)
+        next_token.next_token_loss(lm_config.LMConfig(vocab_size=13, dtype="bfloat16"))
     with pytest.raises(ValueError, match="chunk must be at least 1"):
-        train.make_trainer(CONFIG, TRAIN, chunk=0)
+        make(TRAIN, chunk=0)
     with pytest.raises(ValueError, match="cannot be split over 2 devices"):
-        train.make_trainer(CONFIG, train.TrainConfig(**SMALL, accumulate=8), mesh=devices.mesh(2))
+        make(train.TrainConfig(**SMALL, accumulate=8), mesh=devices.mesh(2))
     with pytest.raises(ValueError, match="no source"):
         run(source=None)
-    with pytest.raises(ValueError, match=r"one shape \[8, T\]"):
+    with pytest.raises(ValueError, match="8 rows on its leading axis"):
         run(source=lambda key, step: jax.tree.map(lambda x: x[:4], source(key, step)))
+    with pytest.raises(ValueError, match=r"one shape \[B, T\]"):
+        run(source=lambda key, step: source(key, step)._replace(mask=jnp.ones((8, 9), bool)))
+    with pytest.raises(ValueError, match="makes no parameters"):
+        train.make_trainer(next_token.next_token_loss(CONFIG), TRAIN, source).init(jax.random.key(0))
+    with pytest.raises(ValueError, match="must be float32, got bfloat16"):
+        make(TRAIN, source).init(jax.random.key(0), {"w": jnp.ones(3, jnp.bfloat16)})

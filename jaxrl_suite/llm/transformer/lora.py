@@ -1,7 +1,7 @@
 """Low-rank adapters: a small pytree that is trained in place of the weights, and added to them.
 
     adapter = lora.init(base, rank=8, key=key)
-    trainer = make_trainer(config, train, source, assemble=functools.partial(lora.assemble, scale=2.0))
+    trainer = make_trainer(loss_fn, train, source, assemble=functools.partial(lora.assemble, scale=2.0))
     state = trainer.init(key, adapter)
     state, metrics = trainer.update(state, frozen=base)
     tuned = lora.merge(base, state.params, scale=2.0)

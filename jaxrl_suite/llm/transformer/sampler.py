@@ -16,8 +16,9 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Prefix, Reply, Request, Usage
-from jaxrl_suite.llm.transformer import decode, model, sampling
+from jaxrl_suite.llm.transformer import decode, sampling
 from jaxrl_suite.llm.transformer.config import LMConfig
+from jaxrl_suite.llm.transformer.generate import score
 from jaxrl_suite.llm.transformer.model import Params
 from jaxrl_suite.llm.transformer.prefix_cache import PrefixStore, bucket, most_rows
 from jaxrl_suite.llm.transformer.tokenizer import Tokenizer
@@ -282,10 +283,4 @@ def _cut(tokenizer: Tokenizer, tokens: np.ndarray, stop: Sequence[str]) -> tuple
     return kept, text[: min(at for at in map(text.find, stop) if at >= 0)], True
 
 
-def _score_rows(config: LMConfig, params: Params, tokens: jax.Array) -> jax.Array:
-    """float32[B, S - 1], the log-probability of each token after the first."""
-    lines = jax.nn.log_softmax(model.forward(config, params, tokens[:, :-1]), axis=-1)
-    return jnp.take_along_axis(lines, tokens[:, 1:, None], axis=-1)[..., 0]
-
-
-_score = jax.jit(_score_rows, static_argnums=0)
+_score = jax.jit(score, static_argnums=0)

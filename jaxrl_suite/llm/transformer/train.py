@@ -1,9 +1,9 @@
-"""Training a language model: the masked next-token loss, AdamW, and chunks of scanned steps as an (init, update) pair.
+"""Training by gradient descent on any loss: AdamW, and chunks of scanned steps as an (init, update) pair.
 
-The loss is the mean over the masked tokens of the whole batch. It is summed over micro-batches and devices before it is
-divided, so that neither accumulation nor sharding changes what is optimised, whatever the masks.
+A loss is summed over micro-batches and devices, and so is its weight, before the one is divided by the other: neither
+accumulation nor sharding changes what is optimised, whatever the rows of a batch weigh.
 
-Shapes: `B` rows of a batch, `T` tokens of a row, `V` vocabulary, `N` steps of a chunk, `M` micro-batches of a step.
+Shapes: `B` rows of a batch, `N` steps of a chunk, `M` micro-batches of a step.
 """
 
 from __future__ import annotations
@@ -21,25 +21,30 @@ from jax.sharding import PartitionSpec as P
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.core.devices import AXIS, replicate
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.transformer import model
-from jaxrl_suite.llm.transformer.config import LMConfig
-from jaxrl_suite.llm.transformer.model import Params
+
+Params: TypeAlias = Any  # what is trained, a pytree of float32
+Batch: TypeAlias = Any  # a pytree whose leaves have B rows on their leading axis
 
 
-class Batch(NamedTuple):
-    """Rows to learn from. In a chunk of given batches both arrays have a leading axis N."""
+class Sums(NamedTuple):
+    """What a loss adds up to over a batch, where its rows do not all weigh the same."""
 
-    tokens: jax.Array  # int32[B, T]
-    mask: jax.Array  # bool[B, T], tokens to be predicted from those before them; the first of a row never is
+    loss: jax.Array  # float32[], the sum whose gradient is followed, divided by the whole weight
+    weight: jax.Array  # float32[], what it is the sum of: masked tokens, rows that count, ...
+    metrics: Any  # a pytree of float32[], sums as the loss is
 
 
-Source: TypeAlias = Callable[[jax.Array, jax.Array], Batch]
-"""`(key, step int32[]) -> Batch`: makes the batch of a step, on the device."""
+LossFn: TypeAlias = Callable[[Any, Any, jax.Array], "Sums | tuple[jax.Array, Any]"]
+"""`(params, batch, key) -> (loss, metrics)`, means over the rows of the batch, or `Sums`. The key is that of a step's
+micro-batch; a loss that draws for each row and must not depend on accumulation takes keys from its batch."""
+
+Source: TypeAlias = Callable[[jax.Array, jax.Array], Any]
+"""`(key, step int32[]) -> batch`: makes the batch of a step, on the device."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained.
+    """How parameters are trained.
 
     Args:
       steps: of the whole schedule.
@@ -97,47 +102,20 @@ class TrainState(NamedTuple):
 
     params: Params  # what is trained, float32
     opt_state: optax.OptState
-    key: jax.Array  # step t draws its batch with `fold_in(key, t)`
+    key: jax.Array  # step t draws its batch with `fold_in(key, t)`, its loss from `fold_in(key, _LOSS)`
     step: jax.Array  # int32[], steps done
 
 
 class Metrics(NamedTuple):
     """What each step of a chunk measured."""
 
-    loss: jax.Array  # float32[N], nats a masked token
-    accuracy: jax.Array  # float32[N], share of masked tokens that are the likeliest one
+    loss: jax.Array  # float32[N], the mean over what weighs
     grad_norm: jax.Array  # float32[N], before clipping
-    tokens: jax.Array  # float32[N], masked tokens
+    weight: jax.Array  # float32[N], of the whole batch: its rows, unless the loss returns `Sums`
+    means: Any  # the metrics of the loss, float32[N] each
 
 
-class Sums(NamedTuple):
-    """Sums over masked tokens, which may be added up over micro-batches."""
-
-    loss: jax.Array  # float32[]
-    correct: jax.Array  # float32[]
-    tokens: jax.Array  # float32[]
-
-
-def token_loss(config: LMConfig, params: Params, batch: Batch) -> Sums:
-    """Negative log-probabilities, summed over the masked tokens.
-
-    Args:
-      config: of the model.
-      params: its weights.
-      batch: B rows.
-    """
-    logits = model.forward(config, params, batch.tokens[:, :-1]).astype(jnp.float32)
-    targets = batch.tokens[:, 1:]
-    weights = batch.mask[:, 1:].astype(jnp.float32)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    hits = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
-    return Sums(jnp.sum(losses * weights), jnp.sum(hits * weights), jnp.sum(weights))
-
-
-def mean_loss(config: LMConfig, params: Params, batch: Batch) -> jax.Array:
-    """float32[], nats a masked token; 0 where nothing is masked."""
-    sums = token_loss(config, params, batch)
-    return sums.loss / jnp.maximum(sums.tokens, 1.0)
+_LOSS = 2**31  # beyond every step, so that losses draw from a stream of their own
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
@@ -169,44 +147,45 @@ class Trainer(NamedTuple):
     """The training loop as an (init, update) pair; made by `make_trainer`."""
 
     init: Callable[..., TrainState]
-    """`(key, params=None) -> state` before the first step; `params`, what is trained, is copied, or else made anew."""
+    """`(key, params=None) -> state` before the first step; `params` are copied, or `init_params` makes them."""
     update: Any
     """`(state, batches=None, frozen=None) -> (state, Metrics)`: the next N steps, jitted; `state` is used up.
 
-    `batches` [N, B, T] are trained on instead of those of the source; `frozen` is the second argument of `assemble`."""
+    `batches` [N, B, ...] are trained on instead of those of the source; `frozen` is for `assemble`, beside `params`."""
 
 
 def make_trainer(
-    config: LMConfig,
+    loss_fn: LossFn,
     train: TrainConfig,
     source: Source | None = None,
     *,
+    init_params: Callable[[jax.Array], Params] | None = None,
     chunk: int = 100,
     mesh: Mesh | None = None,
     assemble: Callable[[Any, Any], Params] | None = None,
 ) -> Trainer:
-    """A trainer, for instance
+    """A trainer, for instance of a language model
 
-        trainer = make_trainer(config, TrainConfig(steps=1000), source, chunk=100)
+        trainer = make_trainer(next_token_loss(config), TrainConfig(steps=1000), source,
+                               init_params=functools.partial(model.init, config), chunk=100)
         state = trainer.init(key)
         for _ in range(10):
             state, metrics = trainer.update(state)
 
     Args:
-      config: of the model; its `dtype` must be float32, see `TrainConfig.dtype`.
-      train: how it is trained.
+      loss_fn: what is made small, of parameters and a batch.
+      train: how.
       source: makes the batches, unless they are given to `update`.
+      init_params: `key -> params` for `init` without parameters.
       chunk: N, steps of an update.
-      mesh: devices that a micro-batch is split over, the weights being on each; None is the default device.
-      assemble: `(trained, frozen) -> params`, what the model runs on; `trained` by default. See `lora`.
+      mesh: devices that a micro-batch is split over, the parameters being on each; None is the default device.
+      assemble: `(trained, frozen) -> params`, what the loss is of; `trained` by default. See `lora`.
 
     Raises:
       UserError: if the sizes do not fit.
     """
     if chunk < 1:
         raise UserError(f"chunk must be at least 1, got {chunk}")
-    if config.dtype != "float32":
-        raise UserError("the weights that are trained must be float32: set TrainConfig.dtype, not the model's dtype")
     if mesh is not None and train.batch // train.accumulate % mesh.size:
         raise UserError(
             f"a micro-batch of {train.batch // train.accumulate} rows cannot be split over {mesh.size} devices: "
@@ -215,43 +194,52 @@ def make_trainer(
     adamw = optimiser(train)
     split = (lambda tree: tree) if mesh is None else _splitter(mesh)
 
-    def init(key: jax.Array, params: Any = None) -> TrainState:
+    def init(key: jax.Array, params: Params | None = None) -> TrainState:
         weights, batches = jax.random.split(key)
-        params = model.init(config, weights) if params is None else jax.tree.map(jnp.copy, params)
+        if params is None:
+            if init_params is None:
+                raise UserError("the trainer makes no parameters: give it init_params, or params to init()")
+            params = init_params(weights)
+        else:
+            params = jax.tree.map(jnp.copy, params)
+        _check_params(params)
         state = TrainState(params, adamw.init(params), batches, jnp.int32(0))
         return state if mesh is None else replicate(state, mesh)
 
-    def sums(trained: Any, frozen: Any, batch: Batch) -> tuple[jax.Array, Sums]:
+    def sums(trained: Any, frozen: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
         params = trained if assemble is None else assemble(trained, frozen)
         params = jax.tree.map(lambda x: x.astype(train.dtype), params)
-        result = token_loss(config, params, batch)
+        result = _as_sums(loss_fn(params, batch, key), train.batch // train.accumulate)
         return result.loss, result
 
     if train.remat:
         sums = jax.checkpoint(sums, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+    slope = jax.grad(sums, has_aux=True)
 
     def step(state: TrainState, batch: Batch | None, frozen: Any) -> tuple[TrainState, Metrics]:
         if batch is None:
             if source is None:
                 raise UserError("the trainer has no source: give it one, or batches to update()")
             batch = source(jax.random.fold_in(state.key, state.step), state.step)
-        _check(batch, train)
+        _check_rows(batch, train.batch)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, _LOSS), state.step)
         if train.accumulate == 1:
-            grads, total = jax.grad(sums, has_aux=True)(state.params, frozen, split(batch))
+            grads, total = slope(state.params, frozen, split(batch), key)
         else:
             micro = jax.tree.map(lambda x: x.reshape(train.accumulate, -1, *x.shape[1:]), batch)
+            parts = micro, jax.random.split(key, train.accumulate)
 
-            def add(carry: Any, part: Batch) -> tuple[Any, None]:
-                return jax.tree.map(
-                    jnp.add, carry, jax.grad(sums, has_aux=True)(state.params, frozen, split(part))
-                ), None
+            def add(carry: Any, part: Any) -> tuple[Any, None]:
+                return jax.tree.map(jnp.add, carry, slope(state.params, frozen, split(part[0]), part[1])), None
 
-            zeros = jax.tree.map(jnp.zeros_like, state.params), Sums(*[jnp.float32(0)] * 3)
-            (grads, total), _ = jax.lax.scan(add, zeros, micro)
-        count = jnp.maximum(total.tokens, 1.0)
-        grads = jax.tree.map(lambda g: g / count, grads)
+            first = jax.tree.map(lambda x: x[0], parts)
+            shapes = jax.eval_shape(slope, state.params, frozen, *first)
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            (grads, total), _ = jax.lax.scan(add, zeros, parts)
+        weight = jnp.where(total.weight > 0, total.weight, 1.0)
+        grads, loss, means = jax.tree.map(lambda x: x / weight, (grads, total.loss, total.metrics))
         updates, opt_state = adamw.update(grads, state.opt_state, state.params)
-        metrics = Metrics(total.loss / count, total.correct / count, optax.global_norm(grads), total.tokens)
+        metrics = Metrics(loss, optax.global_norm(grads), total.weight, means)
         return TrainState(optax.apply_updates(state.params, updates), opt_state, state.key, state.step + 1), metrics
 
     def update(state: TrainState, batches: Batch | None = None, frozen: Any = None) -> tuple[TrainState, Metrics]:
@@ -262,16 +250,27 @@ def make_trainer(
     return Trainer(init, jax.jit(update, donate_argnums=0, out_shardings=whole))
 
 
+def _as_sums(result: Any, rows: int) -> Sums:
+    """What a loss returned, as sums over the rows of its micro-batch."""
+    if isinstance(result, Sums):
+        return result
+    loss, metrics = result
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32) * rows, Sums(loss, jnp.float32(1), metrics))
+
+
 def _splitter(mesh: Mesh) -> Callable[[Batch], Batch]:
     sharding = NamedSharding(mesh, P(AXIS))
     return lambda batch: jax.lax.with_sharding_constraint(batch, sharding)
 
 
-def _check(batch: Batch, train: TrainConfig) -> None:
+def _check_params(params: Params) -> None:
+    odd = next((x.dtype for x in jax.tree.leaves(params) if x.dtype != jnp.float32), None)
+    if odd is not None:
+        raise UserError(f"parameters that are trained must be float32, got {odd}: set TrainConfig.dtype instead")
+
+
+def _check_rows(batch: Batch, rows: int) -> None:
     """At trace time: a batch that would be broadcast or cut silently."""
-    shape = batch.tokens.shape
-    if len(shape) != 2 or shape[0] != train.batch or batch.mask.shape != shape or shape[1] < 2:
-        raise UserError(
-            f"a batch must have tokens and mask of one shape [{train.batch}, T], T at least 2, "
-            f"got {shape} and {batch.mask.shape}"
-        )
+    odd = next((x.shape for x in jax.tree.leaves(batch) if x.shape[:1] != (rows,)), None)
+    if odd is not None or not jax.tree.leaves(batch):
+        raise UserError(f"every array of a batch must have {rows} rows on its leading axis, got {odd}")
