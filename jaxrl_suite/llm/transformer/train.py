@@ -194,7 +194,7 @@ def make_trainer(
     adamw = optimiser(train)
     split = (lambda tree: tree) if mesh is None else _splitter(mesh)
 
-    def init(key: jax.Array, params: Params | None = None) -> TrainState:
+    def init(key: jax.Array, params: Any = None) -> TrainState:
         weights, batches = jax.random.split(key)
         if params is None:
             if init_params is None:
