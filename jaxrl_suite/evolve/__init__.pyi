@@ -9,7 +9,6 @@ from .methods import METHODS as METHODS
 from .methods import EvolveConfig as EvolveConfig
 from .methods import Method as Method
 from .progress import Search as Search
-from .progress import best_within as best_within
 from .proposer import Brief as Brief
 from .proposer import Draft as Draft
 from .proposer import Proposer as Proposer

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxrl_suite.core.files import Row
-from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.evolve.idea_queue import IdeaQueue
 from jaxrl_suite.evolve.methods import EvolveConfig
 from jaxrl_suite.evolve.records import KeyState, Strategy
@@ -77,54 +76,9 @@ class Search:
         return Point(self.round, best.id, best.score, value, self.cost)
 
 
-def best_within(search: Search, axis: str, most: int) -> int | None:
-    """The best strategy as it was known when the search had used at most so much: for comparison at equal budgets.
-
-    Args:
-      search: a search that may have gone on.
-      axis: a field of `Cost`: strategies, calls, output_tokens, games ...
-      most: of it.
-
-    Returns:
-      Its id; None if even the seeds cost more.
-
-    Raises:
-      UserError: if there is no such field.
-    """
-    if axis not in Cost._fields:
-        raise UserError(f"costs have no {axis!r}{suggest(axis, Cost._fields)}")
-    within = [point.best for point in search.curve if getattr(point.cost, axis) <= most]
-    return within[-1] if within else None
-
-
 def rows(search: Search) -> list[Row]:
     """The curve as a table: one row a round, what it had cost, and the best strategy then."""
     return [
         {"round": at.round, "best": at.best, "score": at.score, "value": at.value, **at.cost._asdict()}
         for at in search.curve
     ]
-
-
-def strategy_rows(search: Search) -> list[Row]:
-    """The tree as a table: one row a strategy."""
-    values = search.tree.values(search.config.standing)
-    return [
-        {
-            "strategy": one.id,
-            "parent": one.parent,
-            "round": born,
-            "generation": search.tree.depth(one.id),
-            "value": float(values[one.id]),
-            "score": one.score,
-            "games": one.games,
-            "failures": len(one.failures),
-            "idea": "" if one.idea is None else search.queue[one.idea].text,
-        }
-        for one, born in zip(search.tree, search.tree.born, strict=True)
-    ]
-
-
-def idea_rows(search: Search) -> list[Row]:
-    """The ideas that were tried, as a table, those with the largest mean improvement first."""
-    tried = sorted((idea for idea in search.queue.ideas if idea.count), key=lambda idea: -idea.mean)
-    return [{"idea": idea.text, "improvement": idea.mean, "trials": idea.count} for idea in tried]

@@ -105,22 +105,6 @@ def test_costs_are_what_was_asked_for(proposer):
         assert cost.characters > 0
 
 
-def test_tables_and_budgets_for_a_report():
-    search = one()
-    curve = [point.cost.calls for point in search.curve]
-    for place, calls in enumerate(curve):
-        assert progress.best_within(search, "calls", calls) == search.curve[place].best
-        assert progress.best_within(search, "calls", calls - 1) == (search.curve[place - 1].best if place else None)
-    with pytest.raises(ValueError, match="Did you mean games"):
-        progress.best_within(search, "gemes", 1)
-    rows = progress.strategy_rows(search)
-    assert [row["parent"] for row in rows] == [child.parent for child in search.tree]
-    assert max(rows, key=lambda row: row["value"])["strategy"] == search.best.id == search.curve[-1].best
-    gains = [row["improvement"] for row in progress.idea_rows(search)]
-    assert gains == sorted(gains, reverse=True)
-    assert sum(row["trials"] for row in progress.idea_rows(search)) == 8
-
-
 def test_searches_in_lockstep_share_their_calls_and_are_as_alone():
     names = ("strategist", "best-first", "line")
     configs = [dataclasses.replace(SMALL, method=name) for name in names]

@@ -45,10 +45,6 @@ def vouch(seat: int) -> int:
     return 2 + 2 * seat
 
 
-def num_claims(num_players: int) -> int:
-    return 2 * num_players + 1
-
-
 def babbling() -> ClaimPolicy:
     """All claims are equally likely, whoever speaks: nothing can be learned from them."""
     return ClaimPolicy(

@@ -94,18 +94,3 @@ INVERTED_PENDULUM = PPOConfig(iterations=800, chunk=80, discount=0.97, reward_sc
 PENDULUM = PPOConfig(
     num_envs=256, unroll=20, iterations=100, chunk=20, epochs=8, discount=0.95, reward_scale=0.05, learning_rate=2e-3
 )
-
-# A flat image: a perceptron learns the training levels faster than convolutions of the same cost.
-GRIDMAZE = PPOConfig(
-    num_envs=256,
-    unroll=16,
-    iterations=160,
-    chunk=40,
-    discount=0.95,
-    entropy_weight=0.01,
-    normalise=False,
-    widths=(128, 64),
-    channels=(),
-    eval_episodes=256,
-    greedy=False,
-)

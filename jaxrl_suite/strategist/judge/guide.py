@@ -33,8 +33,6 @@ from jaxrl_suite.llm.protocol import Sampler, require
 
 PROMPTS = "jaxrl_suite.strategist.judge"  # the package whose prompts are filled in
 
-BEST = 2.0  # the highest score
-
 
 def contract(game: Avalon, role: str) -> str:
     """What a proposer is told: the rules, what a worksheet for `role` is, and how its speeches are judged."""

@@ -6,13 +6,11 @@ Shapes: `B` games, `P` = 2 players, `N` cards, `A` = N actions, T = N - 1 search
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core import devices
 from jaxrl_suite.envs.gops.game import Gops, State
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import arena, matrix_game
@@ -151,8 +149,3 @@ def play(player: GopsPlayer, first: Choice, second: Choice, keys: jax.Array) -> 
     final = jax.vmap(game.apply)(states, forced)
     by_game = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), (seen, estimates))
     return GopsGames(final.reward[:, 0], by_game[0], by_game[1], final)
-
-
-def compile_play(player: GopsPlayer, mesh: Any = None) -> Callable[..., GopsGames]:
-    """`play` for one player as a compiled function of (first, second, keys), the games shared by a mesh's devices."""
-    return devices.map_batch(lambda first, second, keys: play(player, first, second, keys), mesh or devices.mesh(1))

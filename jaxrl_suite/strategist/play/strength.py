@@ -9,30 +9,19 @@ Shapes: `K` strategies, `G` deals, `P` = 2 players, `N` cards, `A` = N actions.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.core import devices, stats
-from jaxrl_suite.core.stats import Interval
+from jaxrl_suite.core import devices
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import arena
 from jaxrl_suite.search.gops import evaluation as gops_evaluation
 from jaxrl_suite.search.gops import exact as gops_exact
 from jaxrl_suite.strategist.heuristics.pool import Choice
 from jaxrl_suite.strategist.play.gops import GopsPlayer
-
-
-class Strength(NamedTuple):
-    """One strategy at one budget."""
-
-    strategy: int
-    num_simulations: int
-    nash_return: Interval  # points a game against an exact equilibrium, over deals
-    exploitability: Interval | None  # points a game that a best response wins, over repetitions
 
 
 def against_nash(player: GopsPlayer, solution: gops_exact.GopsSolution, choices: Choice, keys: jax.Array) -> jax.Array:
@@ -145,53 +134,4 @@ def exploitabilities(
         for repeat in range(repeats):
             mine = functools.partial(policy, choice, jax.random.fold_in(key, repeat))
             found[row, repeat] = gops_evaluation.exploitability(player.game, mine, chunk)
-    return found
-
-
-def strength(
-    make_player: Callable[[int], GopsPlayer],
-    choices: Choice,
-    budgets: tuple[int, ...],
-    num_deals: int,
-    seed: int = 0,
-    *,
-    small_player: Callable[[int], GopsPlayer] | None = None,
-    policy_samples: int = 16,
-    repeats: int = 3,
-    batch_size: int = 256,
-) -> list[Strength]:
-    """A row for each strategy and budget.
-
-    Args:
-      make_player: from a number of simulations to how the heuristics play; its game is solved exactly.
-      choices: [K].
-      budgets: numbers of simulations.
-      num_deals: G, the same for all.
-      seed: of all that is random.
-      small_player: the same for a small game of which exploitability is computed; none by default.
-      policy_samples: see `exploitabilities`.
-      repeats: see `exploitabilities`.
-      batch_size: games at a time.
-    """
-    solution = gops_exact.solve_gops(make_player(budgets[0]).game)
-    found = []
-    for budget in budgets:
-        returns = nash_returns(
-            make_player(budget), solution, choices, num_deals, jax.random.key(seed), batch_size=batch_size
-        )
-        exploited = None
-        if small_player is not None:
-            small = small_player(budget)
-            exploited = exploitabilities(
-                small, choices, jax.random.key(seed), policy_samples=policy_samples, repeats=repeats
-            )
-        for row in range(len(returns)):
-            found.append(
-                Strength(
-                    row,
-                    budget,
-                    stats.mean_or_value(returns[row]),
-                    None if exploited is None else stats.mean_or_value(exploited[row]),
-                )
-            )
     return found
