@@ -27,6 +27,5 @@ from .learners.avalon_value import AvalonValueLearner as AvalonValueLearner
 from .learners.deeprole.learner import DeepRole as DeepRole
 from .play.avalon import AvalonPlayer as AvalonPlayer
 from .play.gops import GopsPlayer as GopsPlayer
-from .play.strength import Strength as Strength
 from .play.strength import exploitabilities as exploitabilities
 from .play.strength import nash_returns as nash_returns
