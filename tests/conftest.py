@@ -13,6 +13,8 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Most tests compile for longer than they run; those that do not are marked `optimised`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Reading a program is several times cheaper than compiling it, also a small one; commands of tests inherit this.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAXRL_SUITE_TEST_CACHES"] = os.path.join(tempfile.gettempdir(), f"jaxrl_suite-tests-{os.getuid()}")
 if "JAXRL_SUITE_TEST_CACHES" in os.environ:  # one a worker: JAX does not write its entries atomically
@@ -24,7 +26,6 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 CHEAP = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
 
 MAPS, MEMORY = Path("/proc/self/maps"), Path("/proc/self/statm")

@@ -233,6 +233,7 @@ def rates(players, games, good="naive", evil="naive", lanes=2048):
     return totals
 
 
+@pytest.mark.optimised
 def test_five_players_as_published():
     games = 20_000
     totals = rates(5, games)
@@ -245,6 +246,7 @@ def test_five_players_as_published():
     np.testing.assert_allclose(success, [0.176, 0.359, 0.522, 0.930, 1.0], atol=0.02)
 
 
+@pytest.mark.optimised
 def test_one_random_side():
     games = 5_000
     assert rates(5, games, "naive", "random").good_wins / games == pytest.approx(0.747, abs=0.02)
@@ -256,8 +258,9 @@ def test_seven_players():
 
 
 @pytest.mark.tier2
+@pytest.mark.optimised
 def test_many_games_as_published():
-    games = 100_000
+    games = 40_000
     totals = rates(5, games)
     assert 0.365 <= totals.good_wins / games <= 0.400
     assert totals.evil_by_missions / games == pytest.approx(0.429, abs=0.02)

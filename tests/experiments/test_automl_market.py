@@ -83,6 +83,7 @@ def check_forced_purchase_is_unbounded_and_small_scales_get_no_other_verdict(fol
     }
 
 
+@pytest.mark.tier2
 def test_a_run_says_what_it_must(tmp_path):
     """One test, so that one worker makes the run."""
     folder = tmp_path / "run"

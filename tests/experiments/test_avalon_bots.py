@@ -33,6 +33,7 @@ def read(folder, name):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.tier2
 def test_every_pairing_of_bots_is_there_and_adds_up(folder):
     rows = read(folder, "bots")
     assert [(row["good"], row["evil"]) for row in rows] == [
@@ -44,6 +45,7 @@ def test_every_pairing_of_bots_is_there_and_adds_up(folder):
         assert row["games"] == "128"
 
 
+@pytest.mark.tier2
 def test_the_searching_side_is_counted(folder):
     (row,) = read(folder, "search")
     assert (row["good-evil"], row["winner counted"], row["games"]) == ("naive-search", "evil", "16")
@@ -52,6 +54,7 @@ def test_the_searching_side_is_counted(folder):
     assert float(row["low"]) <= float(row["wins"]) <= float(row["high"])
 
 
+@pytest.mark.tier2
 def test_beliefs_improve_over_the_game(folder):
     rows = read(folder, "beliefs")
     for model in avalon_bots.MODELS:
@@ -59,6 +62,7 @@ def test_beliefs_improve_over_the_game(folder):
         assert last < first
 
 
+@pytest.mark.tier2
 def test_too_few_games_get_no_verdict(folder):
     claims = json.loads((folder / "results.json").read_text())["claims"]
     assert {claim["id"]: claim["verdict"] for claim in claims} == {

@@ -104,6 +104,7 @@ def played(tmp_path_factory):
         yield folder, server, asked(server)
 
 
+@pytest.mark.tier2
 def test_guides_are_found_and_compared_with_the_seed_guide(played):
     folder, _, paid = played
     rows = {row["method"]: row for row in read(folder / "whole", "guides")}
@@ -125,6 +126,7 @@ def test_guides_are_found_and_compared_with_the_seed_guide(played):
     assert claim["measured"].startswith("Minion +2.00")
 
 
+@pytest.mark.tier2
 def test_a_killed_run_pays_for_nothing_twice_and_is_as_if_never_stopped(played):
     folder, server, paid = played
     for death in (dict(dies="search-minion-1"), dict(dies="final-minion-0")):
@@ -140,6 +142,7 @@ def test_a_killed_run_pays_for_nothing_twice_and_is_as_if_never_stopped(played):
         assert sorted(one.read_text().splitlines()) == sorted(other.read_text().splitlines())
 
 
+@pytest.mark.tier2
 def test_a_replay_is_the_run_without_a_server(played):
     folder, server, _ = played
     done = run(folder, "again", f"--proposer replay --recording {folder / 'whole'}", seeds="0 1")
@@ -148,6 +151,7 @@ def test_a_replay_is_the_run_without_a_server(played):
     assert contents(folder / "whole") == contents(folder / "again")
 
 
+@pytest.mark.tier2
 def test_a_model_that_talks_nonsense_finds_nothing_and_decides_nothing(tmp_path):
     with Babbler() as server:
         done = run(tmp_path, "whole", served(server))
@@ -190,9 +194,10 @@ def talked(tmp_path_factory):
     return folder
 
 
+@pytest.mark.tier2
 @pytest.mark.parametrize(
     ("moment", "continued"),
-    [("talk-1", "learning to talk: continues at 1/2"), pytest.param("talk-games-3", "3/18", marks=pytest.mark.tier2)],
+    [("talk-1", "learning to talk: continues at 1/2"), ("talk-games-3", "3/18")],
 )
 def test_talk_killed_and_resumed_is_as_if_never_stopped(talked, moment, continued):
     done = run(talked, moment, dies=moment)
@@ -203,6 +208,7 @@ def test_talk_killed_and_resumed_is_as_if_never_stopped(talked, moment, continue
     assert contents(talked / "whole") == contents(talked / moment)
 
 
+@pytest.mark.tier2
 def test_silence_and_babbling_are_worth_nothing_and_no_model_gives_no_verdict(talked):
     learned = {row["setting"]: row for row in read(talked / "whole", "talk_learned")}
     silence = learned["silence"]

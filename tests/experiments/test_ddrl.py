@@ -63,6 +63,7 @@ def read(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.tier2
 def test_killed_and_resumed_is_as_if_never_stopped(folder):
     done = run(folder, "--out parts", dies="gridmaze-pbc-8-1")
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -86,6 +87,7 @@ def test_killed_and_resumed_is_as_if_never_stopped(folder):
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
 
 
+@pytest.mark.tier2
 def test_every_set_meets_both_kinds_of_students(folder):
     rows = read(folder / "whole", "pendulum_8")
     assert [row["pairs"] for row in rows][:3] == ["distilled, PBC", "random pairs", "random pairs, relabelled"]
@@ -100,6 +102,7 @@ def test_every_set_meets_both_kinds_of_students(folder):
             assert float(row[f"{recipe} low"]) <= float(row[recipe]) <= float(row[f"{recipe} high"]) <= 110
 
 
+@pytest.mark.tier2
 def test_distilled_sets_can_be_read_again(folder):
     found = sorted((folder / "whole" / "sets").iterdir())
     assert [path.name for path in found] == [
@@ -111,6 +114,7 @@ def test_distilled_sets_can_be_read_again(folder):
     assert pendulum.actions.shape == (8, 1)
 
 
+@pytest.mark.tier2
 def test_the_readme_trains_students_on_a_set(folder, monkeypatch):
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"## Distilled sets\n.*?```py\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
@@ -123,6 +127,7 @@ def test_the_readme_trains_students_on_a_set(folder, monkeypatch):
     assert abs(float(action[0])) <= 1
 
 
+@pytest.mark.tier2
 def test_cloning_covers_all_shares_and_rankings(folder):
     for task, count in (("pendulum", 2 + 3 * 3), ("gridmaze", 2 + 3)):
         rows = read(folder / "whole", f"{task}_cloning")
@@ -132,6 +137,7 @@ def test_cloning_covers_all_shares_and_rankings(folder):
         assert pairs["BC on 40% by return"] < pairs["BC on everything"]
 
 
+@pytest.mark.tier2
 def test_small_scales_get_no_verdict_and_the_cause_is_told(folder):
     results = json.loads((folder / "whole" / "results.json").read_text())
     assert {claim["id"]: claim["verdict"] for claim in results["claims"]} == dict.fromkeys(

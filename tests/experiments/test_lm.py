@@ -43,6 +43,7 @@ def read(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.tier2
 def test_killed_in_two_loops_is_as_if_never_stopped(folder):
     for moment in ("seed-0-2", "seed-1-1"):
         done = run(folder, "--out parts", dies=moment)
@@ -57,6 +58,7 @@ def test_killed_in_two_loops_is_as_if_never_stopped(folder):
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
 
 
+@pytest.mark.tier2
 def test_tables_make_sense(folder):
     rows = read(folder / "whole", "accuracy")
     assert [(row["temperature"], row["steps"], row["trained_on"], row["problems"]) for row in rows] == [
@@ -79,6 +81,7 @@ def test_tables_make_sense(folder):
         assert losses[0] > 3 > losses[-1]  # log 38 is 3.6
 
 
+@pytest.mark.tier2
 def test_transcripts_are_judged_right(folder):
     rows = read(folder / "whole", "transcripts")
     assert len(rows) == 3
@@ -94,6 +97,7 @@ def test_transcripts_are_judged_right(folder):
         assert right or re.fullmatch(rf"wrong: \d of {len(lines)} leading steps right", row["verdict"])
 
 
+@pytest.mark.tier2
 def test_report_names_the_size_and_the_share(folder):
     results = json.loads((folder / "whole" / "results.json").read_text())
     assert results["claims"] == []

@@ -70,6 +70,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.tier2
 def test_killed_in_a_search_and_in_the_evaluation_is_as_if_never_stopped(folder):
     for moment in ("search-gops-1", "final-gops-1"):
         done = run(folder, "parts", dies=moment)
@@ -85,6 +86,7 @@ def test_killed_in_a_search_and_in_the_evaluation_is_as_if_never_stopped(folder)
     assert claims[0] == claims[1]
 
 
+@pytest.mark.tier2
 def test_budgets_are_equal_and_the_seed_gains_nothing(folder):
     budgets = read(folder / "whole", "budgets_gops")
     assert [row["search"] for row in budgets] == ["line", "strategist", "shuffled states", "shuffled scores"]
@@ -101,6 +103,7 @@ def test_budgets_are_equal_and_the_seed_gains_nothing(folder):
     assert {row["method"]: float(row["over_seed"]) for row in methods} == pytest.approx(last)
 
 
+@pytest.mark.tier2
 def test_small_runs_give_no_verdict(folder):
     claims = json.loads((folder / "whole" / "results.json").read_text())["claims"]
     assert {claim["id"]: claim["verdict"] for claim in claims} == {
@@ -109,6 +112,7 @@ def test_small_runs_give_no_verdict(folder):
     }
 
 
+@pytest.mark.tier2
 def test_the_lineage_leads_from_the_seed_to_the_file(folder):
     rows = read(folder / "whole", "lineage_gops")
     assert rows[0]["idea"] == "(the seed)"
@@ -320,6 +324,7 @@ def exact_run(folder, **changes):
     return exact
 
 
+@pytest.mark.tier2
 def test_seeds_have_decks_of_their_own_against_exact_play_and_share_them_with_the_seed_heuristic(tmp_path):
     """Else intervals over seeds would not know of the luck of the draw. What "strategist" found here is the seed."""
     exact = exact_run(tmp_path / "run")
@@ -379,6 +384,7 @@ def asked(server):
     return counted
 
 
+@pytest.mark.tier2
 def test_every_kind_of_bad_answer_is_a_failed_idea_and_a_killed_run_pays_for_nothing_twice(tmp_path):
     with OddServer() as server:
         given = options(server, 6)
