@@ -17,22 +17,12 @@ from jaxrl_suite.core import stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
+from jaxrl_suite.experiments.strategist import experiment as strategist
+from jaxrl_suite.experiments.strategist import final as _strategist_final
+from jaxrl_suite.experiments.strategist import learners as _strategist_learners
+from jaxrl_suite.experiments.strategist import report as _strategist_report
 from jaxrl_suite.experiments.strategist import search as searching
-from jaxrl_suite.experiments.strategist.experiment import (
-    experiment as strategist,
-)
-from jaxrl_suite.experiments.strategist.experiment import (
-    final as _strategist_final,
-)
-from jaxrl_suite.experiments.strategist.experiment import (
-    learners as _strategist_learners,
-)
-from jaxrl_suite.experiments.strategist.experiment import (
-    report as _strategist_report,
-)
-from jaxrl_suite.experiments.strategist.experiment import (
-    variants as _strategist_variants,
-)
+from jaxrl_suite.experiments.strategist import variants as _strategist_variants
 from jaxrl_suite.experiments.strategist.final import Final
 from jaxrl_suite.experiments.strategist.games import Referee, stage_of
 from jaxrl_suite.strategist.heuristics.libraries import library
