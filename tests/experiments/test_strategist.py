@@ -29,7 +29,7 @@ from jaxrl_suite.strategist.heuristics.libraries import library
 from jaxrl_suite.strategist.judge.base import JudgeConfig
 
 SMALL = (
-    "run strategist --resume --num-cards 3 --rounds 2 --rows 24 --key-states 4 --budgets --feedbacks --episodes "
+    "run strategist --resume --num-cards 3 --rounds 2 --batch-size 24 --key-states 4 --budgets --feedbacks --episodes "
     "--out {name} "
     "--methods {methods} --strategies {strategies} --round-games {games} --num-simulations 4 --deals {deals} {more}"
 )
@@ -118,7 +118,7 @@ def test_the_lineage_leads_from_the_seed_to_the_file(folder):
 class Stage:
     """Notes how it was set, and gives every strategy its number as a score."""
 
-    round_rows = 32
+    round_batch_size = 32
 
     def __init__(self):
         self.config = JudgeConfig()
