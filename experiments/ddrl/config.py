@@ -35,95 +35,187 @@ Method = Literal[
 
 
 @dataclasses.dataclass(frozen=True)
+class Pendulum:
+    """The pendulum."""
+
+    episodes: int = 128  # of data
+    widths: tuple[int, ...] = (64, 64)  # hidden layers of students
+
+    def __post_init__(self):
+        check_ranges(self, episodes=(20, 10**6), widths=(1, 10**4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Maze:
+    """Mazes; what is not here is as on the other tasks."""
+
+    levels: int = 400  # of data, an episode in each
+    images: int = 10  # of distilled sets, for each action
+    widths: tuple[int, ...] = (64, 64)  # hidden layers of students
+    cloning_steps: int = 1000  # on all pairs
+    outer_steps: int = 300  # updates of the distilled set
+    meta_students: int = 2  # fresh ones in an outer step
+    meta_learning_rate: float = 3e-2  # of Adam; it falls to a tenth over the outer steps
+    inner_steps: int = 100  # of a student that is unrolled
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            levels=(20, 10**6),
+            images=(1, 10**4),
+            widths=(1, 10**4),
+            cloning_steps=(1, 10**8),
+            outer_steps=(1, 10**8),
+            meta_students=(1, 10**4),
+            meta_learning_rate=(0, 100),
+            inner_steps=(1, 10**5),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class MuJoCo:
+    """MuJoCo's environments, by Brax."""
+
+    datasets: tuple[Level, ...] = ("noisy-expert",)  # whose episodes the data are
+    widths: tuple[int, ...] = (64, 64)  # hidden layers of students
+    expert_iterations: int = 0  # of PPO; 0 takes those that are known to suffice
+
+    def __post_init__(self):
+        check_ranges(self, widths=(1, 10**4), expert_iterations=(0, 10**8))
+        check_distinct(self, "datasets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloning:
+    """Students on all pairs."""
+
+    steps: int = 2000
+    learning_rate: float = 1e-3  # of Adam
+    batch_size: int = 128  # pairs a step
+
+    def __post_init__(self):
+        check_ranges(self, steps=(1, 10**8), learning_rate=(0, 1), batch_size=(1, 10**6))
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """Distillation, on continuous tasks where mazes have settings of their own."""
+
+    outer_steps: int = 800  # updates of the distilled set
+    published_steps: int = 300  # outer steps of the published methods
+    chunk: int = 100  # outer steps between two judgements by held-out loss
+    meta_students: int = 8  # fresh ones in an outer step
+    meta_learning_rate: float = 1e-2  # of Adam; it falls to a tenth over the outer steps
+    clip: float = 0.1  # of the norm of each student's outer gradient
+    inner_steps: int = 60  # of a student that is unrolled
+    inner_learning_rate: float = 0.1  # of its SGD
+    learn_inner_rate: bool = False  # the inner learning rate is learned too, and students use their own
+    judges: int = 4  # students whose held-out loss decides which set is kept
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            outer_steps=(1, 10**8),
+            published_steps=(1, 10**8),
+            chunk=(1, 10**6),
+            meta_students=(1, 10**4),
+            meta_learning_rate=(0, 100),
+            clip=(1e-9, 1e9),
+            inner_steps=(1, 10**5),
+            inner_learning_rate=(0, 100),
+            judges=(1, 10**4),
+        )
+        for name in ("outer_steps", "published_steps"):
+            if getattr(self, name) % self.chunk:
+                raise UserError(f"chunk must divide the {getattr(self, name)} {name}, got {self.chunk}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How students are judged."""
+
+    students: int = 8  # trained on each set
+    episodes: int = 64  # played by each, the same ones
+    sample: bool = True  # students draw discrete actions from their probabilities
+
+    def __post_init__(self):
+        check_ranges(self, students=(2, 10**4), episodes=(1, 10**5))
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """Comparisons that cost more than they tell in a quick run."""
+
+    curve_steps: tuple[int, ...] = ()  # student steps at which the smallest and the whole set are compared
+    across: bool = False  # other architectures, optimisers and ensembles; other draws of the pendulum's data
+    offline_updates: int = 0  # of TD3+BC and IQL; 0 leaves them out
+    generations: int = 0  # of evolution strategies on the smallest set; 0 leaves them out
+
+    def __post_init__(self):
+        check_ranges(self, curve_steps=(1, 10**8), offline_updates=(0, 10**8), generations=(0, 10**8))
+
+
+RENAMED = {
+    "episodes_of_data": "pendulum.episodes",
+    "levels_of_data": "maze.levels",
+    "images": "maze.images",
+    "widths": "pendulum.widths",
+    "maze_widths": "maze.widths",
+    "large_widths": "mujoco.widths",
+    "levels": "mujoco.datasets",
+    "expert_iterations": "mujoco.expert_iterations",
+    "cloning_steps": "cloning.steps",
+    "cloning_rate": "cloning.learning_rate",
+    "cloning_batch": "cloning.batch_size",
+    "maze_cloning_steps": "maze.cloning_steps",
+    "outer_steps": "distillation.outer_steps",
+    "published_steps": "distillation.published_steps",
+    "chunk": "distillation.chunk",
+    "meta_students": "distillation.meta_students",
+    "meta_rate": "distillation.meta_learning_rate",
+    "clip": "distillation.clip",
+    "inner_steps": "distillation.inner_steps",
+    "inner_rate": "distillation.inner_learning_rate",
+    "learn_rate": "distillation.learn_inner_rate",
+    "judges": "distillation.judges",
+    "maze_outer_steps": "maze.outer_steps",
+    "maze_meta_students": "maze.meta_students",
+    "maze_meta_rate": "maze.meta_learning_rate",
+    "maze_inner_steps": "maze.inner_steps",
+    "students": "evaluation.students",
+    "episodes": "evaluation.episodes",
+    "sample": "evaluation.sample",
+    "curve_steps": "extras.curve_steps",
+    "across": "extras.across",
+    "anchors": "extras.offline_updates",
+    "polish": "extras.generations",
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All that decides the result. The first method is the one that verdicts speak of."""
 
     seeds: tuple[int, ...] = (0, 1, 2)  # of distillation and selection
     data_seed: int = 0  # of the data, the experts and the students, which all sets share
     environments: tuple[Environment, ...] = ("pendulum", "gridmaze")
-    levels: tuple[Level, ...] = ("noisy-expert",)  # of MuJoCo's data
     methods: tuple[Method, ...] = ("pbc", "paper-p2")
     sizes: tuple[int, ...] = (16, 64)  # pairs of continuous sets
-    images: int = 10  # for each action of a maze
-    students: int = 8  # trained on each set
-    episodes: int = 64  # played by each, the same ones
-    sample: bool = True  # students draw discrete actions from their probabilities
+    noise: float = 0.5  # share of random actions in the last episode of the data; it rises from 0
     published: bool = False  # students are trained as the published code trains them
-    # Data.
-    episodes_of_data: int = 128  # of the pendulum
-    levels_of_data: int = 400  # episodes in mazes
-    noise: float = 0.5  # share of random actions in the last episode; it rises from 0
-    # Students.
-    widths: tuple[int, ...] = (64, 64)  # hidden layers on the pendulum
-    maze_widths: tuple[int, ...] = (64, 64)  # in mazes
-    large_widths: tuple[int, ...] = (64, 64)  # in MuJoCo's environments
-    cloning_steps: int = 2000  # on all pairs
-    cloning_rate: float = 1e-3  # of Adam
-    cloning_batch: int = 128  # pairs a step
-    maze_cloning_steps: int = 1000  # on all pairs of mazes
-    # Distillation.
-    outer_steps: int = 800  # updates of the distilled set, on continuous tasks
-    chunk: int = 100  # outer steps between two judgements by held-out loss
-    meta_students: int = 8  # fresh ones in an outer step
-    meta_rate: float = 1e-2  # of Adam; it falls to a tenth over the outer steps
-    clip: float = 0.1  # of the norm of each student's outer gradient
-    inner_steps: int = 60  # of a student that is unrolled
-    inner_rate: float = 0.1  # of its SGD
-    learn_rate: bool = False  # the inner step size is learned too, and students use their own
-    judges: int = 4  # students whose held-out loss decides which set is kept
-    published_steps: int = 300  # outer steps of the published methods
-    maze_outer_steps: int = 300  # in mazes: as above
-    maze_meta_students: int = 2  # as meta_students
-    maze_meta_rate: float = 3e-2  # as meta_rate
-    maze_inner_steps: int = 100  # as inner_steps
-    # What costs more than it tells in a quick run.
-    curve_steps: tuple[int, ...] = ()  # student steps at which the smallest and the whole set are compared
-    across: bool = False  # other architectures, optimisers and ensembles; other draws of the pendulum's data
-    anchors: int = 0  # updates of TD3+BC and IQL; 0 leaves them out
-    polish: int = 0  # generations of evolution strategies on the smallest set; 0 leaves them out
-    expert_iterations: int = 0  # of PPO; 0 takes those that are known to suffice
+    pendulum: Pendulum = Pendulum()
+    maze: Maze = Maze()
+    mujoco: MuJoCo = MuJoCo()
+    cloning: Cloning = Cloning()
+    distillation: Distillation = Distillation()
+    evaluation: Evaluation = Evaluation()
+    extras: Extras = Extras()
 
     def __post_init__(self):
-        check_ranges(
-            self,
-            seeds=(0, 2**32 - 1),
-            data_seed=(0, 2**32 - 1),
-            sizes=(4, 10**5),
-            images=(1, 10**4),
-            students=(2, 10**4),
-            episodes=(1, 10**5),
-            episodes_of_data=(20, 10**6),
-            levels_of_data=(20, 10**6),
-            noise=(0, 1),
-            widths=(1, 10**4),
-            maze_widths=(1, 10**4),
-            large_widths=(1, 10**4),
-            cloning_steps=(1, 10**8),
-            maze_cloning_steps=(1, 10**8),
-            cloning_rate=(0, 1),
-            cloning_batch=(1, 10**6),
-            outer_steps=(1, 10**8),
-            chunk=(1, 10**6),
-            meta_students=(1, 10**4),
-            meta_rate=(0, 100),
-            clip=(1e-9, 1e9),
-            inner_steps=(1, 10**5),
-            inner_rate=(0, 100),
-            judges=(1, 10**4),
-            published_steps=(1, 10**8),
-            maze_outer_steps=(1, 10**8),
-            maze_meta_students=(1, 10**4),
-            maze_meta_rate=(0, 100),
-            maze_inner_steps=(1, 10**5),
-            curve_steps=(1, 10**8),
-            anchors=(0, 10**8),
-            polish=(0, 10**8),
-            expert_iterations=(0, 10**8),
-        )
-        check_distinct(self, "seeds", "environments", "levels", "methods", "sizes")
-        for name in ("outer_steps", "published_steps", "maze_outer_steps"):
-            if getattr(self, name) % self.chunk:
-                raise UserError(f"chunk must divide the {getattr(self, name)} {name}, got {self.chunk}")
+        check_ranges(self, seeds=(0, 2**32 - 1), data_seed=(0, 2**32 - 1), sizes=(4, 10**5), noise=(0, 1))
+        check_distinct(self, "seeds", "environments", "methods", "sizes")
+        if self.maze.outer_steps % (chunk := self.distillation.chunk):
+            raise UserError(f"distillation.chunk must divide the {self.maze.outer_steps} maze.outer_steps, got {chunk}")
 
 
 LOCOMOTION = ("mujoco/halfcheetah", "mujoco/hopper", "mujoco/walker2d", "mujoco/ant")
@@ -136,46 +228,30 @@ PRESETS = {
             "random-regressors", "paper-p1", "paper-p2",
         ),
         sizes=(4, 16, 64, 256),
-        outer_steps=2000,
-        published_steps=1000,
-        cloning_steps=3000,
-        cloning_batch=256,
-        maze_cloning_steps=3000,
-        maze_outer_steps=1000,
-        maze_meta_students=4,
-        curve_steps=(10, 30, 100, 300),
-        across=True,
-        anchors=10_000,
-        polish=100,
+        maze=Maze(cloning_steps=3000, outer_steps=1000, meta_students=4),
+        cloning=Cloning(steps=3000, batch_size=256),
+        distillation=Distillation(outer_steps=2000, published_steps=1000),
+        extras=Extras(curve_steps=(10, 30, 100, 300), across=True, offline_updates=10_000, generations=100),
     ),
     "accel": Config(
         seeds=(0, 1, 2, 3, 4),
         environments=LOCOMOTION,
-        levels=("medium-replay", "medium", "medium-expert"),
         methods=("pbc", "av-pbc", "sdw", "dbc"),
         sizes=(256,),
-        students=10,
-        episodes=10,
-        large_widths=(256, 256, 256),
-        cloning_steps=50_000,
-        cloning_batch=256,
-        outer_steps=20_000,
-        published_steps=2000,
-        maze_outer_steps=2000,
-        chunk=500,
-        meta_students=8,
-        inner_steps=100,
-        across=True,
-        anchors=500_000,
+        maze=Maze(outer_steps=2000),
+        mujoco=MuJoCo(datasets=("medium-replay", "medium", "medium-expert"), widths=(256, 256, 256)),
+        cloning=Cloning(steps=50_000, batch_size=256),
+        distillation=Distillation(outer_steps=20_000, published_steps=2000, chunk=500, inner_steps=100),
+        evaluation=Evaluation(students=10, episodes=10),
+        extras=Extras(across=True, offline_updates=500_000),
     ),
     "paper": Config(
         environments=("gridmaze",),
         methods=("paper-p1", "paper-p2", "pbc"),
-        students=10,
-        episodes=100,
-        published=True,
-        levels_of_data=100,
         noise=0.0,
-        published_steps=1000,
+        published=True,
+        maze=Maze(levels=100),
+        distillation=Distillation(published_steps=1000),
+        evaluation=Evaluation(students=10, episodes=100),
     ),
 }  # fmt: skip

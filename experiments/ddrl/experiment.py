@@ -8,6 +8,8 @@ seen and unseen levels are those of a maze here, and continuous control is the p
 from __future__ import annotations
 
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments.ddrl import locomotion, verdicts
+from jaxrl_suite.experiments.ddrl import report as writing
 from jaxrl_suite.experiments.ddrl.config import PRESETS, Config
 
 __all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
@@ -17,14 +19,10 @@ CLAIMS = ("ddrl-1", "ddrl-2", "ddrl-3", "ddrl-4", "ddrl-5")
 
 
 def main(config: Config, run: Run) -> None:
-    from jaxrl_suite.experiments.ddrl import report as _ddrl_report
-    from jaxrl_suite.experiments.ddrl import verdicts as _ddrl_verdicts
-
     reports = [
-        report
-        for environment in config.environments
-        for report in _ddrl_report.run_environment(config, run, environment)
+        report for environment in config.environments for report in writing.run_environment(config, run, environment)
     ]
-    _ddrl_report.write_glossary(config, run, reports)
-    _ddrl_verdicts.write_verdicts(config, run, reports)
-    _ddrl_verdicts.write_differences(config, run)
+    writing.write_glossary(run, reports)
+    verdicts.write_verdicts(config, run, reports)
+    locomotion.write_locomotion(run, reports, config.methods)
+    verdicts.write_differences(run, published=config.published)

@@ -6,7 +6,7 @@ Shapes: `C` checkpoints of training.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,9 @@ import numpy as np
 
 from jaxrl_suite import envs
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.distill.task import Teacher, make_teacher
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.experiments.ddrl.tasks import Teach, in_blocks
+from jaxrl_suite.experiments.ddrl.config import Config
 from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.datasets.collection import (
     Behaviour,
@@ -29,9 +30,6 @@ from jaxrl_suite.rl.datasets.offline import OfflineData
 from jaxrl_suite.rl.datasets.scores import Reference
 from jaxrl_suite.rl.learners.ppo import PPO, ActorParams
 from jaxrl_suite.rl.learners.ppo_config import INVERTED_PENDULUM, PPOConfig
-
-if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl.config import Config
 
 # Sized for an accelerator, in the range of the settings that are published for Brax; not tuned here.
 LOCOMOTION = PPOConfig(
@@ -56,9 +54,9 @@ class Trained(NamedTuple):
 def train_expert(config: Config, run: Run, environment: str) -> Trained:
     """Trains in a loop that can be resumed, and measures the reference scores."""
     settings = INVERTED_PENDULUM if environment == "mujoco/inverted_pendulum" else LOCOMOTION
-    if config.expert_iterations:
-        chunk = min(settings.chunk, config.expert_iterations)
-        settings = dataclasses.replace(settings, iterations=config.expert_iterations // chunk * chunk, chunk=chunk)
+    if iterations := config.mujoco.expert_iterations:
+        chunk = min(settings.chunk, iterations)
+        settings = dataclasses.replace(settings, iterations=iterations // chunk * chunk, chunk=chunk)
     env = envs.make(environment)
     learner = PPO(env, settings)
     train_key, judge_key, test_key = jax.random.split(jax.random.key(config.data_seed), 3)
@@ -92,21 +90,21 @@ def train_expert(config: Config, run: Run, environment: str) -> Trained:
     return Trained(learner, expert, kept, returns, reference, reached)
 
 
-def collect_level(config: Config, trained: Trained, environment: str, level: str, key: jax.Array) -> OfflineData:
-    """Data of one level: D4RL's, or the expert from faultless to noisy."""
+def collect_level(trained: Trained, environment: str, level: str, noise: float, key: jax.Array) -> OfflineData:
+    """Data of one level: D4RL's, or the expert from faultless to a share of `noise` random actions."""
     learner, expert = trained.learner, trained.expert
     if level == "noisy-expert":
-        behaviours: Any = [Behaviour("expert", learner.actor, expert, _EPISODES, (0.0, config.noise))]
+        behaviours: Any = [Behaviour("expert", learner.actor, expert, _EPISODES, (0.0, noise))]
     else:
         behaviours = level_behaviours(level, _teachers(trained), learner.env, _EPISODES)  # pyright: ignore[reportArgumentType]
     return collect_data(learner.env, behaviours, key, name=environment, reference=trained.reference)
 
 
-def teacher_of(trained: Trained) -> Teach:
+def teacher_of(trained: Trained) -> Teacher:
     """The expert's actions, within the bounds that students can answer."""
     learner, expert = trained.learner, trained.expert
     answer = jax.jit(jax.vmap(lambda x: jnp.clip(learner.actor(expert, x, jax.random.key(0)), -1, 1)))
-    return in_blocks(answer)
+    return make_teacher(answer)
 
 
 def _teachers(trained: Trained) -> Teachers:
@@ -114,7 +112,7 @@ def _teachers(trained: Trained) -> Teachers:
     try:
         at = medium_checkpoint(trained.returns, trained.reference)
     except UserError:
-        raise UserError("PPO did not reach a third of its best: raise expert_iterations") from None
+        raise UserError("PPO did not reach a third of its best: raise mujoco.expert_iterations") from None
     medium = jax.tree.map(lambda leaf: leaf[at], trained.kept)
     replay = jax.tree.map(lambda leaf: leaf[: at + 1], trained.kept)
     return Teachers(trained.learner.actor, trained.expert, medium, replay)

@@ -7,7 +7,8 @@ Shapes: `S` seeds of a learner, `R` distillation seeds.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,9 @@ from jaxrl_suite.core import stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.distill.evolution import Evolution, mean_return
 from jaxrl_suite.distill.pairs import Distilled
-from jaxrl_suite.experiments.ddrl.scores import Judge, points
+from jaxrl_suite.distill.scorer import Scorer
+from jaxrl_suite.experiments.ddrl.config import Config
+from jaxrl_suite.experiments.ddrl.scores import scorer_of, train
 from jaxrl_suite.experiments.ddrl.sets import POLISHED, PairSet, cloned_sets, percentile_label
 from jaxrl_suite.experiments.ddrl.tasks import Task, make_task
 from jaxrl_suite.rl.actors import Actor, Greedy
@@ -26,9 +29,6 @@ from jaxrl_suite.rl.learners import offline_fit
 from jaxrl_suite.rl.learners.iql import IQL
 from jaxrl_suite.rl.learners.td3_bc import TD3BC
 from jaxrl_suite.rl.policies import Params
-
-if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl.config import Config
 
 _ANCHOR_CHUNKS = 10
 DRAWS = 6  # of the data, the report's own among them
@@ -47,9 +47,9 @@ class Shifted:
         return self.actor(params, scaled, key)
 
 
-def anchor_rows(config: Config, run: Run, task: Task, judge: Judge) -> list[dict[str, Any]]:
-    """TD3+BC and IQL on all data, one row each; none on images, or if the config has none."""
-    if not config.anchors or task.discrete:
+def anchor_rows(run: Run, task: Task, scorer: Scorer, total: int) -> list[dict[str, Any]]:
+    """TD3+BC and IQL on all data by `total` updates, one row each; none on images, or if there are no updates."""
+    if not total or task.discrete:
         return []
     policy, rows = task.imitation.policy, []
     widths: tuple[int, ...] = getattr(policy, "widths")  # noqa: B009
@@ -63,9 +63,9 @@ def anchor_rows(config: Config, run: Run, task: Task, judge: Judge) -> list[dict
     spread = 1000.0 / (high - low) if high > low else 1.0
     data = Transitions(*(jnp.asarray(leaf) for leaf in offline_fit.scaled(found, task.scaling)))
     data = data._replace(rewards=data.rewards * spread)
-    updates = max(1, config.anchors // _ANCHOR_CHUNKS)
+    updates = max(1, total // _ANCHOR_CHUNKS)
     for title, learner in learners.items():
-        keys = jax.vmap(jax.random.key)(jnp.arange(config.students, dtype=jnp.uint32))
+        keys = jax.vmap(jax.random.key)(jnp.arange(scorer.protocol.students, dtype=jnp.uint32))
         name = f"{task.slug}-{type(learner).__name__.lower()}"
         start = offline_fit.init_seeds(learner, keys)
         loop = run.chunks(_ANCHOR_CHUNKS, start, f"{task.name}: {title}", name=name)
@@ -75,8 +75,8 @@ def anchor_rows(config: Config, run: Run, task: Task, judge: Judge) -> list[dict
             losses = {key: float(value.mean()) for key, value in metrics.items()}
             run.log(task=task.name, learner=title, update=(chunk + 1) * updates, **losses)
         params = jax.tree.map(lambda leaf: leaf[:, None], jax.device_get(loop.carry.actor))
-        scores = judge.judge(params, dataclasses.replace(task.imitation, policy=learner.policy))
-        cell = stats.bootstrap_interval(points(task, scores.returns[0]))
+        scores = scorer.score(params, imitation=dataclasses.replace(task.imitation, policy=learner.policy))
+        cell = stats.bootstrap_interval(task.score(scores.returns[0]))
         rows.append(
             {
                 "trained on": title,
@@ -89,7 +89,7 @@ def anchor_rows(config: Config, run: Run, task: Task, judge: Judge) -> list[dict
     return rows
 
 
-def polish(config: Config, run: Run, task: Task, found: PairSet) -> PairSet:
+def polish(run: Run, task: Task, found: PairSet, seeds: Sequence[int], generations: int) -> PairSet:
     """The smallest distilled sets moved on by their students' return, which distillation never looked at."""
     mean, std = (tuple(np.ravel(leaf).tolist()) for leaf in task.scaling)
     policy, recipe = task.imitation.policy, next(iter(task.recipes.values()))
@@ -104,18 +104,18 @@ def polish(config: Config, run: Run, task: Task, found: PairSet) -> PairSet:
         observations=found.pairs.observations,
         labels=jnp.log(jnp.maximum(targets, 1e-6)) if task.discrete else targets,
         log_weights=jnp.zeros(found.pairs.weights.shape),
-        raw_rate=jnp.full(len(config.seeds), jnp.log(jnp.expm1(recipe.rate))),
+        raw_rate=jnp.full(len(seeds), jnp.log(jnp.expm1(recipe.rate))),
     )
-    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 2) for seed in config.seeds])
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds])
     state = jax.vmap(evolution.init)(keys, sets)
     step = jax.jit(jax.vmap(lambda state: evolution.update(state, fitness)))
     name = f"{task.slug}-polish-{found.size}"
-    loop = run.chunks(config.polish, state, f"{task.name}: {POLISHED}, {found.size} pairs", name=name)
+    loop = run.chunks(generations, state, f"{task.name}: {POLISHED}, {found.size} pairs", name=name)
     for generation in loop:
         loop.carry, fitnesses = step(loop.carry)
         run.log(task=task.name, generation=generation + 1, fitness=np.asarray(fitnesses).mean(axis=1).tolist())
     pairs = jax.vmap(task.imitation.pairs)(loop.carry.syn)
-    return PairSet(POLISHED, "distilled", found.size, pairs, steps=config.polish, seconds=loop.seconds)
+    return PairSet(POLISHED, "distilled", found.size, pairs, steps=generations, seconds=loop.seconds)
 
 
 def draws(config: Config, run: Run, environment: str) -> np.ndarray:
@@ -124,14 +124,14 @@ def draws(config: Config, run: Run, environment: str) -> np.ndarray:
     The first draw is the data of the report, the others differ from it in nothing but their key.
     """
     kinds = [percentile_label(0.1, by) for by in ("raw", "start_normalised")]
-    found = np.full((DRAWS, len(kinds), config.students), np.nan)
+    found = np.full((DRAWS, len(kinds), config.evaluation.students), np.nan)
     loop = run.chunks(DRAWS, found, f"{environment}: other draws of the data", name=f"{environment}-draws")
     for draw in loop:
         other = dataclasses.replace(config, data_seed=(config.data_seed + draw) % 2**32)
         task = make_task(other, environment)
-        judge, sets = Judge(config, run, task), {one.label: one for one in cloned_sets(task)}
+        scorer, sets = scorer_of(config, run, task), {one.label: one for one in cloned_sets(task)}
         for place, label in enumerate(kinds):
-            scores = judge.judge(judge.students(task.clone, sets[label]))
-            loop.carry[draw, place] = points(task, scores.returns[0])[:, 0]
+            scores = scorer.score(train(scorer, task.clone, sets[label]))
+            loop.carry[draw, place] = task.score(scores.returns[0])[:, 0]
         run.log(task=environment, data_seed=other.data_seed, scores=loop.carry[draw].mean(axis=1).tolist())
     return loop.carry

@@ -19,14 +19,12 @@ from jaxrl_suite.rl.datasets.percentile import episode_scores
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from jaxrl_suite.experiments.ddrl.config import Config
-
 _CLASSES = ("up", "right", "down", "left")
 NEAR = 0.5  # rad from upright, where there is nothing to swing up
 _GAP = 1  # squares between two images of a picture
 
 
-def draw_sets(config: Config, run: Run, task: Task, sets: list[PairSet]) -> None:
+def draw_sets(run: Run, task: Task, sets: list[PairSet]) -> None:
     """The smallest distilled set of the first seed beside random pairs, as phases or images."""
     ours = next(found for found in sets if found.kind == "distilled")
     control = next((found for found in sets if found.label == RANDOM and found.size == ours.size), None)
@@ -43,7 +41,7 @@ def draw_phases(run: Run, task: Task, ours: PairSet, control: PairSet | None) ->
         angles, speeds = np.linspace(-np.pi, np.pi, 121), np.linspace(-8, 8, 81)
         grid = np.stack(np.meshgrid(angles, speeds), axis=-1).reshape(-1, 2)
         seen = np.stack([np.cos(grid[:, 0]), np.sin(grid[:, 0]), grid[:, 1]], axis=1).astype(np.float32)
-        torque = np.asarray(task.teach(seen)).reshape(81, 121)
+        torque = np.asarray(task.teacher(seen)).reshape(81, 121)
         image: Any = panels[2].imshow(
             torque, cmap="coolwarm", vmin=-1, vmax=1, origin="lower", aspect="auto", extent=(-np.pi, np.pi, -8, 8)
         )

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments.ddrl import extras, figures
+from jaxrl_suite.distill.scorer import Scores
+from jaxrl_suite.experiments.ddrl import expert, extras, figures
 from jaxrl_suite.experiments.ddrl import scores as scoring
 from jaxrl_suite.experiments.ddrl import sets as making
-from jaxrl_suite.experiments.ddrl.scores import Scores, points
+from jaxrl_suite.experiments.ddrl.config import Config
 from jaxrl_suite.experiments.ddrl.sets import PairSet
 from jaxrl_suite.experiments.ddrl.tasks import Task, make_task
 from jaxrl_suite.rl.datasets.episodes import episodes
-
-if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl.config import Config
 
 
 class Report(NamedTuple):
@@ -29,7 +27,7 @@ class Report(NamedTuple):
 
     def points(self, label: str, size: int, recipe: str, arena: int = 0) -> np.ndarray:
         """Normalised scores float64[S, R]."""
-        return points(self.task, self.scores[label, size, recipe].returns[arena])
+        return self.task.score(self.scores[label, size, recipe].returns[arena])
 
     def cloned(self, label: str, arena: int = 0) -> np.ndarray:
         """As `points`, of a set of everything or of the best episodes."""
@@ -41,39 +39,38 @@ def run_environment(config: Config, run: Run, environment: str) -> list[Report]:
     """A report for each level of an environment's data."""
     if not environment.startswith("mujoco/"):
         return [run_task(config, run, make_task(config, environment))]
-    from jaxrl_suite.experiments.ddrl import expert as _ddrl_expert
-
-    trained = _ddrl_expert.train_expert(config, run, environment)
-    return [run_task(config, run, make_task(config, environment, level, trained)) for level in config.levels]
+    trained = expert.train_expert(config, run, environment)
+    return [run_task(config, run, make_task(config, environment, level, trained)) for level in config.mujoco.datasets]
 
 
 def run_task(config: Config, run: Run, task: Task) -> Report:
     distilled = [making.distil(config, run, task, method, size) for size in task.sizes for method in config.methods]
-    if config.polish:
-        distilled.append(extras.polish(config, run, task, distilled[0]))
-    chosen = [found for size in task.sizes for found in making.chosen_sets(config, task, size)]
+    more = config.extras
+    if more.generations:
+        distilled.append(extras.polish(run, task, distilled[0], config.seeds, more.generations))
+    chosen = [found for size in task.sizes for found in making.chosen_sets(task, size, config.seeds)]
     cloned = making.cloned_sets(task)
     sets = [*distilled, *chosen, *cloned]
-    judge = scoring.Judge(config, run, task)
-    report = Report(task, sets, scoring.score_sets(config, run, task, judge, sets))
-    making.save_sets(config, run, task, distilled)
+    scorer = scoring.scorer_of(config, run, task)
+    report = Report(task, sets, scoring.score_sets(run, task, scorer, sets))
+    making.save_sets(run, task, distilled, config.seeds)
     write_sets(config, run, report)
-    write_cloned(config, run, report, extras.anchor_rows(config, run, task, judge))
-    figures.draw_sets(config, run, task, sets)
-    figures.draw_losses(run, task, distilled, config.chunk)
+    write_cloned(run, report, extras.anchor_rows(run, task, scorer, more.offline_updates), config.evaluation.students)
+    figures.draw_sets(run, task, sets)
+    figures.draw_losses(run, task, distilled, config.distillation.chunk)
     write_sweep(config, run, report)
-    if config.curve_steps:
-        curves = scoring.steps_to_score(config, run, task, judge, distilled[0], cloned[0])
-        write_steps(config, run, task, curves)
-    if config.across:
-        rows = scoring.across(config, run, task, judge, distilled[0])
+    if more.curve_steps:
+        curves = scoring.steps_to_score(run, task, scorer, distilled[0], cloned[0], more.curve_steps)
+        write_steps(run, task, curves, more.curve_steps)
+    if more.across:
+        rows = scoring.across(run, task, scorer, distilled[0])
         caption = f"{task.name}: other students on the {distilled[0].size} pairs that were distilled with one of them."
         run.table(f"{task.slug}_students", rows, caption=caption)
     if task.name == "pendulum":
         write_cause(config, run, report)
-        if config.across:
+        if more.across:
             write_draws(config, run, extras.draws(config, run, task.name))
-    judge.say_speed()
+    scoring.say_speed(run, task, scorer)
     for found in distilled:
         what = f"outer steps of {found.label}, {found.size} pairs, {len(config.seeds)} seeds side by side"
         run.throughput(f"{what}, {task.name}", found.steps, found.seconds)
@@ -113,13 +110,13 @@ def write_sets(config: Config, run: Run, report: Report) -> None:
                 rows.append(row)
         columns = list(dict.fromkeys(name for row in rows for name in row))
         rows = [{name: row.get(name) for name in columns} for row in rows]
-        seeds = len(config.seeds)
+        seeds, how = len(config.seeds), config.evaluation
         run.table(
             f"{task.slug}_{size}",
             rows,
             caption=(
                 f"{task.name}, {size} pairs: {scale(task)}. {_trained(task)} Interquartile mean over "
-                f"{config.students} students x {seeds} sets, the same {config.episodes} episodes for all, with 95 % "
+                f"{how.students} students x {seeds} sets, the same {how.episodes} episodes for all, with 95 % "
                 "bootstrap intervals over students; worst: the mean of the worst of the sets. The held-out loss "
                 "compares the students' answers with the teacher's, on episodes that nothing was made from."
                 + _drawn(task)
@@ -127,10 +124,10 @@ def write_sets(config: Config, run: Run, report: Report) -> None:
         )
         first = next(iter(task.recipes))
         figure = plot.dots(dots, xlabel=f"{unit(task)}, {first} students", title=f"{size} pairs on {task.name}")
-        run.figure(f"{task.slug}_{size}", figure, f"{config.students} students x {seeds} sets; 95 % intervals.")
+        run.figure(f"{task.slug}_{size}", figure, f"{how.students} students x {seeds} sets; 95 % intervals.")
 
 
-def write_cloned(config: Config, run: Run, report: Report, anchors: list[dict[str, Any]]) -> None:
+def write_cloned(run: Run, report: Report, anchors: list[dict[str, Any]], students: int) -> None:
     """Cloning of everything and of the best episodes; and offline reinforcement learning, where it was run."""
     task, rows = report.task, []
     for found in report.sets:
@@ -150,7 +147,7 @@ def write_cloned(config: Config, run: Run, report: Report, anchors: list[dict[st
         rows,
         caption=(
             f"{task.name}: {scale(task)}. Behaviour cloning by {recipe.steps:,} steps of Adam on batches of "
-            f"{recipe.batch}, {config.students} students; percentile cloning keeps the best episodes. 95 % bootstrap "
+            f"{recipe.batch}, {students} students; percentile cloning keeps the best episodes. 95 % bootstrap "
             f"intervals over students: the data are one draw.{_drawn(task)}"
         ),
     )
@@ -177,12 +174,16 @@ def write_sweep(config: Config, run: Run, report: Report) -> None:
         series, xlabel="pairs", ylabel=f"score, {first} students", title=f"Size of the set, {task.name}", log_x=True,
         references={"BC on everything": whole},
     )  # fmt: skip
-    run.figure(f"{task.slug}_sizes", figure, f"{config.students} students x {len(config.seeds)} sets; 95 % intervals.")
+    run.figure(
+        f"{task.slug}_sizes",
+        figure,
+        f"{config.evaluation.students} students x {len(config.seeds)} sets; 95 % intervals.",
+    )
 
 
-def write_steps(config: Config, run: Run, task: Task, curves: dict[str, np.ndarray]) -> None:
+def write_steps(run: Run, task: Task, curves: dict[str, np.ndarray], steps: tuple[int, ...]) -> None:
     cells = {label: np.array([interval(found) for found in curve]) for label, curve in curves.items()}
-    series: dict[str, Any] = {label: (config.curve_steps, *found.T) for label, found in cells.items()}
+    series: dict[str, Any] = {label: (steps, *found.T) for label, found in cells.items()}
     figure = plot.lines(
         series, xlabel="steps of the student's optimiser", ylabel="score", title=f"Steps to score, {task.name}",
         log_x=True,
@@ -220,7 +221,7 @@ def write_cause(config: Config, run: Run, report: Report) -> None:
         f"Measured apart from this run, {'; '.join(_said(*row) for row in _MEASURED)}. Less than 30 points, as was "
         "expected of every draw, is thus found in some only; this run's draw of "
         f"{len(episodes(report.task.data).starts)} episodes for training teaches {raw.estimate:.1f}."
-        + (" The table of draws has this run's own." if config.across else ""),
+        + (" The table of draws has this run's own." if config.extras.across else ""),
         "Why the best returns may teach little on the pendulum",
     )
 
@@ -248,13 +249,13 @@ def write_draws(config: Config, run: Run, scores: np.ndarray) -> None:
     below = int(sum(row["by return"] < 30 for row in rows))
     caption = (
         f"pendulum: clones of the best 10 % of the episodes in {len(rows)} draws of the data, which differ in their "
-        f"key alone; normalised score, {config.students} students, 95 % bootstrap intervals over them. By return, "
-        f"{below} of {len(rows)} draws teach less than 30 points."
+        f"key alone; normalised score, {config.evaluation.students} students, 95 % bootstrap intervals over them. By "
+        f"return, {below} of {len(rows)} draws teach less than 30 points."
     )
     run.table("pendulum_draws", rows, caption=caption)
 
 
-def write_glossary(config: Config, run: Run, reports: list[Report]) -> None:
+def write_glossary(run: Run, reports: list[Report]) -> None:
     """What the names of sets in tables and figures mean."""
     labels = dict.fromkeys(found.label for report in reports for found in report.sets if found.kind != "cloned")
     rows = [{"pairs": label, "what": making.ABOUT[label]} for label in labels]

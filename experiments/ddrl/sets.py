@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +22,11 @@ from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, start_from
 from jaxrl_suite.distill.sampling import balanced_rows
 from jaxrl_suite.distill.unrolled import Unrolled
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.ddrl.config import Config, Distillation, Maze
 from jaxrl_suite.experiments.ddrl.tasks import Task
 from jaxrl_suite.rl.datasets.episodes import returns_to_go
 from jaxrl_suite.rl.datasets.percentile import RANKINGS, percentile_rows
 from jaxrl_suite.rl.learners.cloning import Recipe
-
-if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl.config import Config
 
 LABELS = {
     "pbc": "distilled, PBC",
@@ -93,16 +92,17 @@ def percentile_label(share: float, ranking: str) -> str:
 
 def distil(config: Config, run: Run, task: Task, method: str, size: int) -> PairSet:
     """Distils one set for each seed, side by side, in a loop of its own that can be resumed."""
-    real, held_out = real_pairs(config, task, method), task.pairs(*_answered(task, held_out=True))
+    real, held_out = real_pairs(task, method), task.answered(held_out=True)
     starts = [start_of(task, real, seed, size) for seed in config.seeds]
-    driver = driver_of(config, task, method, starts[0])
-    teacher = teacher_parameters(config, task) if method == "paper-p1" else None
+    driver = driver_of(task, method, starts[0], config.distillation, config.maze)
+    teacher = teacher_parameters(task, config.data_seed) if method == "paper-p1" else None
     syn: Distilled = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 1) for seed in config.seeds])
     bounds = None if method.startswith("paper") else observed_range(task, real)
     state = jax.vmap(lambda key, syn: driver.init(key, syn, teacher=teacher, bounds=bounds))(keys, syn)
     table = driver.sampler.prepare(real)
-    chunks = outer_steps(config, task, method) // config.chunk
+    part = config.distillation.chunk
+    chunks = outer_steps(task, method, config.distillation, config.maze) // part
     label, losses = LABELS[method], np.full((chunks, len(config.seeds)), np.nan)
     loop = run.chunks(
         chunks, (state, losses), f"{task.name}: {label}, {size} pairs", name=f"{task.slug}-{method}-{size}"
@@ -111,20 +111,20 @@ def distil(config: Config, run: Run, task: Task, method: str, size: int) -> Pair
     for chunk in loop:
         state, losses = loop.carry
         if step is None:
-            part = functools.partial(run_chunk, driver, steps=config.chunk, runs=True)
-            what = f"{config.chunk} outer steps of {label}, {size} pairs, {len(config.seeds)} seeds"
-            step = run.compile(lambda s, t, h, part=part: part(s, t, h), state, table, held_out, name=what)
+            program = functools.partial(run_chunk, driver, steps=part, runs=True)
+            what = f"{part} outer steps of {label}, {size} pairs, {len(config.seeds)} seeds"
+            step = run.compile(lambda s, t, h, go=program: go(s, t, h), state, table, held_out, name=what)
         state, metrics = step(state, table, held_out)
         check_finite(metrics)
         losses[chunk] = np.asarray(metrics.held_out)
         loop.carry = state, losses
-        run.log(task=task.name, method=method, size=size, outer_step=(chunk + 1) * config.chunk,
+        run.log(task=task.name, method=method, size=size, outer_step=(chunk + 1) * part,
                 loss=float(jnp.mean(metrics.loss)), held_out=losses[chunk].tolist())  # fmt: skip
     state, losses = loop.carry
     pairs = jax.vmap(driver.objective.imitation.pairs)(state.best)
     rates = state.best.rate if "raw_rate" in driver.learn else None
     return PairSet(
-        label, "distilled", size, pairs, rates=rates, losses=losses, steps=chunks * config.chunk, seconds=loop.seconds
+        label, "distilled", size, pairs, rates=rates, losses=losses, steps=chunks * part, seconds=loop.seconds
     )
 
 
@@ -135,39 +135,40 @@ def observed_range(task: Task, real: Pairs) -> tuple[jax.Array, jax.Array]:
     return jnp.min(real.observations, axis=0), jnp.max(real.observations, axis=0)
 
 
-def outer_steps(config: Config, task: Task, method: str) -> int:
+def outer_steps(task: Task, method: str, settings: Distillation, maze: Maze) -> int:
+    """Updates of the distilled set."""
     if method.startswith("paper"):
-        return config.published_steps
-    return config.maze_outer_steps if task.discrete else config.outer_steps
+        return settings.published_steps
+    return maze.outer_steps if task.discrete else settings.outer_steps
 
 
-def driver_of(config: Config, task: Task, method: str, start: Distilled) -> Driver:
+def driver_of(task: Task, method: str, start: Distilled, settings: Distillation, maze: Maze) -> Driver:
     """The outer loop of a method; `start` says which actions the pairs of the published ones have."""
     policy = task.imitation.policy
     if method == "paper-p1":
         return presets.paper_teacher(policy, start)
     if method == "paper-p2":
         return presets.paper_student(policy, start)
-    judged = tuple(task.recipes.values())
+    own = maze if task.discrete else settings
     changes: dict[str, Any] = dict(
-        students=config.maze_meta_students if task.discrete else config.meta_students,
-        rate=config.maze_meta_rate if task.discrete else config.meta_rate,
-        clip=config.clip,
-        anneal=outer_steps(config, task, method),
-        recipes=judged,
-        judges=config.judges,
+        students=own.meta_students,
+        rate=own.meta_learning_rate,
+        clip=settings.clip,
+        anneal=outer_steps(task, method, settings, maze),
+        recipes=tuple(task.recipes.values()),
+        judges=settings.judges,
     )
     if method in ("dbc", "pbc", "av-pbc", "sdw"):
-        inner = Recipe("sgd", config.inner_rate, config.maze_inner_steps if task.discrete else config.inner_steps)
-        learn = ("observations", "labels", "raw_rate") if config.learn_rate else ("observations", "labels")
-        return Driver(Unrolled(Imitation(policy), inner, learn_rate=config.learn_rate), learn=learn, **changes)
+        inner, learned = Recipe("sgd", settings.inner_learning_rate, own.inner_steps), settings.learn_inner_rate
+        learn = ("observations", "labels", "raw_rate") if learned else ("observations", "labels")
+        return Driver(Unrolled(Imitation(policy), inner, learn_rate=learned), learn=learn, **changes)
     return presets.make_driver({"pbc-both": "bptt-both"}.get(method, method), policy, **changes)
 
 
-def real_pairs(config: Config, task: Task, method: str) -> Pairs:
-    """What a method distils: DBC and the published one the recorded actions, the others the teacher's answers."""
+def real_pairs(task: Task, method: str) -> Pairs:
+    """The pairs that a method distils: recorded actions for DBC and as published, else the teacher's answers."""
     if method == "dbc" or method.startswith("paper"):
-        return task.pairs(task.data.observations, task.data.actions)
+        return task.recorded()
     weights = None
     if method in ("av-pbc", "sdw"):
         # Without a critic of the teacher: the return to go that was observed.
@@ -175,7 +176,7 @@ def real_pairs(config: Config, task: Task, method: str) -> Pairs:
     if method == "sdw":
         assert weights is not None
         weights = weights * weighting.density_weights(task.scaling(task.data.observations))
-    return task.pairs(*_answered(task), weights)
+    return task.answered(weights)
 
 
 def start_of(task: Task, real: Pairs, seed: int, size: int) -> Distilled:
@@ -188,16 +189,16 @@ def start_of(task: Task, real: Pairs, seed: int, size: int) -> Distilled:
     return start_from(real, rows, task.imitation.policy)
 
 
-def teacher_parameters(config: Config, task: Task) -> Any:
+def teacher_parameters(task: Task, seed: int) -> Any:
     """A network trained on everything with the teacher's answers, for P1, which matches a network's gradients."""
     from jaxrl_suite.distill.students import train_students
 
-    keys = jax.random.key(config.data_seed)[None]
-    params = train_students(task.imitation, task.clone, task.pairs(*_answered(task)), keys)
+    keys = jax.random.key(seed)[None]
+    params = train_students(task.imitation, task.clone, task.answered(), keys)
     return jax.tree.map(lambda leaf: leaf[0], params)
 
 
-def chosen_sets(config: Config, task: Task, size: int) -> list[PairSet]:
+def chosen_sets(task: Task, size: int, seeds: Sequence[int]) -> list[PairSet]:
     """Real pairs by every rule of selection, one set a seed."""
     rules: dict[str, Any] = {
         RANDOM: functools.partial(baselines.choose_random, balanced=task.discrete),
@@ -212,13 +213,13 @@ def chosen_sets(config: Config, task: Task, size: int) -> list[PairSet]:
     sets = []
     for label, rule in rules.items():
         pairs, rows = [], []
-        for seed in config.seeds:
+        for seed in seeds:
             try:
                 found = rule(task.data, size, jax.random.key(seed))
             except UserError:  # too few pairs pass the rule: no set of this size
                 break
             if label == RELABELLED:
-                found = baselines.relabel(found, task.data, task.teach)
+                found = baselines.relabel(found, task.data, task.teacher)
             pairs.append(task.pairs(task.data.observations[found.rows], found.targets, found.weights))
             rows.append(found.rows)
         else:
@@ -237,7 +238,7 @@ def cloned_sets(task: Task) -> list[PairSet]:
     whole = np.arange(count)
     sets = [
         _cloned(task, EVERYTHING, whole, task.data.actions),
-        _cloned(task, ANSWERED, whole, task.teach(task.data.observations)),
+        _cloned(task, ANSWERED, whole, task.teacher(task.data.observations)),
     ]
     for ranking in RANKINGS[:1] if task.discrete else RANKINGS:
         for share in SHARES:
@@ -246,11 +247,11 @@ def cloned_sets(task: Task) -> list[PairSet]:
     return sets
 
 
-def save_sets(config: Config, run: Run, task: Task, sets: list[PairSet]) -> None:
+def save_sets(run: Run, task: Task, sets: list[PairSet], seeds: Sequence[int]) -> None:
     """Each distilled set as a file of its own in the run's folder, see `distill.read_distilled`."""
     rate = next(iter(task.recipes.values())).rate
     for found in (found for found in sets if found.kind == "distilled"):
-        for place, seed in enumerate(config.seeds):
+        for place, seed in enumerate(seeds):
             kept = DistilledSet(
                 observations=np.asarray(found.pairs.observations[place], np.float32),
                 actions=np.asarray(found.pairs.targets[place], np.float32),
@@ -269,8 +270,3 @@ def _cloned(task: Task, label: str, kept: np.ndarray, targets: np.ndarray) -> Pa
     often = np.bincount(rows, minlength=len(task.data))
     pairs = task.pairs(task.data.observations[rows], targets[rows], 1.0 / often[rows])
     return PairSet(label, "cloned", len(kept), Pairs(*(leaf[None] for leaf in pairs)))
-
-
-def _answered(task: Task, *, held_out: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    observations = (task.held_out if held_out else task.data).observations
-    return observations, task.teach(observations)

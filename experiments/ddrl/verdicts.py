@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxrl_suite.core import stats
 from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments.ddrl.config import Config
 from jaxrl_suite.experiments.ddrl.report import Report, difference, interval
 from jaxrl_suite.experiments.ddrl.sets import ANSWERED, EVERYTHING, LABELS, RANDOM, SHARES, percentile_label
 from jaxrl_suite.experiments.ddrl.tasks import Task
-
-if TYPE_CHECKING:
-    from jaxrl_suite.experiments.ddrl.config import Config
 
 MARGIN = 10.0  # points of 100 within which a score counts as alike
 _EXPECTED = (
@@ -35,7 +34,7 @@ def write_verdicts(config: Config, run: Run, reports: list[Report]) -> None:
         report = next((found for found in reports if found.task.name.startswith(place)), None)
         if report is None:
             continue
-        task, label, size, recipe = report.task, *main_set(config, report)
+        task, label, size, recipe = report.task, *main_set(config.methods, report)
         ours, whole = report.points(label, size, recipe, arena), report.cloned(EVERYTHING, arena)
         gap, mine, all_of_it = difference(ours, whole), interval(ours), interval(whole)
         control = interval(report.points(RANDOM, size, recipe, arena))
@@ -51,7 +50,7 @@ def write_verdicts(config: Config, run: Run, reports: list[Report]) -> None:
             ).strip(),
         )  # fmt: skip
     report = next((found for found in reports if found.task.discrete), reports[0])
-    label, size, recipe = main_set(config, report)
+    label, size, recipe = main_set(config.methods, report)
     ours = report.points(label, size, recipe)
     rivals = {share: report.cloned(percentile_label(share, "raw")) for share in SHARES}
     best = max(rivals, key=lambda share: interval(rivals[share]).estimate)
@@ -74,10 +73,10 @@ def _kind(task: Task) -> str:
     return "Generated mazes stand in for Procgen's levels." if task.discrete else "This is another task."
 
 
-def main_set(config: Config, report: Report) -> tuple[str, int, str]:
+def main_set(methods: Sequence[str], report: Report) -> tuple[str, int, str]:
     """(label, size, recipe) that verdicts speak of: the first method, the largest size up to 64, the first recipe."""
     few = [size for size in report.task.sizes if size <= 64] or [min(report.task.sizes)]
-    return LABELS[config.methods[0]], max(few), next(iter(report.task.recipes))
+    return LABELS[methods[0]], max(few), next(iter(report.task.recipes))
 
 
 def alike(config: Config, gap: stats.Interval) -> Verdict:
@@ -95,13 +94,13 @@ def positive(config: Config, gap: stats.Interval) -> Verdict:
 
 
 def enough(config: Config) -> bool:
-    return len(config.seeds) >= SEEDS and config.students >= STUDENTS
+    return len(config.seeds) >= SEEDS and config.evaluation.students >= STUDENTS
 
 
 def headline(config: Config, reports: list[Report]) -> str:
     parts = []
     for report in reports:
-        task, label, size, recipe = report.task, *main_set(config, report)
+        task, label, size, recipe = report.task, *main_set(config.methods, report)
         for arena, where in enumerate(task.arenas):
             ours, control = (interval(report.points(name, size, recipe, arena)) for name in (label, RANDOM))
             whole = interval(report.cloned(EVERYTHING, arena))
@@ -165,41 +164,6 @@ def expectations(config: Config, reports: list[Report]) -> list[dict[str, Any]]:
                      "high": None, "met": None}]  # fmt: skip
 
 
-# Av-PBC with 256 pairs on D4RL (Lei, Zhang and Tao, NeurIPS 2024, table 1): medium-replay, medium, medium-expert.
-_AV_PBC = {"halfcheetah": (35.9, 36.9, 22.0), "hopper": (40.9, 32.5, 38.7), "walker2d": (55.0, 39.5, 42.1)}
-_D4RL_LEVELS = ("medium-replay", "medium", "medium-expert")
-
-
-def write_locomotion(config: Config, run: Run, reports: list[Report]) -> None:
-    """One row a data set of MuJoCo's walkers, and their mean."""
-    rows: list[dict[str, Any]] = []
-    for report in reports:
-        robot, _, level = report.task.name.removeprefix("mujoco/").partition(", ")
-        if robot not in (*_AV_PBC, "ant") or not report.task.name.startswith("mujoco/"):
-            continue
-        _, size, recipe = main_set(config, report)
-        row: dict[str, Any] = {"data": f"{robot}, {level}", "pairs": size}
-        for label in (*(LABELS[method] for method in config.methods), RANDOM):
-            row[label] = round(interval(report.points(label, size, recipe)).estimate, 1)
-        row[EVERYTHING] = round(interval(report.cloned(EVERYTHING)).estimate, 1)
-        known = level in _D4RL_LEVELS and robot in _AV_PBC
-        row["published Av-PBC"] = _AV_PBC[robot][_D4RL_LEVELS.index(level)] if known else None
-        rows.append(row)
-    if not rows:
-        return
-    mean: dict[str, Any] = {"data": "mean", "pairs": None}
-    for name in list(rows[0])[2:]:
-        found = [row[name] for row in rows if row[name] is not None]
-        mean[name] = round(float(np.mean(found)), 1) if found else None
-    run.table(
-        "locomotion", [*rows, mean],
-        caption=(
-            "Normalised scores by data set. The published column is of D4RL's data and MuJoCo's own physics with 256 "
-            "pairs: another scale, whose means cover its nine sets."
-        ),
-    )  # fmt: skip
-
-
 DIFFERENCES = (
     ("tasks", "Procgen bigfish, starpilot, jumper", "gridmaze with seen and unseen levels; pendulum; MuJoCo by Brax"),
     ("data", "100 episodes of a PPO teacher", "episodes of an expert, from faultless to half of its actions random"),
@@ -229,7 +193,7 @@ DIFFERENCES = (
 )
 
 
-def write_differences(config: Config, run: Run) -> None:
+def write_differences(run: Run, *, published: bool) -> None:
     rows = [{"what": what, "published code": theirs, "default here": ours} for what, theirs, ours in DIFFERENCES]
     run.table("differences", rows, caption="What the default changes; the preset `paper` follows the middle column.")
     body = (
@@ -238,7 +202,7 @@ def write_differences(config: Config, run: Run) -> None:
         "expert returns, every set is compared with as many real pairs, and the set is learned through the students' "
         "own training. The published mechanics run as P1 and P2"
     )
-    if config.published:
+    if published:
         body += (
             ", here on 100 clean episodes with hard labels; students have the published network, and are trained and "
             "sampled as published (P3)"
@@ -252,4 +216,4 @@ def write_differences(config: Config, run: Run) -> None:
 
 def _scale(config: Config, report: Report, size: int, recipe: str, where: str) -> str:
     place = f"{report.task.name}{f', {where}' if where else ''}"
-    return f"{place}, {size} pairs, {len(config.seeds)} sets x {config.students} students, {recipe}"
+    return f"{place}, {size} pairs, {len(config.seeds)} sets x {config.evaluation.students} students, {recipe}"

@@ -13,7 +13,6 @@ from .driver import Driver as Driver
 from .driver import check_finite as check_finite
 from .driver import distill as distill
 from .driver import run_chunk as run_chunk
-from .evaluation import Protocol as Protocol
 from .evaluation import architectures as architectures
 from .evaluation import score_table as score_table
 from .evaluation import student_scores as student_scores
@@ -37,8 +36,17 @@ from .random_regressors import RandomRegressors as RandomRegressors
 from .sampling import Buckets as Buckets
 from .sampling import Uniform as Uniform
 from .sampling import balanced_rows as balanced_rows
+from .scorer import Protocol as Protocol
+from .scorer import Scorer as Scorer
+from .scorer import Scores as Scores
+from .scorer import make_scorer as make_scorer
 from .students import held_out_loss as held_out_loss
 from .students import train_students as train_students
+from .task import Task as Task
+from .task import Teacher as Teacher
+from .task import make_task as make_task
+from .task import make_teacher as make_teacher
+from .task import own_teacher as own_teacher
 from .unrolled import Unrolled as Unrolled
 from .weighting import density_weights as density_weights
 from .weighting import teacher_targets as teacher_targets

@@ -1,4 +1,4 @@
-"""What a set is worth: returns of fresh students trained on it, across architectures and optimisers, with intervals.
+"""Scores of a set: of fresh students trained on it, across architectures and optimisers, with intervals.
 
 Shapes: `S` students, `E` episodes, `N` pairs, `D` sets (distillation seeds).
 
@@ -17,39 +17,14 @@ import numpy as np
 
 from jaxrl_suite.core import stats
 from jaxrl_suite.distill.pairs import Imitation, Pairs
-from jaxrl_suite.distill.students import train_students
+from jaxrl_suite.distill.scorer import Protocol, Scorer
+from jaxrl_suite.distill.task import Task
 from jaxrl_suite.envs.base import AnyEnv
-from jaxrl_suite.errors import UserError
-from jaxrl_suite.rl import rollout
-from jaxrl_suite.rl.actors import Actor, Scaled, ScaledActor, student_actor
 from jaxrl_suite.rl.datasets.offline import Metadata
 from jaxrl_suite.rl.datasets.scores import Reference, normalised_score
 from jaxrl_suite.rl.datasets.transitions import Scaling
 from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.policies import CNN, MLP
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How a set is judged.
-
-    Args:
-      students: S, trained on each set.
-      episodes: E, played by each.
-      sample: whether discrete actions are sampled.
-      ensembles: 0, or the number of members of ensembles made of the S students, which it must divide.
-    """
-
-    students: int = 8
-    episodes: int = 16
-    sample: bool = False
-    ensembles: int = 0
-
-    def __post_init__(self):
-        if self.students < 1 or self.episodes < 1:
-            raise UserError(f"students and episodes must be at least 1, got {self.students} and {self.episodes}")
-        if self.ensembles < 0 or (self.ensembles and self.students % self.ensembles):
-            raise UserError(f"ensembles of {self.ensembles} cannot be made of {self.students} students: use a divisor")
 
 
 def student_scores(
@@ -80,43 +55,29 @@ def student_scores(
     Returns:
       float64[S, E], or float64[S / ensembles, E] of ensembles.
     """
-    how = protocol or Protocol()
-    train_key, play_key = jax.random.split(key)
-    params = train_students(imitation, recipe, pairs, jax.random.split(train_key, how.students), rate)
-    if how.ensembles:
-        params = jax.tree.map(lambda leaf: leaf.reshape(-1, how.ensembles, *leaf.shape[1:]), params)
-    actor: Actor = student_actor(imitation.policy, ensemble=how.ensembles > 0, sample=how.sample)
-    if scaling is not None:
-        many = how.students // (how.ensembles or 1)
-        mean, std = (jnp.broadcast_to(jnp.asarray(leaf), (many, *leaf.shape)) for leaf in scaling)
-        params, actor = Scaled(params, mean, std), ScaledActor(actor)
-    return normalised_score(rollout.evaluate(env, actor, params, play_key, how.episodes), reference)
+    scorer = Scorer(imitation, (env,), key, protocol or Protocol(), scaling=scaling)
+    sets = Pairs(*(jnp.asarray(leaf)[None] for leaf in pairs))
+    params = scorer.students(recipe, sets, rates=None if rate is None else jnp.asarray(rate)[None])
+    returns = scorer.play(params, ensembles=scorer.protocol.ensembles, by_episode=True)
+    return normalised_score(returns[0, :, 0], reference)
 
 
 def score_table(
-    env: AnyEnv,
-    imitations: Mapping[str, Imitation],
-    pairs: Pairs,
-    key: jax.Array,
-    reference: Reference | Metadata,
-    *,
-    recipes: Mapping[str, Recipe] | None = None,
-    protocol: Protocol | None = None,
-    scaling: Scaling | None = None,
+    task: Task, scorer: Scorer, pairs: Pairs, *, recipes: Mapping[str, Recipe] | None = None
 ) -> list[dict[str, Any]]:
     """One row for each architecture and optimiser: interquartile mean over students and its interval.
 
     Args:
-      imitations: students by name, for instance from `architectures`.
+      task: what students are judged in.
+      scorer: of the task.
+      pairs: R sets of a kind, with a leading axis R.
       recipes: `rl.cloning.RECIPES` by default.
-      env, pairs, key, reference, protocol, scaling: as in `student_scores`.
     """
     rows = []
-    for name, imitation in imitations.items():
+    for name, imitation in architectures(task.imitation).items():
         for label, recipe in (recipes or RECIPES).items():
-            scores = student_scores(
-                env, imitation, recipe, pairs, key, reference, protocol=protocol, scaling=scaling
-            ).mean(axis=1)
+            params = scorer.students(recipe, pairs, imitation=imitation)
+            scores = task.score(scorer.score(params, imitation=imitation).returns[0])
             rows.append({"student": name, "recipe": label, **summary(scores)})
     return rows
 

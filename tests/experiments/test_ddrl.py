@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -17,32 +18,23 @@ from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core.stats import Interval
 from jaxrl_suite.distill.distilled_file import read_distilled
-from jaxrl_suite.experiments.ddrl.experiment import (
-    experiment as ddrl,
-)
-from jaxrl_suite.experiments.ddrl.experiment import (
-    figures as _ddrl_figures,
-)
-from jaxrl_suite.experiments.ddrl.experiment import (
-    report as _ddrl_report,
-)
-from jaxrl_suite.experiments.ddrl.experiment import (
-    sets as _ddrl_sets,
-)
-from jaxrl_suite.experiments.ddrl.experiment import (
-    tasks as _ddrl_tasks,
-)
-from jaxrl_suite.experiments.ddrl.experiment import (
-    verdicts as _ddrl_verdicts,
-)
+from jaxrl_suite.distill.scorer import Scores
+from jaxrl_suite.experiments.ddrl import config as ddrl
+from jaxrl_suite.experiments.ddrl import figures as _ddrl_figures
+from jaxrl_suite.experiments.ddrl import locomotion
+from jaxrl_suite.experiments.ddrl import report as _ddrl_report
+from jaxrl_suite.experiments.ddrl import sets as _ddrl_sets
+from jaxrl_suite.experiments.ddrl import tasks as _ddrl_tasks
+from jaxrl_suite.experiments.ddrl import verdicts as _ddrl_verdicts
 from jaxrl_suite.experiments.ddrl.sets import POLISHED
 from jaxrl_suite.rl.datasets.percentile import percentile_rows
 
 SMALLEST = (
-    "run ddrl --resume --seeds 0,1 --methods pbc --sizes 8 --images 2 --students 2 --episodes 2 --episodes_of_data 20 "
-    "--levels_of_data 20 --widths 8 --maze_widths 8 --cloning_steps 20 --maze_cloning_steps 20 --cloning_batch 32 "
-    "--outer_steps 4 --maze_outer_steps 4 --published_steps 4 --chunk 2 --meta_students 1 --maze_meta_students 1 "
-    "--inner_steps 3 --maze_inner_steps 3 --judges 1"
+    "run ddrl --resume --seeds 0,1 --methods pbc --sizes 8 --evaluation.students 2 --evaluation.episodes 2 "
+    "--pendulum.episodes 20 --pendulum.widths 8 --maze.levels 20 --maze.images 2 --maze.widths 8 "
+    "--maze.cloning-steps 20 --maze.outer-steps 4 --maze.meta-students 1 --maze.inner-steps 3 "
+    "--cloning.steps 20 --cloning.batch-size 32 --distillation.outer-steps 4 --distillation.published-steps 4 "
+    "--distillation.chunk 2 --distillation.meta-students 1 --distillation.inner-steps 3 --distillation.judges 1"
 )
 
 
@@ -157,9 +149,10 @@ def test_small_scales_get_no_verdict_and_the_cause_is_told(folder):
 
 @pytest.mark.tier2
 def test_what_full_adds_is_in_the_report(tmp_path):
-    extras = "--environments pendulum --sizes 4,8 --methods av-pbc,gm-cosine,paper-p1 --anchors 20 --polish 2 --across"
+    extras = "--environments pendulum --sizes 4,8 --methods av-pbc,gm-cosine,paper-p1 --extras.offline-updates 20 "
+    extras += "--extras.generations 2 --extras.across --extras.curve-steps 2,5"
     words = SMALLEST.replace("--methods pbc --sizes 8 ", "")
-    done = run_command(tmp_path, f"{words} {extras} --curve_steps 2,5 --out full")
+    done = run_command(tmp_path, f"{words} {extras} --out full")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "full"
     assert {path.stem for path in (folder / "figures").iterdir()} >= {"pendulum_sizes", "pendulum_steps"}
@@ -197,7 +190,7 @@ def test_verdicts_follow_from_intervals(low, high, like, ahead):
 
 
 def test_a_part_of_the_data_counts_its_rows_alike():
-    config = ddrl.Config(episodes_of_data=20)
+    config = ddrl.Config(pendulum=ddrl.Pendulum(episodes=20))
     task = _ddrl_tasks.make_task(config, "pendulum")
     sets = {found.label: found for found in _ddrl_sets.cloned_sets(task)}
     assert len({found.pairs.weights.shape for found in sets.values()}) == 1  # one program for all
@@ -217,7 +210,10 @@ def test_what_has_no_correlation_is_said_in_words():
 
 
 def test_sizes_are_tried_from_the_smallest():
-    assert _ddrl_tasks.make_task(ddrl.Config(episodes_of_data=20, sizes=(16, 8)), "pendulum").sizes == (8, 16)
+    assert _ddrl_tasks.make_task(ddrl.Config(pendulum=ddrl.Pendulum(episodes=20), sizes=(16, 8)), "pendulum").sizes == (
+        8,
+        16,
+    )
 
 
 def test_every_kind_of_pairs_is_explained():
@@ -245,20 +241,63 @@ def test_the_bad_word_is_named_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "message"),
+    ("config", "changes", "message"),
     [
-        ("seeds", (), "at least one"),
-        ("methods", ("pbc", "pbc"), "none twice"),
-        ("chunk", 70, "chunk must divide the 800 outer_steps"),
-        ("students", 1, "students must be 2 to"),
-        ("noise", 1.5, "noise must be 0 to 1"),
-        ("images", 0, "images must be"),
-        ("inner_steps", 0, "inner_steps must be"),
+        (ddrl.Config, dict(seeds=()), "at least one"),
+        (ddrl.Config, dict(methods=("pbc", "pbc")), "none twice"),
+        (ddrl.Distillation, dict(chunk=70), "chunk must divide the 800 outer_steps"),
+        (ddrl.Config, dict(maze=ddrl.Maze(outer_steps=50)), "chunk must divide the 50 maze.outer_steps"),
+        (ddrl.Evaluation, dict(students=1), "students must be 2 to"),
+        (ddrl.Config, dict(noise=1.5), "noise must be 0 to 1"),
+        (ddrl.Maze, dict(images=0), "images must be"),
+        (ddrl.Distillation, dict(inner_steps=0), "inner_steps must be"),
     ],
 )
-def test_refuses_what_cannot_be_run(field, value, message):
+def test_refuses_what_cannot_be_run(config, changes, message):
     with pytest.raises(ValueError, match=message):
-        ddrl.Config(**{field: value})
+        config(**changes)
+
+
+def test_no_level_of_the_config_has_more_than_fifteen_fields():
+    levels = [ddrl.Config(), *(value for value in vars(ddrl.Config()).values() if dataclasses.is_dataclass(value))]
+    assert len(levels) == 8
+    assert max(len(vars(level)) for level in levels) <= 15
+
+
+def _walker(name, offset):
+    """A report of one data set of MuJoCo, with scores near `offset`."""
+    methods, scores = ddrl.PRESETS["accel"].methods, np.arange(6.0).reshape(2, 3)
+    labels = [*(_ddrl_sets.LABELS[method] for method in methods), _ddrl_sets.RANDOM, _ddrl_sets.EVERYTHING]
+    task: Any = SimpleNamespace(name=name, sizes=(256,), recipes={"sgd100": None}, score=lambda returns: returns)
+    kinds = [(label, "cloned" if label == _ddrl_sets.EVERYTHING else "distilled") for label in labels]
+    sets: Any = [SimpleNamespace(label=label, kind=kind, size=256) for label, kind in kinds]
+    found: Any = {
+        (one.label, 256, "clone" if one.kind == "cloned" else "sgd100"): Scores(scores[None] + offset + at, scores)
+        for at, one in enumerate(sets)
+    }
+    return _ddrl_report.Report(task, sets, found)
+
+
+def test_accel_prints_its_published_comparison():
+    tables = {}
+    run: Any = SimpleNamespace(table=lambda name, rows, caption: tables.update({name: (rows, caption)}))
+    config = ddrl.PRESETS["accel"]
+    names = [f"{env}, {level}" for env in config.environments for level in config.mujoco.datasets]
+    locomotion.write_locomotion(run, [_walker(name, 10 * at) for at, name in enumerate(names)], config.methods)
+    rows, caption = tables["locomotion"]
+    assert [row["data"] for row in rows[:2]] == ["halfcheetah, medium-replay", "halfcheetah, medium"]
+    assert len(rows) == 4 * 3 + 1
+    published = {row["data"]: row["published Av-PBC"] for row in rows}
+    assert published["hopper, medium-expert"] == 38.7
+    assert published["ant, medium"] is None
+    assert published["mean"] == pytest.approx(np.mean([35.9, 36.9, 22.0, 40.9, 32.5, 38.7, 55.0, 39.5, 42.1]), abs=0.05)
+    assert rows[0]["distilled, PBC"] == 2.5
+    assert rows[1]["distilled, Av-PBC"] == 13.5
+    assert rows[0]["BC on everything"] == 7.5
+    assert "D4RL's data" in caption
+    tables.clear()
+    locomotion.write_locomotion(run, [_walker("pendulum", 0)], config.methods)
+    assert not tables
 
 
 def test_presets_hold_enough_for_verdicts():
@@ -266,4 +305,4 @@ def test_presets_hold_enough_for_verdicts():
         assert _ddrl_verdicts.enough(config)
     assert ddrl.PRESETS["paper"].published
     assert {"paper-p1", "paper-p2"} <= set(ddrl.PRESETS["paper"].methods)
-    assert len(ddrl.PRESETS["accel"].levels) * 3 == 9  # three of its environments make D4RL's table of nine
+    assert len(ddrl.PRESETS["accel"].mujoco.datasets) * 3 == 9  # three of its environments make D4RL's table of nine
