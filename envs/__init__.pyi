@@ -4,6 +4,7 @@ from .base import ContinuousEnv as ContinuousEnv
 from .base import Env as Env
 from .base import EnvState as EnvState
 from .base import Game as Game
+from .base import NoChance as NoChance
 from .check import check_env as check_env
 from .gops.game import Gops as Gops
 from .gridmaze.env import GridMaze as GridMaze

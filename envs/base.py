@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 Observation: TypeAlias = Any  # a pytree of arrays
 State: TypeAlias = Any  # a pytree of arrays with at least the fields of `EnvState`
@@ -117,3 +118,26 @@ class Game(Env, Protocol):
     def step_chance(self, state: State, outcome: jax.Array) -> State:
         """The state after chance chose `outcome` int32[]."""
         ...
+
+
+class NoChance:
+    """The part of a `Game` that is about chance, for games that have none after `init`."""
+
+    @property
+    def num_chance_outcomes(self) -> int:
+        """1, never drawn."""
+        return 1
+
+    def chance_pending(self, state: State) -> jax.Array:
+        """bool[]: False, as chance never moves."""
+        return jnp.zeros_like(state.terminated)
+
+    def chance_logits(self, state: State) -> jax.Array:
+        """float32[1]: -inf, as chance never moves."""
+        del state
+        return jnp.full((1,), -jnp.inf)
+
+    def step_chance(self, state: State, outcome: jax.Array) -> State:
+        """The same state, as chance never moves."""
+        del outcome
+        return state

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.envs.base import NoChance
 from jaxrl_suite.errors import UserError
 
 MAX_POINTS = 512
@@ -33,7 +34,7 @@ class State(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSelection:
+class DataSelection(NoChance):
     """The decision problem.
 
     Args:
@@ -65,10 +66,6 @@ class DataSelection:
     @property
     def num_actions(self) -> int:
         return self.num_points
-
-    @property
-    def num_chance_outcomes(self) -> int:
-        return 1
 
     @property
     def max_turns(self) -> int:
@@ -123,17 +120,6 @@ class DataSelection:
         """`apply`: there is no chance."""
         del key
         return self.apply(state, action)
-
-    def chance_pending(self, state: State) -> jax.Array:
-        return jnp.zeros_like(state.terminated)
-
-    def chance_logits(self, state: State) -> jax.Array:
-        del state
-        return jnp.full((1,), -jnp.inf)
-
-    def step_chance(self, state: State, outcome: jax.Array) -> State:
-        del outcome
-        return state
 
     def observe(self, state: State, player: jax.Array | int) -> jax.Array:
         """float32[N + 2]: the set, its utility, and the share of the budget that is spent."""

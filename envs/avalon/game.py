@@ -27,12 +27,13 @@ from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
 from jaxrl_suite.envs.avalon.setup import Setup
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State, pack_proposal
+from jaxrl_suite.envs.base import NoChance
 from jaxrl_suite.envs.bits import has_bit, nth_bit, popcount
 from jaxrl_suite.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Avalon(Setup):
+class Avalon(NoChance, Setup):
     """The game's rules.
 
     Rule set `avalonbench`: Merlin and every evil player know all sides, nobody else knows anything; a fifth proposal is
@@ -57,11 +58,6 @@ class Avalon(Setup):
     Raises:
       UserError: if there are no such rules, or more special evil roles than evil seats.
     """
-
-    @property
-    def num_chance_outcomes(self) -> int:
-        """1, never drawn: roles and first leader are dealt by `init`, and there is no chance after that."""
-        return 1
 
     @property
     def max_turns(self) -> int:
@@ -237,19 +233,6 @@ class Avalon(Setup):
         """`apply`: nothing is left to chance once the roles are dealt. `key` is unused."""
         del key
         return self.apply(state, action)
-
-    def chance_pending(self, state: State) -> jax.Array:
-        return jnp.zeros_like(state.terminated)
-
-    def chance_logits(self, state: State) -> jax.Array:
-        """float32[1]: -inf, as chance never moves."""
-        del state
-        return jnp.full((1,), -jnp.inf)
-
-    def step_chance(self, state: State, outcome: jax.Array) -> State:
-        """The same state, as chance never moves."""
-        del outcome
-        return state
 
     # Who knows what.
 

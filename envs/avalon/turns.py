@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, TEAM, State
+from jaxrl_suite.envs.base import NoChance
 from jaxrl_suite.envs.bits import lowest_bit, popcount
 
 
@@ -29,7 +30,7 @@ class TurnState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class AvalonTurns:
+class AvalonTurns(NoChance):
     """The same game as `game`, one decision a step: `current_player` decides; no vote is seen before all have voted.
 
     Args:
@@ -45,10 +46,6 @@ class AvalonTurns:
     @property
     def num_actions(self) -> int:
         return self.game.num_actions
-
-    @property
-    def num_chance_outcomes(self) -> int:
-        return self.game.num_chance_outcomes
 
     @property
     def max_turns(self) -> int:
@@ -113,18 +110,6 @@ class AvalonTurns:
         """`apply`: nothing is left to chance once the roles are dealt. `key` is unused."""
         del key
         return self.apply(state, action)
-
-    def chance_pending(self, state: TurnState) -> jax.Array:
-        return self.game.chance_pending(state.table)
-
-    def chance_logits(self, state: TurnState) -> jax.Array:
-        """float32[1]: -inf, as chance never moves."""
-        return self.game.chance_logits(state.table)
-
-    def step_chance(self, state: TurnState, outcome: jax.Array) -> TurnState:
-        """The same state, as chance never moves."""
-        del outcome
-        return state
 
     def observe(self, state: TurnState, player: jax.Array | int) -> jax.Array:
         """float32[D + 3]: the game's observation with "acts" for this turn, then own commit: made; made and 1.

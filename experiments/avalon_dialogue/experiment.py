@@ -27,5 +27,5 @@ def main(config: Config, run: Run) -> None:
         learned = talk.learn(config, run)
         talk_report.write_learned(config, run, learned)
         talk_report.write_games(config, run, talk.play(config, run, learned))
-    found = [] if config.proposer == "none" else [guides.search_role(config, run, role) for role in config.roles]
+    found = [] if config.proposer == "none" else [guides.search_role(config, run, role) for role in config.search.roles]
     guides_report.write(config, run, found)

@@ -110,7 +110,7 @@ class Referee:
 
 def evolve_config(config: Config, method: str) -> EvolveConfig:
     sizes: dict[str, Any] = dict(
-        method=method, strategies=config.strategies, rounds=config.rounds, repairs=config.repairs
+        method=method, strategies=config.search.strategies, rounds=config.search.rounds, repairs=config.search.repairs
     )
     return dataclasses.replace(PRESETS["default"], **sizes)
 
@@ -126,16 +126,16 @@ def unseen_seed(seed: int) -> int:
 
 def search_role(config: Config, run: Run, role: RoleName) -> Found:
     """All searches for guides of one role, and their evaluation."""
-    judged = scenarios_of(role, config.scenarios, SEARCHED)
+    judged = scenarios_of(role, config.search.scenarios, SEARCHED)
     with Journal(run.folder / f"journal-{role}.jsonl") as journal, open_sampler(config, run, role) as sampler:
         judge = GuideJudge(sampler, role, judged, num_key_states=KEY_STATES, strict=True)
         proposer = LanguageModelProposer(Brief("guide", contract(GAME, role)))
         origin = Strategy(0, "guide", seed_guide(role).text)
         planned, referees = [], {}
-        for method in config.methods:
+        for method in config.search.methods:
             evolve, alone = evolve_config(config, method), METHODS[method].alone
             name = "steps" if alone else "rounds"
-            referees[name] = Referee(judge, config.speeches, evolve.a_round if alone else 1)
+            referees[name] = Referee(judge, config.search.speeches, evolve.a_round if alone else 1)
             for seed in config.seeds:
                 setup = Setup(evolve, proposer, seed, "guide", name, journal.log(f"{method} {seed}"))
                 labels = dict(role=role, method=method, seed=seed)
@@ -144,10 +144,10 @@ def search_role(config: Config, run: Run, role: RoleName) -> Found:
         asked = services(referees, journal)
         found, _ = search_rounds(run, planned, sampler, asked, title, f"search-{role}")
         size = len(config.seeds)
-        searches = {method: found[at * size : (at + 1) * size] for at, method in enumerate(config.methods)}
+        searches = {method: found[at * size : (at + 1) * size] for at, method in enumerate(config.search.methods)}
         scores, unread = evaluate(config, run, role, sampler, searches, title)
         place, method = largest(over_seed(scores))
-        example = _example(config, role, sampler, searches[config.methods[method]][place].best, place)
+        example = _example(config, role, sampler, searches[config.search.methods[method]][place].best, place)
     with Recording(draws_path(config, run, role), read_only=True) as draws:
         usage = dict(draws.by_role)
     return Found(role, searches, scores, unread, example, usage)
@@ -168,7 +168,7 @@ def evaluate(
     config: Config, run: Run, role: str, sampler: Any, searches: dict[str, list[Search]], title: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """float[S, G, H, 3] and float[S, G, H]: the guides found and the seed guide in unseen scenarios, a seed a step."""
-    shape = len(config.seeds), 1 + len(searches), config.held_out
+    shape = len(config.seeds), 1 + len(searches), config.search.held_out
     loop = run.chunks(
         len(config.seeds), (np.zeros((*shape, len(PARTS))), np.zeros(shape)), f"{title}: unseen scenarios",
         name=f"final-{role}",
@@ -177,7 +177,7 @@ def evaluate(
         guides = [seed_guide(role), *(Guide.parse(role, found[place].best.text) for found in searches.values())]
         scores, unread = (part.copy() for part in loop.carry)
         judge = _evaluator(config, role, sampler, place)
-        for number, row in enumerate(_trials(config, judge, guides, range(config.held_out), place)):
+        for number, row in enumerate(_trials(config, judge, guides, range(config.search.held_out), place)):
             for at, one in enumerate(row):
                 scores[place, number, at] = one.score
                 unread[place, number, at] = share_unread(one)
@@ -193,14 +193,14 @@ def share_unread(one: Trial) -> float:
 
 
 def _evaluator(config: Config, role: str, sampler: Any, place: int) -> GuideJudge:
-    unseen = scenarios_of(role, config.held_out, unseen_seed(config.seeds[place]))
+    unseen = scenarios_of(role, config.search.held_out, unseen_seed(config.seeds[place]))
     return GuideJudge(sampler, role, unseen, strict=True)
 
 
 def _trials(
     config: Config, judge: GuideJudge, guides: Sequence[Guide], chosen: Sequence[int], place: int
 ) -> list[list[Trial]]:
-    path = config.seeds[place], config.rounds + 1, 0  # after the last round
+    path = config.seeds[place], config.search.rounds + 1, 0  # after the last round
     try:
         trials = judge.trials(guides, chosen, path)
     except SamplerFailedError as error:

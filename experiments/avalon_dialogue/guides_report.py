@@ -65,7 +65,7 @@ def write_guides(config: Config, run: Run, found: Sequence[Found]) -> None:
     rows, dots = [], {}
     for one in found:
         published: dict[str, str] = dict(zip((*OTHERS, OURS), PUBLISHED.get(one.role, ()), strict=False))
-        for place, method in enumerate(config.methods):
+        for place, method in enumerate(config.search.methods):
             gain = stats.mean_or_value(one.gains[:, place])
             score, good, merlin = one.scores[:, 1 + place].mean(axis=(0, 1)).tolist()
             rows.append(
@@ -83,8 +83,8 @@ def write_guides(config: Config, run: Run, found: Sequence[Found]) -> None:
             )
             dots[f"{one.role}: {method}"] = tuple(gain)
     caption = (
-        f"What the best guide of each search changes in listeners, from -2 to 2, in {config.held_out} scenarios a "
-        "seed that no search has seen; gain: over the seed guide in the same scenarios, with 95 % intervals over "
+        f"What the best guide of each search changes in listeners, from -2 to 2, in {config.search.held_out} scenarios "
+        "a seed that no search has seen; gain: over the seed guide in the same scenarios, with 95 % intervals over "
         f"{len(config.seeds)} seeds, each with a search and scenarios of its own. Merlin's score is the smaller of "
         "being believed good by the Servants and not being taken for Merlin by evil, speech by speech. Unread: "
         "share of worksheets, speeches and ratings that were empty or could not be read, which counts as no change. "
@@ -100,13 +100,13 @@ def write_guides(config: Config, run: Run, found: Sequence[Found]) -> None:
 
 def differences(config: Config, one: Found) -> dict[str, stats.Interval]:
     """What Strategist's guides have beyond each other method's, paired by seed and scenario; {} without it."""
-    if OURS not in config.methods:
+    if OURS not in config.search.methods:
         return {}
     gains = one.gains
-    ours = gains[:, config.methods.index(OURS)]
+    ours = gains[:, config.search.methods.index(OURS)]
     return {
         method: stats.mean_or_value(ours - gains[:, place])
-        for place, method in enumerate(config.methods)
+        for place, method in enumerate(config.search.methods)
         if method != OURS
     }
 
@@ -126,12 +126,13 @@ def write_role(config: Config, run: Run, one: Found) -> None:
     """The headline of a role, its best worksheet, what it makes a model say, its tree, and what searches used."""
     role, (place, method) = one.role, one.best
     name = role.capitalize()
-    at = config.methods.index(OURS) if OURS in config.methods else 0
+    how = config.search
+    at = how.methods.index(OURS) if OURS in how.methods else 0
     gain, seeds = stats.mean_or_value(one.gains[:, at]), len(config.seeds)
     sure = "excludes zero" if gain.low > 0 or gain.high < 0 else "does not exclude zero"
     run.text(
-        f"{name}: the best guide that {config.methods[at]} found in {config.strategies} guides scores "
-        f"{said(gain, seeds, 2)} over the seed guide, on a scale from -2 to 2, in {config.held_out} unseen scenarios "
+        f"{name}: the best guide that {how.methods[at]} found in {how.strategies} guides scores "
+        f"{said(gain, seeds, 2)} over the seed guide, on a scale from -2 to 2, in {how.held_out} unseen scenarios "
         f"a seed. {f'The interval (95 % over {seeds} seeds) {sure}.' if seeds > 1 else 'One seed has no interval.'} "
         f"{source(config).capitalize()} writes the guides, speaks by them, and rates the speeches; "
         f"{one.unread.mean():.0%} of its answers there could not be read."
@@ -139,14 +140,14 @@ def write_role(config: Config, run: Run, one: Found) -> None:
     for label, searches in one.searches.items():
         for seed, search in zip(config.seeds, searches, strict=True):
             write_atomic(run.folder / "guides" / f"{role}-{label}-{seed}.txt", search.best.text)
-    label, seed = config.methods[method], config.seeds[place]
+    label, seed = config.search.methods[method], config.seeds[place]
     search = one.searches[label][place]
     file = f"guides/{role}-{label}-{seed}.txt"
     run.table(
         f"worksheet_{role}",
         worksheet(role, search.best.text),
         caption=f"{name}'s seed guide, and the guide with the largest gain in the unseen scenarios, by {label}, seed "
-        f"{seed} ({file}). It is the luckiest of {len(config.methods) * seeds}; its own gain flatters it.",
+        f"{seed} ({file}). It is the luckiest of {len(config.search.methods) * seeds}; its own gain flatters it.",
     )
     scenario, (before, after) = one.example
     rows = [
@@ -198,7 +199,8 @@ def write_ledger(config: Config, run: Run, found: Sequence[Found]) -> None:
 
 def write_verdict(config: Config, run: Run, found: Sequence[Found]) -> None:
     shown = [one for one in found if one.role in CLAIMED]
-    enough = len(config.seeds) >= SURELY and len(shown) == len(CLAIMED) and {OURS, *OTHERS} <= set(config.methods)
+    how = config.search
+    enough = len(config.seeds) >= SURELY and len(shown) == len(CLAIMED) and {OURS, *OTHERS} <= set(how.methods)
     unread = max((float(one.unread.mean()) for one in found), default=0.0)
     against = {(one.role, method): cell for one in shown for method, cell in differences(config, one).items()}
     beaten = [" over ".join(pair) for pair, cell in against.items() if cell.low > 0]
@@ -209,7 +211,7 @@ def write_verdict(config: Config, run: Run, found: Sequence[Found]) -> None:
     )
     if unread > UNREAD:
         note = f"{unread:.0%} of its answers could not be read: this model does not play. {note}"
-    at = config.methods.index(OURS) if OURS in config.methods else 0
+    at = how.methods.index(OURS) if OURS in how.methods else 0
     measured = "; ".join(
         f"{one.role.capitalize()} {said(stats.mean_or_value(one.gains[:, at]), len(config.seeds), 2)}" for one in found
     )
@@ -218,7 +220,7 @@ def write_verdict(config: Config, run: Run, found: Sequence[Found]) -> None:
         measured,
         unit="score over the seed guide",
         verdict=verdict if enough and unread <= UNREAD else "not comparable",
-        scale=f"{len(config.seeds)} seeds, {config.strategies} guides a search, {config.held_out} unseen scenarios a "
+        scale=f"{len(config.seeds)} seeds, {how.strategies} guides a search, {how.held_out} unseen scenarios a "
         f"seed, {source(config)}",
         note=note,
     )

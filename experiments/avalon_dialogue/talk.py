@@ -74,19 +74,17 @@ class Learned(NamedTuple):
 
 def learn(config: Config, run: Run) -> Learned:
     """Trains every arm with every seed, all in one program, a point of the curves at a time."""
-    arms, seeds = len(ARMS), len(config.seeds)
-    mesh, size = run.mesh(batch=arms * seeds), config.updates // config.points
-    learner = TalkLearner(
-        GAME, batch=config.batch, learning_rate=config.learning_rate, merlin_weight=config.merlin_weight
-    )
+    arms, seeds, how = len(ARMS), len(config.seeds), config.learning
+    mesh, size = run.mesh(batch=arms * seeds), how.updates // how.points
+    learner = TalkLearner(GAME, batch=how.batch_size, learning_rate=how.learning_rate, merlin_weight=how.merlin_weight)
     train = _Program(run, mesh, _trainer(learner, size), "learning to talk")
-    measure = _Program(run, mesh, _measurer(learner, config.deals), "talk, measured")
+    measure = _Program(run, mesh, _measurer(learner, how.deals), "talk, measured")
     flags = tuple(np.repeat([getattr(arm, name) for arm in ARMS], seeds) for name in ("train_evil", "scrambled"))
     fresh = _keys(_MEASURE, config.seeds * arms)
     state = _each(learner.init(), arms * seeds)
-    curve = np.zeros((arms * seeds, config.points + 1, len(MEASURES)))
+    curve = np.zeros((arms * seeds, how.points + 1, len(MEASURES)))
     curve[:, 0] = measure(state.params, flags[1], fresh)
-    loop = run.chunks(config.points, (state, curve), "learning to talk", name="talk")
+    loop = run.chunks(how.points, (state, curve), "learning to talk", name="talk")
     for point in loop:
         state = train(loop.carry[0], *flags, _keys(_LEARN, config.seeds * arms, point))
         curve = loop.carry[1].copy()
@@ -95,7 +93,7 @@ def learn(config: Config, run: Run) -> Learned:
         for at, arm in enumerate(ARMS):
             means = curve[at * seeds : (at + 1) * seeds, point + 1].mean(axis=0).tolist()
             run.log(arm=arm.name, **dict(zip(MEASURES, means, strict=True)))
-    run.throughput("deals of talk, learned from", config.updates * config.batch * arms * seeds, loop.seconds)
+    run.throughput("deals of talk, learned from", how.updates * how.batch_size * arms * seeds, loop.seconds)
     params, curve = jax.device_get(loop.carry[0].params), np.asarray(loop.carry[1])
     place = {arm.name: slice(at * seeds, (at + 1) * seeds) for at, arm in enumerate(ARMS)}
     by_arm = {name: jax.tree.map(lambda leaf, rows=rows: leaf[rows], params) for name, rows in place.items()}
@@ -203,7 +201,7 @@ def play(config: Config, run: Run, learned: Learned) -> Games:
     """The same games of naive bots with every way to talk, one way and seed a step; the bots do not listen."""
     ways = ways_of(config, learned)
     jobs = [(way, seed) for way in range(len(ways)) for seed in range(len(config.seeds))]
-    mesh, bots, model = run.mesh(batch=config.games), Bots(GAME), FailCounts()
+    mesh, bots, model = run.mesh(batch=config.learning.games), Bots(GAME), FailCounts()
 
     def games(keys: jax.Array, speaking: ClaimPolicy, hearing: ClaimPolicy, scrambled: jax.Array):
         def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -225,7 +223,7 @@ def play(config: Config, run: Run, learned: Learned) -> Games:
     for job in loop:
         way, seed = jobs[job]
         mine = jax.tree.map(lambda leaf, seed=seed: jnp.asarray(leaf[seed]), (ways[way].speaking, ways[way].hearing))
-        keys = devices.shard_batch(jax.random.split(_keys(_PLAY, config.seeds)[seed], config.games), mesh)
+        keys = devices.shard_batch(jax.random.split(_keys(_PLAY, config.seeds)[seed], config.learning.games), mesh)
         args = keys, *devices.replicate((*mine, jnp.asarray(ways[way].scrambled)), mesh)
         program = program or run.compile(devices.map_batch(games, mesh, replicated=(1, 2, 3)), *args, name="games")
         there, values = (np.asarray(part, np.float64) for part in program(*args))
@@ -235,7 +233,7 @@ def play(config: Config, run: Run, learned: Learned) -> Games:
         whole[way, seed] = values[:, -1].mean(axis=0)
         loop.carry = reached, by_proposal, whole
         run.log(way=ways[way].title, seed=config.seeds[seed], log_loss=whole[way, seed, :, 1].tolist())
-    run.throughput("games of bots, read with and without talk", len(jobs) * config.games, loop.seconds)
+    run.throughput("games of bots, read with and without talk", len(jobs) * config.learning.games, loop.seconds)
     return Games([way.title for way in ways], *(np.asarray(part) for part in loop.carry))
 
 

@@ -71,10 +71,11 @@ def write_learned(config: Config, run: Run, learned: Learned) -> None:
             {"setting": title, **gains[title].columns("gain"),
              **{name: tidy(found[:, at[name]].mean()) for name in MEASURES}}
         )  # fmt: skip
+    how = config.learning
     caption = (
-        f"Policies of talk after {config.updates} updates of {config.batch} deals, measured on {config.deals} fresh "
+        f"Policies of talk after {how.updates} updates of {how.batch_size} deals, measured on {how.deals} fresh "
         f"deals a seed, the same for all; one claim a player, before the first quest. Good's return: minus the "
-        f"Servants' log loss, minus {config.merlin_weight:g} times the Assassin's belief in the true Merlin. Gain: of "
+        f"Servants' log loss, minus {how.merlin_weight:g} times the Assassin's belief in the true Merlin. Gain: of "
         f"that return over silence, with 95 % intervals over {len(config.seeds)} seeds. Surprise: the listeners' -ln "
         "posterior of the true roles. Evil learns in the row `both learn` alone. Controls, in which nothing can be "
         "gained: `another deal`, as `good learns`, but all claims are about another deal; `misled`, those of `good "
@@ -82,7 +83,7 @@ def write_learned(config: Config, run: Run, learned: Learned) -> None:
     )
     run.table("talk_learned", rows, caption=caption)
     write_pairs(config, run, last)
-    updates = np.arange(config.points + 1) * (config.updates // config.points)
+    updates = np.arange(config.learning.points + 1) * (config.learning.updates // config.learning.points)
     for name, label, title in SHOWN:
         series = {}
         for arm in ARMS:
@@ -201,9 +202,9 @@ def write_games(config: Config, run: Run, games: Games) -> None:
         rows.append(row)
         dots[title] = tuple(loss)
     caption = (
-        f"What talk before each proposal adds to {config.games} games of naive bots a seed, who do not listen: "
-        "changes against the same games read in silence, means over a game's proposals. Listeners count failed quests "
-        "in both cases. Log loss and accuracy: of the Servants on sides; Merlin: the Assassin's belief in the true "
+        f"What talk before each proposal adds to {config.learning.games} games of naive bots a seed, who do not "
+        "listen: changes against the same games read in silence, means over a game's proposals. Listeners count failed "
+        "quests in both cases. Log loss and accuracy: of the Servants on sides; Merlin: the Assassin's belief in the true "
         f"one. 95 % intervals over {len(config.seeds)} seeds. {GLOSSARY}"
     )
     run.table("talk_games", rows, caption=caption)

@@ -17,13 +17,18 @@ from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
 from jaxrl_suite.evolve.records import Judgement, Strategy
 from jaxrl_suite.experiments.avalon_dialogue import experiment as avalon_dialogue
 from jaxrl_suite.experiments.avalon_dialogue import guides, guides_report, talk, talk_report
+from jaxrl_suite.experiments.avalon_dialogue.config import Learning, Search
 from jaxrl_suite.llm.jobs import SamplerFailedError
 from jaxrl_suite.llm.protocol import Usage
 
-TALK = "run avalon_dialogue --resume --seeds 0 1 --updates 4 --points 2 --batch 4 --deals 8 --games 4 --out {name}"
+TALK = (
+    "run avalon_dialogue --resume --seeds 0 1 --learning.updates 4 --learning.points 2 --learning.batch-size 4 "
+    "--learning.deals 8 --learning.games 4 --out {name}"
+)
 GUIDES = (
-    "run avalon_dialogue --resume --talk no --seeds {seeds} --roles minion --methods line strategist --strategies 4 "
-    "--rounds 2 --repairs 1 --speeches 8 --scenarios 2 --held-out 2 --out {name} {more}"
+    "run avalon_dialogue --resume --talk no --seeds {seeds} --search.roles minion --search.methods line strategist "
+    "--search.strategies 4 --search.rounds 2 --search.repairs 1 --search.speeches 8 --search.scenarios 2 "
+    "--search.held-out 2 --out {name} {more}"
 )
 
 
@@ -333,9 +338,6 @@ def test_arms_of_talk_have_a_control_and_names_of_their_own():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (dict(points=7), "points must divide the 150"),
-        (dict(strategies=7), "rounds must divide the 7"),
-        (dict(roles=("merlin", "merlin")), "none twice"),
         (dict(talk=False), "give a --proposer"),
         (dict(proposer="openai"), "needs --base-url"),
         (dict(base_url="http://127.0.0.1:1/v1"), "base_url is for --proposer openai"),
@@ -350,8 +352,21 @@ def test_refuses_dialogue_that_cannot_be_run(bad, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("part", "bad", "message"),
+    [
+        (Learning, dict(points=7), "points must divide the 150"),
+        (Search, dict(strategies=7), "rounds must divide the 7"),
+        (Search, dict(roles=("merlin", "merlin")), "none twice"),
+    ],
+)
+def test_refuses_parts_of_dialogue_that_cannot_be_run(part, bad, message):
+    with pytest.raises(ValueError, match=message):
+        part(**bad)
+
+
 def test_presets_of_dialogue_have_enough_seeds_and_the_published_methods():
     for config in avalon_dialogue.PRESETS.values():
         assert len(config.seeds) >= guides_report.SURELY
-        assert {guides_report.OURS, *guides_report.OTHERS} <= set(config.methods)
-        assert config.strategies // config.rounds == 4
+        assert {guides_report.OURS, *guides_report.OTHERS} <= set(config.search.methods)
+        assert config.search.strategies // config.search.rounds == 4
