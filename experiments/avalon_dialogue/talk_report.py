@@ -204,8 +204,8 @@ def write_games(config: Config, run: Run, games: Games) -> None:
     caption = (
         f"What talk before each proposal adds to {config.learning.games} games of naive bots a seed, who do not "
         "listen: changes against the same games read in silence, means over a game's proposals. Listeners count failed "
-        "quests in both cases. Log loss and accuracy: of the Servants on sides; Merlin: the Assassin's belief in the true "
-        f"one. 95 % intervals over {len(config.seeds)} seeds. {GLOSSARY}"
+        "quests in both cases. Log loss and accuracy: of the Servants on sides; Merlin: the Assassin's belief in the "
+        f"true one. 95 % intervals over {len(config.seeds)} seeds. {GLOSSARY}"
     )
     run.table("talk_games", rows, caption=caption)
     figure = plot.dots(
