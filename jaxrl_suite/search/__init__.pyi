@@ -1,6 +1,7 @@
 from .agents import SearchPolicy as SearchPolicy
 from .arena import play as play
 from .arena import play_both_seats as play_both_seats
+from .evaluators import Evaluation as Evaluation
 from .evaluators import Heuristic as Heuristic
 from .evaluators import Network as Network
 from .evaluators import Rollout as Rollout
