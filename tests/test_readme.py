@@ -1,4 +1,4 @@
-"""What the README and the docs say: code runs as pasted, commands parse, tables are the catalogue, links lead somewhere."""
+"""What the README and the docs say: code runs as pasted, commands parse, tables are the catalogue, links resolve."""
 
 import re
 import shlex
