@@ -163,9 +163,9 @@ class Avalon(NoChance, Setup):
         won = jnp.where(failed, state.won, state.won | (1 << state.quest))
         lost = jnp.where(failed, state.lost | (1 << state.quest), state.lost)
         over = popcount(lost, NUM_QUESTS) == QUESTS_TO_WIN
-        hunt = popcount(won, NUM_QUESTS) == QUESTS_TO_WIN
+        assassination = popcount(won, NUM_QUESTS) == QUESTS_TO_WIN
         return state._replace(
-            phase=jnp.where(over, QUEST, jnp.where(hunt, ASSASSINATION, TEAM)),
+            phase=jnp.where(over, QUEST, jnp.where(assassination, ASSASSINATION, TEAM)),
             quest=jnp.minimum(state.quest + 1, NUM_QUESTS - 1),
             team=jnp.zeros_like(state.team),
             won=won,

@@ -103,7 +103,7 @@ def write_claims(config: Config, run: Run, counts: np.ndarray) -> None:
     total = dict(zip(COLUMNS, counts.sum(0, dtype=np.int64).tolist(), strict=True))
     games = total["games"]
     evil = stats.wilson(games - total["good_wins"], games)
-    missions, hits = total["evil_by_missions"] / games, total["evil_by_assassination"] / games
+    missions, assassinations = total["evil_by_missions"] / games, total["evil_by_assassination"] / games
     deduction = total["sides_right"] / total["sides_judged"]
     scale = f"{len(config.seeds)} seeds, {games:,} games"
     enough = len(config.seeds) >= 5 and games >= 10_000
@@ -117,10 +117,10 @@ def write_claims(config: Config, run: Run, counts: np.ndarray) -> None:
         low=100 * evil.low,
         high=100 * evil.high,
         unit="% of games won by evil",
-        verdict=verdict(evil.estimate - 0.618, missions - 0.427, hits - 0.191),
+        verdict=verdict(evil.estimate - 0.618, missions - 0.427, assassinations - 0.191),
         scale=scale,
         note=(
-            f"{100 * missions:.1f} % by missions, {100 * hits:.1f} % by assassination. "
+            f"{100 * missions:.1f} % by missions, {100 * assassinations:.1f} % by assassination. "
             "Held means within 2 points of each."
         ),
     )

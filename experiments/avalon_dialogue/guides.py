@@ -30,7 +30,7 @@ from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.jobs import SamplerFailedError
 from jaxrl_suite.llm.protocol import Usage
 from jaxrl_suite.llm.recording import Recording
-from jaxrl_suite.llm.run_sampler import draws_path, open_sampler, told
+from jaxrl_suite.llm.run_sampler import as_user_error, draws_path, open_sampler
 from jaxrl_suite.strategist.judge.guide import GuideJudge, Trial, contract
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ def search_role(config: Config, run: Run, role: RoleName) -> Found:
         origin = Strategy(0, "guide", seed_guide(role).text)
         planned, referees = [], {}
         for method in config.search.methods:
-            evolve, alone = evolve_config(config, method), METHODS[method].alone
-            name = "steps" if alone else "rounds"
-            referees[name] = Referee(judge, config.search.speeches, evolve.a_round if alone else 1)
+            evolve, sequential = evolve_config(config, method), METHODS[method].sequential
+            name = "steps" if sequential else "rounds"
+            referees[name] = Referee(judge, config.search.speeches, evolve.strategies_per_round if sequential else 1)
             for seed in config.seeds:
                 setup = Setup(evolve, proposer, seed, "guide", name, journal.log(f"{method} {seed}"))
                 labels = dict(role=role, method=method, seed=seed)
@@ -204,7 +204,7 @@ def _trials(
     try:
         trials = judge.trials(guides, chosen, path)
     except SamplerFailedError as error:
-        raise told(error) from None
+        raise as_user_error(error) from None
     return [[one for one in row if one is not None] for row in trials]  # a strict judge leaves none out
 
 

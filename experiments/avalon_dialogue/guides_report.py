@@ -161,7 +161,7 @@ def write_role(config: Config, run: Run, one: Found) -> None:
     heard = " ".join(dialogue_text(scenario.dialogue).split())
     run.table(f"speeches_{role}", rows, caption=f"The same guides at one table. Said before {name} speaks: {heard}")
     figure = tree_figure(
-        search.tree, standing=search.config.standing, title=f"Guides for {name}: {label}, seed {seed}", unit="score"
+        search.tree, ranking=search.config.ranking, title=f"Guides for {name}: {label}, seed {seed}", unit="score"
     )
     run.figure(f"tree_{role}", figure, "Strength as the search itself holds it. Crosses: texts that were no guides.")
     fields = ("strategies", "dropped", "calls", "games", "prompt_tokens", "output_tokens")

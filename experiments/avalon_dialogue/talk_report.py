@@ -93,16 +93,16 @@ def write_learned(config: Config, run: Run, learned: Learned) -> None:
             series, xlabel="updates", ylabel=label, title=title, references={"silence": float(learned.silent[at[name]])}
         )
         run.figure(f"talk_{name}", figure, f"On fresh deals. Bands: 95 % intervals over {len(config.seeds)} seeds.")
-    deaf = gains[ARMS[2].title]
-    sound = "as it must" if deaf.low <= 0 else "which it must not: something is wrong"
+    shuffled = gains[ARMS[2].title]
+    sound = "as it must" if shuffled.low <= 0 else "which it must not: something is wrong"
     alone, both = (
         f"{said(gains[arm.title], len(config.seeds))}{_sure(gains[arm.title], len(config.seeds))}" for arm in ARMS[:2]
     )
     run.text(
         f"{TITLE}: players who make one claim each before the first quest. Where good learns to talk and to listen, "
         f"and evil babbles, talk changes good's return by {alone}; where evil learns too, by {both}. With claims of "
-        f"another deal good changes its return by {said(deaf, len(config.seeds))}: "
-        f"{'it gains nothing' if deaf.low <= 0 else 'it gains'}, {sound}. 95 % intervals over "
+        f"another deal good changes its return by {said(shuffled, len(config.seeds))}: "
+        f"{'it gains nothing' if shuffled.low <= 0 else 'it gains'}, {sound}. 95 % intervals over "
         f"{len(config.seeds)} seeds."
     )
     write_policies(config, run, learned)

@@ -98,7 +98,7 @@ def polish(run: Run, task: Task, found: PairSet, seeds: Sequence[int], generatio
     fitness = mean_return(
         env, actor if task.discrete else Shifted(actor, mean, std), task.imitation, recipe, students=2, episodes=4
     )
-    evolution = Evolution(population=64, sigma=0.03, rate=0.01)
+    evolution = Evolution(population=64, sigma=0.03, learning_rate=0.01)
     targets = found.pairs.targets
     sets = Distilled(
         observations=found.pairs.observations,

@@ -80,7 +80,7 @@ class PairSet(NamedTuple):
     size: int
     pairs: Pairs  # leading axis R
     rows: np.ndarray | None = None  # int64[R, N] of real pairs
-    rates: jax.Array | None = None  # float32[R], of students' SGD, where it was learned
+    learning_rates: jax.Array | None = None  # float32[R], of students' SGD, where it was learned
     losses: np.ndarray | None = None  # float64[C, R], held-out loss as distillation goes on
     steps: int = 0  # outer steps
     seconds: float = 0.0  # of this process, for them
@@ -122,7 +122,7 @@ def distil(config: Config, run: Run, task: Task, method: str, size: int) -> Pair
                 loss=float(jnp.mean(metrics.loss)), held_out=losses[chunk].tolist())  # fmt: skip
     state, losses = loop.carry
     pairs = jax.vmap(driver.objective.imitation.pairs)(state.best)
-    rates = state.best.rate if "raw_rate" in driver.learn else None
+    learning_rates = state.best.learning_rate if "raw_rate" in driver.learn else None
     return PairSet(
         label, "distilled", size, pairs, rates=rates, losses=losses, steps=chunks * part, seconds=loop.seconds
     )
@@ -249,7 +249,7 @@ def cloned_sets(task: Task) -> list[PairSet]:
 
 def save_sets(run: Run, task: Task, sets: list[PairSet], seeds: Sequence[int]) -> None:
     """Each distilled set as a file of its own in the run's folder, see `distill.read_distilled`."""
-    rate = next(iter(task.recipes.values())).rate
+    learning_rate = next(iter(task.recipes.values())).learning_rate
     for found in (found for found in sets if found.kind == "distilled"):
         for place, seed in enumerate(seeds):
             kept = DistilledSet(
@@ -258,7 +258,7 @@ def save_sets(run: Run, task: Task, sets: list[PairSet], seeds: Sequence[int]) -
                 weights=np.asarray(found.pairs.weights[place], np.float32),
                 obs_mean=np.asarray(task.scaling.mean),
                 obs_std=np.asarray(task.scaling.std),
-                inner_rate=rate if found.rates is None else float(found.rates[place]),
+                inner_rate=learning_rate if found.learning_rates is None else float(found.learning_rates[place]),
                 config={"task": task.name, "label": found.label, "seed": seed},
             )
             name = re.sub("[^a-z0-9]+", "-", found.label.lower()).strip("-")

@@ -20,18 +20,18 @@ from jaxrl_suite.search.evaluators import Rollout
 from jaxrl_suite.search.gops import evaluation as gops_evaluation
 from jaxrl_suite.search.gops import exact as gops_exact
 from jaxrl_suite.search.gops import policies as gops_policies
-from jaxrl_suite.search.rules import DecoupledPUCT, Paper, RegretMatching
+from jaxrl_suite.search.rules import DecoupledPUCT, RegretMatching, UniformOpponentPUCT
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.gops_search.config import Config
 
 # How actions are picked in the tree, how the root is answered, random rollouts a leaf.
-RULES: dict[str, tuple[RegretMatching | DecoupledPUCT | Paper, Answer, int]] = {
+RULES: dict[str, tuple[RegretMatching | DecoupledPUCT | UniformOpponentPUCT, Answer, int]] = {
     "regret_matching": (RegretMatching(), "solve", 1),
     "regret_matching_x8": (RegretMatching(), "solve", 8),
     "decoupled_puct": (DecoupledPUCT(), "solve", 1),
-    "paper": (Paper(), "best", 1),
+    "paper": (UniformOpponentPUCT(), "best", 1),
 }
 FIXED = ("nash", "match_prize", "just_above_prize", "highest", "uniform")
 BUDGETS = (16, 160)  # of the published scaling figure

@@ -117,7 +117,7 @@ class Config:
         needs = []
         for method in self.methods:
             search = EvolveConfig(method, self.strategies, self.rounds)
-            players, steps = search.most_players, search.a_round if METHODS[method].alone else 1
+            players, steps = search.most_players, search.strategies_per_round if METHODS[method].sequential else 1
             needs.append((steps * players * (players - 1), players, method))
         fewest, players, method = max(needs)
         for game, name in (("gops", "round_games"), ("avalon", "avalon_games")):

@@ -142,14 +142,21 @@ class Referee:
       steps: into which a round is divided; the seeds are judged once, with a quarter of a round.
       feedback: see `JudgeConfig`.
       key_states: of each strategy.
-      deaf: scores and improvements are dealt out at random among the strategies of a round: no selection.
+      shuffle_scores: the shuffled-score control: scores and improvements are dealt out at random among the strategies
+        of a round, so that there is no selection.
     """
 
     def __init__(
-        self, stage: StageMixin, games: int, steps: int, feedback: Feedback, key_states: int, deaf: bool = False
+        self,
+        stage: StageMixin,
+        games: int,
+        steps: int,
+        feedback: Feedback,
+        key_states: int,
+        shuffle_scores: bool = False,
     ):
         self.stage, self.games, self.steps = stage, games, steps
-        self.feedback, self.key_states, self.deaf = feedback, key_states, deaf
+        self.feedback, self.key_states, self.shuffle_scores = feedback, key_states, shuffle_scores
 
     def check(self, texts: Sequence[str]) -> Sequence[str]:
         return self.stage.check(texts)
@@ -163,7 +170,7 @@ class Referee:
             feedback=self.feedback, deals=deals, key_states=self.key_states, batch_size=self.stage.round_batch_size
         )
         said = self.stage.judge(strategies, path)
-        if not self.deaf:
+        if not self.shuffle_scores:
             return said
         order = np.random.default_rng(path).permutation(size)
         scores = tuple(said.scores[place] for place in order)

@@ -97,7 +97,7 @@ def write_tree(config: Config, run: Run, game: GameName, stage: StageMixin, sear
     search = searches.found[method][0]
     figure = tree_figure(
         search.tree,
-        standing=search.config.standing,
+        ranking=search.config.ranking,
         title=f"{stage.title}: strategies of {method}, seed {config.seeds[0]}",
         unit=UNITS[game] if game == "avalon" else "points",
     )
@@ -279,7 +279,7 @@ def write_best(config: Config, run: Run, game: GameName, stage: StageMixin, sear
 
 
 def lineage(search: Search) -> list[dict[str, Any]]:
-    values = search.tree.values(search.config.standing)
+    values = search.tree.values(search.config.ranking)
     return [
         {
             "strategy": number,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 OURS = "strategist"
 Control = Literal["", "states", "scores"]
 CONTROLS: tuple[Control, ...] = ("states", "scores")
+JOURNALED = {"published ranking": "published standing"}  # arms whose journals of earlier versions have another name
 
 
 class Arm(NamedTuple):
@@ -146,7 +147,7 @@ def run_searches(config: Config, run: Run, game: GameName, stage: StageMixin) ->
         planned = [
             Planned(name, dict(arm=arm.name, seed=seed), _setup(config, stage, arm, seed, journal.log(name)), origin)
             for arm, seed in jobs
-            for name in [f"{arm.name} {seed}"]
+            for name in [f"{JOURNALED.get(arm.name, arm.name)} {seed}"]
         ]
         asked = services(referees, journal)  # pyright: ignore[reportArgumentType]
         searches, usage = search_rounds(run, planned, samplers, asked, stage.title, f"search-{game}")
@@ -160,11 +161,11 @@ def _setup(config: Config, stage: StageMixin, arm: Arm, seed: int, log: Log) -> 
 
 def referee_name(arm: Arm) -> str:
     """Arms that are judged alike share a judge, and so what it said."""
-    alone = "steps" if METHODS[arm.evolve.method].alone else "rounds"
-    return " ".join(filter(None, (arm.feedback, alone, arm.control if arm.control == "scores" else "")))
+    division = "steps" if METHODS[arm.evolve.method].sequential else "rounds"
+    return " ".join(filter(None, (arm.feedback, division, arm.control if arm.control == "scores" else "")))
 
 
 def _referee(config: Config, stage: StageMixin, arm: Arm) -> Referee:
-    steps = arm.evolve.a_round if METHODS[arm.evolve.method].alone else 1
+    steps = arm.evolve.strategies_per_round if METHODS[arm.evolve.method].sequential else 1
     games = config.round_games if stage.zero_sum else config.avalon_games
-    return Referee(stage, games, steps, arm.feedback, config.key_states, deaf=arm.control == "scores")
+    return Referee(stage, games, steps, arm.feedback, config.key_states, shuffle_scores=arm.control == "scores")

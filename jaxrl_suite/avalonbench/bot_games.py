@@ -50,12 +50,12 @@ class Round(NamedTuple):
     """What happened in one step."""
 
     proposed: jax.Array  # bool[], a team was named
-    forced: jax.Array  # bool[], it went although the vote rejected it
-    went: jax.Array  # bool[], a quest was played
+    forced: jax.Array  # bool[], the team was accepted although the vote rejected it
+    quest_played: jax.Array  # bool[], a quest was played
     fails: jax.Array  # int32[], on it
     succeeded: jax.Array  # bool[]
-    hunted: jax.Array  # bool[], the Assassin named a player
-    hit: jax.Array  # bool[], and it was Merlin
+    assassination_attempted: jax.Array  # bool[], the Assassin named a player
+    assassination_succeeded: jax.Array  # bool[], and it was Merlin
     over: jax.Array  # bool[]
     good_won: jax.Array  # bool[]
 
@@ -67,7 +67,7 @@ class Totals(NamedTuple):
     good_wins: Any
     evil_by_missions: Any  # three quests failed, or five proposals were rejected where that counts
     evil_by_assassination: Any
-    hunts: Any  # games that reached the assassination
+    assassination_attempts: Any  # games that reached the assassination
     proposals: Any
     forced: Any  # proposals accepted against the vote
     quests: Any
@@ -97,9 +97,14 @@ def play_round(
     deal, quest, memory, players = table.deal, table.quest, table.memory, bots.game.num_players
     index = bots.propose(words[0], deal, table.leader, quest, memory)
     named = bots.team_of(quest, index)
-    proposed, voted, hunting, resumed = jnp.bool_(True), jnp.bool_(True), jnp.bool_(False), jnp.bool_(False)
+    proposed, voted, at_quest, at_assassination = jnp.bool_(True), jnp.bool_(True), jnp.bool_(False), jnp.bool_(False)
     if phase is not None and team is not None:
-        proposed, voted, hunting, resumed = phase == TEAM, phase < QUEST, phase == ASSASSINATION, phase == QUEST
+        proposed, voted, at_quest, at_assassination = (
+            phase == TEAM,
+            phase < QUEST,
+            phase == QUEST,
+            phase == ASSASSINATION,
+        )
         index = jnp.where(proposed, index, bots.index_of(quest, team))
         named = jnp.where(proposed, named, team)
     votes = bots.vote(words[1], deal, quest, index, named, memory)
@@ -108,25 +113,35 @@ def play_round(
     stalled = jnp.bool_(False)
     if bots.game.rules == "official":
         forced, stalled = stalled, forced
-    went = (voted & (majority | forced)) | resumed
+    quest_played = (voted & (majority | forced)) | at_quest
     fails = popcount(named & ~bots.passes(deal, quest, named), players)
     failed = fails >= bots.needed(quest)
-    won = jnp.where(went & ~failed, table.won | (1 << quest), table.won)
-    lost = jnp.where(went & failed, table.lost | (1 << quest), table.lost)
-    hunted = hunting | (popcount(won, NUM_QUESTS) == QUESTS_TO_WIN)
-    hit = hunted & has_bit(seats_of(deal, MERLIN, players), bots.target(words[1], deal))
-    over = hunted | stalled | (popcount(lost, NUM_QUESTS) == QUESTS_TO_WIN)
+    won = jnp.where(quest_played & ~failed, table.won | (1 << quest), table.won)
+    lost = jnp.where(quest_played & failed, table.lost | (1 << quest), table.lost)
+    attempted = at_assassination | (popcount(won, NUM_QUESTS) == QUESTS_TO_WIN)
+    assassinated = attempted & has_bit(seats_of(deal, MERLIN, players), bots.target(words[1], deal))
+    over = attempted | stalled | (popcount(lost, NUM_QUESTS) == QUESTS_TO_WIN)
     learned = bots.remember(memory, quest, named, fails)
     after = Table(
         deal=deal,
         leader=jnp.where(proposed, jnp.where(table.leader == players - 1, 0, table.leader + 1), table.leader),
-        quest=jnp.minimum(quest + went, NUM_QUESTS - 1),
-        round=jnp.where(went, 0, table.round + voted),
+        quest=jnp.minimum(quest + quest_played, NUM_QUESTS - 1),
+        round=jnp.where(quest_played, 0, table.round + voted),
         won=won,
         lost=lost,
-        memory=jax.tree.map(lambda old, new: jnp.where(went, new, old), memory, learned),
+        memory=jax.tree.map(lambda old, new: jnp.where(quest_played, new, old), memory, learned),
     )
-    return after, Round(proposed, forced, went, fails, went & ~failed, hunted, hit, over, hunted & ~hit)
+    return after, Round(
+        proposed,
+        forced,
+        quest_played,
+        fails,
+        quest_played & ~failed,
+        attempted,
+        assassinated,
+        over,
+        attempted & ~assassinated,
+    )
 
 
 def rollout(bots: Bots, key: jax.Array, state: State, memory: Memory | None = None) -> jax.Array:
@@ -220,13 +235,13 @@ def _add(bots: Bots, totals: Totals, before: Table, after: Table, happened: Roun
     add = Totals(
         games=over,
         good_wins=happened.good_won,
-        evil_by_missions=over & ~happened.hunted,
-        evil_by_assassination=happened.hit,
-        hunts=happened.hunted,
+        evil_by_missions=over & ~happened.assassination_attempted,
+        evil_by_assassination=happened.assassination_succeeded,
+        assassination_attempts=happened.assassination_attempted,
         proposals=happened.proposed,
         forced=happened.forced,
-        quests=happened.went,
-        quests_by_index=here & happened.went,
+        quests=happened.quest_played,
+        quests_by_index=here & happened.quest_played,
         successes_by_index=here & happened.succeeded,
         sides_right=jnp.where(over, right, 0),
         sides_judged=jnp.where(over, popcount(servants, players) * players, 0),

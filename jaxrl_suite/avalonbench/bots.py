@@ -116,8 +116,8 @@ class Bots:
         """The memory that the bots have in `state`, from its public history."""
         memory = self.init()
         for quest in range(NUM_QUESTS):
-            went = state.proposal_accepted & (state.proposal_quest == quest)
-            team = jnp.sum(jnp.where(went, state.proposal_team, 0), dtype=jnp.int32)
+            accepted = state.proposal_accepted & (state.proposal_quest == quest)
+            team = jnp.sum(jnp.where(accepted, state.proposal_team, 0), dtype=jnp.int32)
             updated = self.remember(memory, jnp.int32(quest), team, (state.fail_votes >> (4 * quest)) & 15)
             played = (((state.won | state.lost) >> quest) & 1) == 1
             memory = jax.tree.map(lambda old, new, played=played: jnp.where(played, new, old), memory, updated)
@@ -236,10 +236,14 @@ class Bots:
         if self.evil == "random":
             return ~evil_seats(deal, players) & ((1 << players) - 1)
         needed, fail = self.needed(quest), jnp.int32(0)
-        alone = jnp.bool_(self.game.num_evil == 2) & (needed == 1)  # more than enough evil: the Assassin does it alone
+        assassin_fails_alone = jnp.bool_(self.game.num_evil == 2) & (
+            needed == 1
+        )  # more than enough evil: the Assassin does it alone
         for role in set(self.game.roles) & set(EVIL_ROLES):
             known = size((team & self._known_evil(deal, role),))
-            fails = known >= needed if role == ASSASSIN else (known == needed) | ((known > needed) & ~alone)
+            fails = (
+                known >= needed if role == ASSASSIN else (known == needed) | ((known > needed) & ~assassin_fails_alone)
+            )
             fail = jnp.where(fails, fail | seats_of(deal, role, players), fail)
         return ~fail & ((1 << players) - 1)
 

@@ -110,11 +110,11 @@ def play_side(agent: SearchAgent, side: Literal["good", "evil", "both"], bots: B
     tables = jax.lax.while_loop(stuck, finish_phase, tables)
     _, tables = jax.lax.while_loop(lambda carry: jnp.any(~carry[1].states.terminated), decide, (jnp.int32(0), tables))
     final = tables.states
-    hunted = final.phase == ASSASSINATION
+    assassination_reached = final.phase == ASSASSINATION
     return Outcome(
         good_wins=final.good_victory,
-        by_missions=~hunted,
-        by_assassination=hunted & ~final.good_victory,
+        by_missions=~assassination_reached,
+        by_assassination=assassination_reached & ~final.good_victory,
         proposals=final.num_proposals,
         decisions=tables.decisions,
         final=final,

@@ -24,7 +24,7 @@ def anneal(
     steps: int = 600,
     hot: float = 0.1,
     cold: float = 0.003,
-    rate: float = 0.02,
+    learning_rate: float = 0.02,
 ) -> np.ndarray:
     """Adam on the softened revenue of every start, batched on the device.
 
@@ -34,7 +34,7 @@ def anneal(
       steps: of Adam.
       hot: first temperature, as a share of the highest valuation.
       cold: last temperature.
-      rate: of learning, as a share of the highest valuation.
+      learning_rate: of learning, as a share of the highest valuation.
 
     Returns:
       float64[B, Q]: for each start, the prices passed through that earned most from buyers who do not choose softly.
@@ -44,13 +44,13 @@ def anneal(
     prices = np.minimum(np.where(np.isfinite(starts), starts, highest), highest) / scale
     found = _anneal(
         *(jnp.asarray(x, None if x.dtype == bool else jnp.float32) for x in problem),
-        jnp.asarray(prices, jnp.float32), steps, hot, cold, rate, instance.forced,
+        jnp.asarray(prices, jnp.float32), steps, hot, cold, learning_rate, instance.forced,
     )  # fmt: skip
     return np.asarray(found, np.float64) * scale
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6, 7, 8, 9))
-def _anneal(valuations, sets, mass, highest, starts, steps, hot, cold, rate, forced):
+def _anneal(valuations, sets, mass, highest, starts, steps, hot, cold, learning_rate, forced):
     outside = -1e3 if forced else 0.0
 
     def nets(prices):
@@ -66,7 +66,7 @@ def _anneal(valuations, sets, mass, highest, starts, steps, hot, cold, rate, for
         net, priced = nets(prices * (1 - 1e-5))
         return jnp.sum(mass * jnp.take(priced, jnp.argmax(net, -1)))
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps, 0.05))
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps, 0.05))
 
     def one(start):
         def step(carry, now):

@@ -30,7 +30,7 @@ class DistilledSet(NamedTuple):
     weights: np.ndarray  # float32[N], at least 0
     obs_mean: np.ndarray  # float32[...], of the data that was distilled
     obs_std: np.ndarray  # float32[...], above 0
-    inner_rate: float  # step size of a student that was learned with the set
+    inner_rate: float  # learning rate of a student that was learned with the set
     config: Mapping[str, Any]  # of the run, as JSON values; free
 
     @property

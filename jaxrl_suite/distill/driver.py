@@ -37,7 +37,7 @@ class State(NamedTuple):
     average: Distilled  # exponential moving average of the sets so far
     best: Distilled  # the average with the smallest held-out loss at the end of a chunk
     best_loss: jax.Array  # float32[], inf before the first chunk
-    optimiser: optax.OptState
+    opt_state: optax.OptState
     objective: ObjectiveState  # leading axis K
     low: jax.Array  # float32[*observation_shape]: observations are kept between these
     high: jax.Array
@@ -65,7 +65,7 @@ class Driver:
       students: K.
       learn: fields of `Distilled` that are learned; the others stay as they start.
       optimiser: of the outer loop.
-      rate: its step size.
+      learning_rate: of it.
       momentum: of `sgd`.
       clip: bound on the norm of each student's gradient over all that is learned; inf for none. Unrolled gradients of
         few students explode, and a mean that is clipped as a whole would follow those alone: bounded one by one, each
@@ -73,7 +73,7 @@ class Driver:
       decay: of the moving average; 0 keeps the last set alone.
       judges: students trained at the end of a chunk.
       recipes: how they are trained.
-      anneal: outer steps over which the step size falls to a tenth of `rate` along a cosine; 0 keeps it.
+      anneal: outer steps over which the learning rate falls to a tenth of `learning_rate` along a cosine; 0 keeps it.
     """
 
     objective: Any
@@ -81,7 +81,7 @@ class Driver:
     students: int = 4
     learn: tuple[str, ...] = ("observations", "labels")
     optimiser: Literal["adam", "sgd"] = "adam"
-    rate: float = 1e-2
+    learning_rate: float = 1e-2
     momentum: float = 0.0
     clip: float = 0.1
     decay: float = 0.99
@@ -96,11 +96,15 @@ class Driver:
         if self.objective.imitation.labels == "hard" and "labels" in self.learn:
             raise UserError("hard labels are not learned: leave labels out of learn, or use labels='soft'")
         check_choices(self, optimiser=("adam", "sgd"))
-        check_ranges(self, students=(1, 10**5), rate=(0, 1e6), momentum=(0, 1), decay=(0, 1), judges=(1, 10**5))
+        check_ranges(
+            self, students=(1, 10**5), learning_rate=(0, 1e6), momentum=(0, 1), decay=(0, 1), judges=(1, 10**5)
+        )
         check_ranges(self, anneal=(0, 10**9))
         parts = getattr(self.objective, "parts", (self.objective,))
         if "raw_rate" in self.learn and not any(getattr(part, "learn_rate", False) for part in parts):
-            raise UserError("only Unrolled with learn_rate=True uses the set's step size: leave raw_rate out of learn")
+            raise UserError(
+                "only Unrolled with learn_rate=True uses the set's learning rate: leave raw_rate out of learn"
+            )
         if self.decay == 1:
             raise UserError("a decay of 1 never moves the average, which is what is kept: choose one below 1")
         if not self.clip > 0 or not self.recipes:
@@ -136,7 +140,7 @@ class Driver:
             average=copy(syn),
             best=copy(syn),
             best_loss=jnp.full((), jnp.inf, dtype),
-            optimiser=self._optimiser().init(syn),
+            opt_state=self._optimiser().init(syn),
             objective=states,
             low=jnp.array(jnp.broadcast_to(jnp.asarray(low, dtype), shape), copy=True),
             high=jnp.array(jnp.broadcast_to(jnp.asarray(high, dtype), shape), copy=True),
@@ -190,14 +194,14 @@ class Driver:
         objective: Objective = self.objective
         key, loss_key, update_key = jax.random.split(state.key, 3)
         gradient, measured = self.gradient(state.syn, table, state.objective, loss_key)
-        updates, optimiser = self._optimiser().update(gradient, state.optimiser, state.syn)
+        updates, opt_state = self._optimiser().update(gradient, state.opt_state, state.syn)
         syn: Distilled = optax.apply_updates(state.syn, updates)  # pyright: ignore[reportAssignmentType]
         syn = syn._replace(observations=jnp.clip(syn.observations, state.low[None], state.high[None]))
         update_keys = jax.random.split(update_key, self.students)
         after = state._replace(
             syn=syn,
             average=jax.tree.map(lambda a, b: self.decay * a + (1 - self.decay) * b, state.average, syn),
-            optimiser=optimiser,
+            opt_state=opt_state,
             objective=jax.vmap(objective.update, (None, 0, 0))(syn, state.objective, update_keys),
             step=state.step + 1,
             key=key,
@@ -221,8 +225,12 @@ class Driver:
         return state, Metrics(loss, norm, aux, judged)
 
     def _optimiser(self) -> optax.GradientTransformation:
-        rate = optax.cosine_decay_schedule(self.rate, self.anneal, 0.1) if self.anneal else self.rate
-        return optax.sgd(rate, momentum=self.momentum or None) if self.optimiser == "sgd" else optax.adam(rate)
+        learning_rate = (
+            optax.cosine_decay_schedule(self.learning_rate, self.anneal, 0.1) if self.anneal else self.learning_rate
+        )
+        if self.optimiser == "sgd":
+            return optax.sgd(learning_rate, momentum=self.momentum or None)
+        return optax.adam(learning_rate)
 
 
 @functools.partial(jax.jit, static_argnames=("driver", "steps", "runs"), donate_argnames="state")
@@ -281,4 +289,4 @@ def distill(
 def check_finite(metrics: Metrics) -> None:
     """Raises a UserError that names the remedy if a loss of the chunk is not finite."""
     if not bool(jnp.all(jnp.isfinite(metrics.loss))):
-        raise UserError("the distillation loss is not finite: lower the inner or the outer step size, or the clip")
+        raise UserError("the distillation loss is not finite: lower the inner or the outer learning rate, or the clip")

@@ -37,7 +37,7 @@ def student_scores(
     *,
     protocol: Protocol | None = None,
     scaling: Scaling | None = None,
-    rate: jax.Array | None = None,
+    learning_rate: jax.Array | None = None,
 ) -> np.ndarray:
     """Normalised scores of fresh students trained on a set.
 
@@ -50,7 +50,7 @@ def student_scores(
       reference: what 0 and 100 are.
       protocol: numbers of students and episodes; the defaults of `Protocol` if None.
       scaling: of the environment's observations into those of the set; None if they are the same.
-      rate: step size in place of the recipe's.
+      learning_rate: in place of the recipe's.
 
     Returns:
       float64[S, E], or float64[S / ensembles, E] of ensembles.

@@ -36,7 +36,7 @@ class EvolutionState(NamedTuple):
     """The set and the optimiser that moves it."""
 
     syn: Distilled
-    optimiser: optax.OptState
+    opt_state: optax.OptState
     key: jax.Array
 
 
@@ -47,7 +47,7 @@ class Evolution:
     Args:
       population: P, even.
       sigma: deviation of the perturbations.
-      rate: step size of Adam.
+      learning_rate: of Adam.
       learn: fields of `Distilled` that are perturbed.
       rank: whether fitness is replaced by centred ranks, -1/2 to 1/2; equal ones share their mean rank, and what is
         not a number ranks lowest.
@@ -56,20 +56,20 @@ class Evolution:
 
     population: int = 64
     sigma: float = 0.03
-    rate: float = 0.05
+    learning_rate: float = 0.05
     learn: tuple[str, ...] = ("observations", "labels")
     rank: bool = True
     common: bool = True
 
     def __post_init__(self):
-        check_ranges(self, sigma=(1e-9, 1e6), rate=(0, 1e6))
+        check_ranges(self, sigma=(1e-9, 1e6), learning_rate=(0, 1e6))
         if self.population < 2 or self.population % 2:
             raise UserError(f"population must be even and at least 2, got {self.population}")
         if set(self.learn) - set(LEARNABLE) or not self.learn:
             raise UserError(f"learn must name some of {', '.join(LEARNABLE)}, got {self.learn}")
 
     def init(self, key: jax.Array, syn: Distilled) -> EvolutionState:
-        return EvolutionState(syn, optax.adam(self.rate).init(self._flat(syn)[0]), key)
+        return EvolutionState(syn, optax.adam(self.learning_rate).init(self._flat(syn)[0]), key)
 
     def update(self, state: EvolutionState, fitness: Fitness) -> tuple[EvolutionState, jax.Array]:
         """One generation.
@@ -85,9 +85,9 @@ class Evolution:
         keys = jnp.broadcast_to(keys[:1], keys.shape) if self.common else keys
         found = jax.vmap(lambda shift, k: fitness(rebuild(centre + self.sigma * shift), k))(noise, keys)
         gradient = self.estimate(noise, found)
-        updates, optimiser = optax.adam(self.rate).update(-gradient, state.optimiser)
+        updates, opt_state = optax.adam(self.learning_rate).update(-gradient, state.opt_state)
         after = rebuild(optax.apply_updates(centre, updates))  # pyright: ignore[reportArgumentType]
-        return EvolutionState(after, optimiser, key), found
+        return EvolutionState(after, opt_state, key), found
 
     def estimate(self, noise: jax.Array, fitness: jax.Array) -> jax.Array:
         """float32[L]: gradient of the smoothed fitness, estimated from noise float32[P, L] and fitness float32[P]."""
@@ -113,7 +113,7 @@ def mean_return(
       env: where they act.
       actor: how; its parameters are those of `imitation.policy`.
       imitation: the student.
-      recipe: its training, with its own step size, not the set's.
+      recipe: its training, with its own learning rate, not the set's.
       students: trained on each set, at least 1.
       episodes: played by each, at least 1.
     """

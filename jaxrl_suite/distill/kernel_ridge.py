@@ -29,7 +29,7 @@ class Aged(NamedTuple):
     """A network of the pool."""
 
     params: Params
-    optimiser: optax.OptState
+    opt_state: optax.OptState
     age: jax.Array  # int32[], updates since it was initialised
 
 
@@ -85,7 +85,7 @@ class KernelRidge:
             updates, momentum = optimiser.update(gradient, momentum, params)
             return (optax.apply_updates(params, updates), momentum), None
 
-        trained = jax.lax.scan(step, (state.params, state.optimiser), None, length=self.inner.steps)[0]
+        trained = jax.lax.scan(step, (state.params, state.opt_state), None, length=self.inner.steps)[0]
         kept = jax.tree.map(lambda a, b: jnp.where(young, a, b), trained, (fresh, optimiser.init(fresh)))
         params, momentum = kept
         return Aged(params, momentum, jnp.where(young, state.age + 1, 0))

@@ -36,11 +36,11 @@ class Distilled(NamedTuple):
     observations: jax.Array  # float32[N, *observation_shape]
     labels: jax.Array  # float32[N, A]: actions; of discrete policies, logits of the labels
     log_weights: jax.Array  # float32[N]
-    raw_rate: jax.Array  # float32[]: softplus of it is the step size of students
+    raw_rate: jax.Array  # float32[]: softplus of it is the learning rate of students
 
     @property
-    def rate(self) -> jax.Array:
-        """float32[]: the step size that was learned with the set."""
+    def learning_rate(self) -> jax.Array:
+        """float32[]: the learning rate that was learned with the set."""
         return jax.nn.softplus(self.raw_rate)
 
 
@@ -133,20 +133,20 @@ def make_pairs(
     return Pairs(jnp.asarray(x, kind), jnp.asarray(y, jnp.float32), jnp.asarray(w, jnp.float32))
 
 
-def start_from(pairs: Pairs, rows: np.ndarray | jax.Array, policy: Policy, rate: float = 0.1) -> Distilled:
+def start_from(pairs: Pairs, rows: np.ndarray | jax.Array, policy: Policy, learning_rate: float = 0.1) -> Distilled:
     """A distilled set that starts as rows of real pairs.
 
     Args:
       pairs: the real ones.
       rows: int[N].
       policy: the student; if it is discrete, labels become the logits of slightly smoothed targets.
-      rate: step size of students that the set starts with, above 0.
+      learning_rate: of students, that the set starts with, above 0.
 
     Raises:
-      UserError: if there are no rows, one is not of the pairs, or the rate is not above 0.
+      UserError: if there are no rows, one is not of the pairs, or the learning rate is not above 0.
     """
-    if not 0 < rate < float("inf"):
-        raise UserError(f"rate must be above 0 and finite, got {rate}")
+    if not 0 < learning_rate < float("inf"):
+        raise UserError(f"learning_rate must be above 0 and finite, got {learning_rate}")
     index, count = np.asarray(rows), pairs.weights.shape[0]
     if index.ndim != 1 or not index.size or index.dtype.kind not in "iu" or not 0 <= index.min() <= index.max() < count:
         raise UserError(f"rows must be at least one integer of 0 to {count - 1}, got {index.dtype}{list(index.shape)}")
@@ -157,7 +157,9 @@ def start_from(pairs: Pairs, rows: np.ndarray | jax.Array, policy: Policy, rate:
         observations=jnp.take(pairs.observations, index, axis=0).astype(labels.dtype),
         labels=labels,
         log_weights=jnp.zeros(index.shape, labels.dtype),
-        raw_rate=jnp.asarray(rate + math.log(-math.expm1(-rate)), labels.dtype),  # the inverse of softplus
+        raw_rate=jnp.asarray(
+            learning_rate + math.log(-math.expm1(-learning_rate)), labels.dtype
+        ),  # the inverse of softplus
     )
 
 

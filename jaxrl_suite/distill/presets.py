@@ -27,7 +27,7 @@ from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import MLP, Policy
 
 PAPER_OUTER: dict[str, Any] = dict(
-    learn=("observations",), optimiser="sgd", rate=0.1, momentum=0.5, clip=float("inf"), decay=0.0, students=1
+    learn=("observations",), optimiser="sgd", learning_rate=0.1, momentum=0.5, clip=float("inf"), decay=0.0, students=1
 )
 PAPER_STUDENT = Recipe("adam", 5e-3, 1000, batch=256)  # P3: what judges the set; its actions are sampled
 

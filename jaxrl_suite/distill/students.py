@@ -17,7 +17,7 @@ from jaxrl_suite.rl.policies import Params
 
 @functools.partial(jax.jit, static_argnames=("imitation", "recipe"))
 def train_students(
-    imitation: Imitation, recipe: Recipe, pairs: Pairs, keys: jax.Array, rate: jax.Array | None = None
+    imitation: Imitation, recipe: Recipe, pairs: Pairs, keys: jax.Array, learning_rate: jax.Array | None = None
 ) -> Params:
     """Parameters with a leading axis S, each of a student that was initialised and trained with its own key.
 
@@ -26,13 +26,15 @@ def train_students(
       recipe: its training.
       pairs: N pairs, distilled (`imitation.pairs(syn)`) or real.
       keys: [S].
-      rate: step size in place of the recipe's, for instance `syn.rate`.
+      learning_rate: in place of the recipe's, for instance `syn.learning_rate`.
     """
 
     def train(key: jax.Array) -> Params:
         init_key, fit_key = jax.random.split(key)
         params = imitation.policy.init(init_key)
-        return fit_recipe(imitation.policy, params, *pairs, recipe, fit_key, kind=imitation.kind, rate=rate)[0]
+        return fit_recipe(
+            imitation.policy, params, *pairs, recipe, fit_key, kind=imitation.kind, learning_rate=learning_rate
+        )[0]
 
     return jax.vmap(train)(keys)
 
@@ -54,11 +56,11 @@ def held_out_loss(
       syn: the set.
       held_out: real pairs that the set was not fitted to.
       keys: [S].
-      learned_rate: whether SGD takes the set's own step size.
+      learned_rate: whether SGD takes the set's own learning rate.
     """
     pairs, losses = imitation.pairs(syn), []
     for recipe in recipes:
-        rate = syn.rate if learned_rate and recipe.optimiser == "sgd" else None
-        params = train_students(imitation, recipe, pairs, keys, rate)
+        learning_rate = syn.learning_rate if learned_rate and recipe.optimiser == "sgd" else None
+        params = train_students(imitation, recipe, pairs, keys, learning_rate)
         losses.append(jnp.mean(jax.vmap(imitation.mean_loss, (0, None))(params, held_out)))
     return jnp.mean(jnp.stack(losses))

@@ -41,7 +41,7 @@ class Unrolled:
       inner: how it is trained; full batch.
       memory: what the gradient keeps: `store` all that each step computed, `steps` the parameters before each step,
         `sqrt` those before each of sqrt(T) segments, within which they are computed again.
-      learn_rate: whether students, trained by SGD, use the set's own step size in place of the recipe's.
+      learn_rate: whether students, trained by SGD, use the set's own learning rate in place of the recipe's.
       shortest: if given, each student stops after a random number of steps, uniform on `shortest` to T, which keeps
         the set from being fitted to one length of training.
     """
@@ -57,7 +57,7 @@ class Unrolled:
         if self.shortest is not None and not 0 <= self.shortest <= self.inner.steps:
             raise UserError(f"shortest must be 0 to the recipe's {self.inner.steps} steps, got {self.shortest}")
         if self.learn_rate and self.inner.optimiser != "sgd":
-            raise UserError(f"the set's step size is of sgd: learn_rate does not go with {self.inner.optimiser}")
+            raise UserError(f"the set's learning rate is of sgd: learn_rate does not go with {self.inner.optimiser}")
         if self.inner.batch is not None:
             raise UserError("an unrolled student trains on the whole distilled set: leave the recipe's batch out")
 
@@ -81,7 +81,7 @@ class Unrolled:
     def train(self, syn: Distilled, params: Params, stop: jax.Array | None = None) -> Params:
         """The student's parameters after T steps, or after `stop` if that is less; differentiable in `syn`."""
         pairs = self.imitation.pairs(syn)
-        optimiser = _make(self.inner, syn.rate if self.learn_rate else self.inner.rate)
+        optimiser = _make(self.inner, syn.learning_rate if self.learn_rate else self.inner.learning_rate)
 
         def step(carry: tuple[Params, Any, Any]) -> tuple[Params, Any, Any]:
             params, state, done = carry
@@ -119,7 +119,7 @@ def repeat(step: Callable[[Carry], Carry], carry: Carry, steps: int, memory: Mem
     return jax.lax.scan(inner, carry, None, length=steps % size)[0]
 
 
-def _make(recipe: Recipe, rate: float | jax.Array) -> optax.GradientTransformation:
+def _make(recipe: Recipe, learning_rate: float | jax.Array) -> optax.GradientTransformation:
     if recipe.optimiser == "sgd":
-        return recipe.make(rate)
-    return {"adam": optax.adam, "adamw": optax.adamw}[recipe.optimiser](rate, eps_root=_ADAM_ROOT)
+        return recipe.make(learning_rate)
+    return {"adam": optax.adam, "adamw": optax.adamw}[recipe.optimiser](learning_rate, eps_root=_ADAM_ROOT)

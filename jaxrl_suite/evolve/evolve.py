@@ -108,7 +108,7 @@ def start(setup: Setup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Askin
     search = Search(setup.config, tree, queue, {})
     judgement = yield from _judge(setup, tree.strategies, (setup.seed, 0, 0))
     search, _ = _played(setup, search, tree.strategies, judgement, 0)
-    if not search.tree.ranked(setup.config.standing):
+    if not search.tree.ranked(setup.config.ranking):
         raise UserError("no seed could be played to the end: give another one")
     return _closed(search, tally)
 
@@ -116,10 +116,10 @@ def start(setup: Setup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Askin
 def improve(setup: Setup, search: Search, ledger: Ledger) -> Asking[Search]:
     """One more round. If the budget ends in it, what was finished counts, and the search is stopped."""
     tally, number = Tally(ledger), search.round + 1
-    steps = search.config.a_round if setup.method.alone else 1
+    steps = search.config.strategies_per_round if setup.method.sequential else 1
     try:
         for step in range(steps):
-            count = search.config.a_round // steps
+            count = search.config.strategies_per_round // steps
             search = yield from _step(setup, search, tally, count, (setup.seed, number, step))
             if search.stopped:
                 break
@@ -169,7 +169,7 @@ def _step(setup: Setup, search: Search, tally: Tally, count: int, path: tuple[in
     players = (*(search.tree[parent] for parent in parents), *new)
     judgement = yield from _judge(setup, players, path)
     search = dataclasses.replace(search, tree=_grown(search.tree, new, number))
-    search, gains = _played(setup, search, players, judgement, number * search.config.a_round + step)
+    search, gains = _played(setup, search, players, judgement, number * search.config.strategies_per_round + step)
     queue = search.queue
     for one in new:
         if one.idea is not None:

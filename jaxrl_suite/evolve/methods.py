@@ -20,7 +20,7 @@ from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.evolve.idea_queue import Bandit
 from jaxrl_suite.evolve.selection import Rule, Setting
-from jaxrl_suite.evolve.tree import Standing
+from jaxrl_suite.evolve.tree import Ranking
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Method:
       queue: ideas come from a queue; else from conclusions about the strategy itself, each used once.
       thought: keep a summary beside the text: it is revised first, and then carried out.
       forward_fill: an attempt that fails becomes a copy of its parent.
-      alone: one strategy at a time, each made from the one before: a round is as many steps as others make strategies.
+      sequential: one strategy at a time, each made from the one before: a round is as many steps as others make
+        strategies.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Method:
     queue: bool = False
     thought: bool = False
     forward_fill: bool = False
-    alone: bool = False
+    sequential: bool = False
 
     def __post_init__(self):
         if self.queue and self.thought:
@@ -51,7 +52,7 @@ class Method:
 
 
 _ALL = (
-    Method("line", "refine the newest strategy, one at a time", "newest", forward_fill=True, alone=True),
+    Method("line", "refine the newest strategy, one at a time", "newest", forward_fill=True, sequential=True),
     Method("greedy", "refine the best strategy of the last round", "generation"),
     Method("best-first", "refine the best strategies of the tree in turn", "top"),
     Method("best-first-thought", "best-first, with a thought that is revised before the text", "top", thought=True),
@@ -79,7 +80,7 @@ class EvolveConfig:
       exploration: c of the upper confidence bounds of ideas.
       parent_exploration: c of the rules `bandit` and `tree`, which have as many arms as strategies.
       bandit: rule of the idea queue, see `ideas`.
-      standing: what strategies are ranked by: `fitted` ratings or the `mean` of all games, see `tree`.
+      ranking: what strategies are ranked by: `fitted` ratings or the `mean` of all games, see `tree`.
       scale: unit of reward in softmax and bounds; None takes the usual size of an improvement in this search.
       count_failures: an attempt that is dropped counts as a trial of its idea that brought nothing.
       refuse_copies: a text that is its parent's, unchanged, goes back for repair.
@@ -100,7 +101,7 @@ class EvolveConfig:
     exploration: float = math.sqrt(2)
     parent_exploration: float = 0.5
     bandit: Bandit = "fresh"
-    standing: Standing = "fitted"
+    ranking: Ranking = "fitted"
     scale: float | None = None
     count_failures: bool = True
     refuse_copies: bool = True
@@ -108,7 +109,7 @@ class EvolveConfig:
     def __post_init__(self):
         if self.method not in METHODS:
             raise UserError(f"there is no method {self.method!r}{suggest(self.method, METHODS)}")
-        for name, options in (("bandit", get_args(Bandit)), ("standing", get_args(Standing))):
+        for name, options in (("bandit", get_args(Bandit)), ("ranking", get_args(Ranking))):
             if (value := getattr(self, name)) not in options:
                 raise UserError(f"there is no {name} {value!r}{suggest(str(value), options)}")
         check_ranges(
@@ -126,13 +127,13 @@ class EvolveConfig:
         )
         if self.strategies % self.rounds:
             raise UserError(f"rounds must divide the {self.strategies} strategies, got {self.rounds}")
-        if self.a_round > 1000:
-            raise UserError(f"a round makes at most 1000 strategies, got {self.a_round}: use more rounds")
+        if self.strategies_per_round > 1000:
+            raise UserError(f"a round makes at most 1000 strategies, got {self.strategies_per_round}: use more rounds")
         if self.scale is not None and not 0 < self.scale < math.inf:
             raise UserError(f"scale must be a positive number, or none, got {self.scale}")
 
     @property
-    def a_round(self) -> int:
+    def strategies_per_round(self) -> int:
         """Strategies that a round makes."""
         return self.strategies // self.rounds
 
@@ -140,18 +141,19 @@ class EvolveConfig:
     def most_players(self) -> int:
         """Strategies that are judged together at most: new ones and their parents."""
         method = METHODS[self.method]
-        if method.alone:
+        if method.sequential:
             return 2
-        parents = {"newest": 1, "generation": 1, "top": self.best, "softmax": self.best}.get(method.rule, self.a_round)
-        return self.a_round + min(parents, self.a_round)
+        count = self.strategies_per_round
+        parents = {"newest": 1, "generation": 1, "top": self.best, "softmax": self.best}.get(method.rule, count)
+        return count + min(parents, count)
 
     @property
     def setting(self) -> Setting:
-        return Setting(self.best, self.temperature, self.parent_exploration, self.standing, self.scale)
+        return Setting(self.best, self.temperature, self.parent_exploration, self.ranking, self.scale)
 
 
 # As published. One idea a round is our reading of "one (or k)". Games (32 a step for GOPS) are the judge's to set.
-_PAPER = dict(ideas=1, bandit="stale", standing="mean", scale=1.0, count_failures=False, refuse_copies=False)
+_PAPER = dict(ideas=1, bandit="stale", ranking="mean", scale=1.0, count_failures=False, refuse_copies=False)
 PRESETS: Mapping[str, EvolveConfig] = MappingProxyType(
     {
         "default": EvolveConfig(),
@@ -166,7 +168,7 @@ DIFFERENCES: Mapping[str, str] = MappingProxyType(
         "ideas": "A call for ideas gives three, not one: the bandit has something to choose from.",
         "bandit": "Bonuses of ideas are worked out when one is chosen. As published they are those of the idea's last "
         "change, which is random choice among untried ideas, and the first idea is practically never tried.",
-        "standing": "Strategies are ranked by ratings fitted to all rounds. A mean of rewards of self-play depends on "
+        "ranking": "Strategies are ranked by ratings fitted to all rounds. A mean of rewards of self-play depends on "
         "who else took part: a strong strategy that met strong ones looks weak.",
         "scale": "Softmax and bonuses are in units of the usual improvement. In raw units a temperature of 1 is a "
         "choice where rewards are points, and next to none where they are shares of games won.",

@@ -63,7 +63,7 @@ class Search:
     @property
     def best(self) -> Strategy:
         """The strongest strategy."""
-        return self.tree[self.tree.ranked(self.config.standing)[0]]
+        return self.tree[self.tree.ranked(self.config.ranking)[0]]
 
     @property
     def is_done(self) -> bool:
@@ -72,7 +72,7 @@ class Search:
     def point(self) -> Point:
         """Where the search stands now."""
         best = self.best
-        value = float(self.tree.values(self.config.standing)[best.id])
+        value = float(self.tree.values(self.config.ranking)[best.id])
         return Point(self.round, best.id, best.score, value, self.cost)
 
 

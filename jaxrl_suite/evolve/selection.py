@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.evolve.idea_queue import fresh_bounds, softmax_choice
-from jaxrl_suite.evolve.tree import Standing, StrategyTree
+from jaxrl_suite.evolve.tree import Ranking, StrategyTree
 
 Rule = Literal["newest", "generation", "top", "softmax", "bandit", "tree"]
 
@@ -32,7 +32,7 @@ class Setting(NamedTuple):
     best: int = 2  # k, of `top` and `softmax`
     temperature: float = 1.0
     exploration: float = 2**0.5
-    standing: Standing = "fitted"
+    ranking: Ranking = "fitted"
     scale: float | None = None  # unit of temperature and exploration; None: the usual size of an improvement
 
 
@@ -56,7 +56,7 @@ def choose_parents(
     """
     if rule not in get_args(Rule):
         raise UserError(f"there is no rule {rule!r}{suggest(rule, get_args(Rule))}")
-    ranked, values = tree.ranked(setting.standing), tree.values(setting.standing)
+    ranked, values = tree.ranked(setting.ranking), tree.values(setting.ranking)
     if not ranked:
         raise UserError("no strategy was played yet: judge the seeds first")
     scale = setting.scale if setting.scale is not None else improvement_scale(tree, values)

@@ -21,7 +21,7 @@ import numpy as np
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.records import Strategy
 
-Standing = Literal["mean", "fitted"]
+Ranking = Literal["mean", "fitted"]
 _PRIOR_GAMES = 0.5  # how much, in games, a rating is drawn to the middle: it ties what is not linked
 
 
@@ -126,13 +126,13 @@ class StrategyTree:
         """Generations from a seed, which is 0."""
         return len(self.lineage(number)) - 1
 
-    def values(self, standing: Standing) -> np.ndarray:
+    def values(self, ranking: Ranking) -> np.ndarray:
         """float[N]: how strong each is held to be."""
-        return fitted(self) if standing == "fitted" else np.array([one.score for one in self], float)
+        return fitted(self) if ranking == "fitted" else np.array([one.score for one in self], float)
 
-    def ranked(self, standing: Standing) -> tuple[int, ...]:
+    def ranked(self, ranking: Ranking) -> tuple[int, ...]:
         """Ids of those that have been judged, the strongest first; of equals the older first."""
-        values = self.values(standing)
+        values = self.values(ranking)
         return tuple(sorted(self.judged, key=lambda i: (-values[i], i)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxrl_suite.core import plot
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.evolve.tree import Standing, StrategyTree
+from jaxrl_suite.evolve.tree import Ranking, StrategyTree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,20 +24,20 @@ _LABELLED = 60  # a tree with more strategies has numbers only on the way to the
 
 
 def tree_figure(
-    tree: StrategyTree, *, standing: Standing = "fitted", title: str = "", unit: str = "mean reward"
+    tree: StrategyTree, *, ranking: Ranking = "fitted", title: str = "", unit: str = "mean reward"
 ) -> Figure:
     """A picture of a tree.
 
     Args:
       tree: with at least one strategy that was played.
-      standing: what strength is: `fitted` ratings or the `mean` of all games.
+      ranking: what strength is: `fitted` ratings or the `mean` of all games.
       title: what is seen, in a few words.
       unit: of strength, for the scale.
 
     Raises:
       UserError: if nothing was played.
     """
-    ranked = tree.ranked(standing)
+    ranked = tree.ranked(ranking)
     if not ranked:
         raise UserError("no strategy was played: judge the tree before it is drawn")
     from matplotlib.cm import ScalarMappable
@@ -45,7 +45,7 @@ def tree_figure(
     from matplotlib.ticker import MaxNLocator
 
     spots, crosses = layout(tree)
-    values, best = tree.values(standing), tree.lineage(ranked[0])
+    values, best = tree.values(ranking), tree.lineage(ranked[0])
     played, parents = sorted(tree.judged), {one.parent for one in tree} | set(_attempts(tree))
     rows = 1 + max(y for _, y in [*spots, *crosses])
     figure, axes = plot.new_figure(width=7.2, height=max(2.2, min(1.3 + 0.17 * rows, 9.0)))

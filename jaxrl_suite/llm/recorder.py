@@ -28,8 +28,8 @@ class Part(NamedTuple):
     owner: int
 
 
-class Desk:
-    """Answers one batch of requests from a recording and from what arrives.
+class RequestCache:
+    """A cache over one batch of requests: answers from a recording and from what arrives.
 
     A draw that several requests of the batch share is asked for once.
 
@@ -125,26 +125,26 @@ class Recorder:
 
     def sample(self, requests: Sequence[Request]) -> list[Reply]:
         """Answers from the recording, and asks for the rest in one batch. `Reply.fresh` is what was paid now."""
-        desk = Desk(requests, self.name, self.recording)
-        if not desk.missing:
-            return desk.replies()
+        cache = RequestCache(requests, self.name, self.recording)
+        if not cache.missing:
+            return cache.replies()
         self.recording.add_sampler(self.name, self.capabilities)
-        replies = self.sampler.sample([part.request for part in desk.missing])
-        for (request, owner), reply in zip(desk.missing, replies, strict=True):
-            key = desk.keys[owner]
+        replies = self.sampler.sample([part.request for part in cache.missing])
+        for (request, owner), reply in zip(cache.missing, replies, strict=True):
+            key = cache.keys[owner]
             if reply.completions:
                 parts = split_usage(reply.usage, reply.completions)
                 draws = [Draw(c, u) for c, u in zip(reply.completions, parts, strict=True)]
                 numbered = list(enumerate(draws, start=request.first_draw))
                 self.recording.add(key, request.role, numbered)
-                desk.put(owner, numbered)
+                cache.put(owner, numbered)
             elif reply.usage != Usage():
                 self.recording.add_cost(key, request.role, reply.usage, reply.error or "")
             if reply.error or len(reply.completions) < request.num_samples:
                 paid = None if reply.completions else reply.usage
                 error = reply.error or f"{self.name} gave {len(reply.completions)} of {request.num_samples} samples"
-                desk.fail(owner, error, paid, exhausted=reply.exhausted)
-        return desk.replies()
+                cache.fail(owner, error, paid, exhausted=reply.exhausted)
+        return cache.replies()
 
     def score(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[np.ndarray]:
         return self.sampler.score(pairs)
@@ -184,14 +184,14 @@ class Replay:
         Raises:
           UserError: if a draw is not on record.
         """
-        desk = Desk(requests, self._name, self.recording)
-        if desk.missing:
-            request = desk.missing[0].request
+        cache = RequestCache(requests, self._name, self.recording)
+        if cache.missing:
+            request = cache.missing[0].request
             raise UserError(
                 f"{self.recording.path} has no draw {request.first_draw} of a {request.role!r} request with path "
                 f"{request.path}: record it first with a Recorder, or keep the prompts and decoding of the recording"
             )
-        return desk.replies()
+        return cache.replies()
 
     def score(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[np.ndarray]:
         raise UserError("a recording holds samples, not the scores of other texts: use the sampler itself for score")

@@ -93,7 +93,7 @@ def open_sampler(config: Options, run: Run, name: str) -> Iterator[Any]:
         yield {}
 
 
-def told(error: Exception) -> Exception:
+def as_user_error(error: Exception) -> Exception:
     """A model that does not answer is no fault of the program: one line, and the way on."""
     from jaxrl_suite.llm.jobs import SamplerFailedError
 

@@ -16,7 +16,7 @@ from .gops.keys import state_from_cards as state_from_cards
 from .matrix_game import solve as solve
 from .reroot import reroot as reroot
 from .rules import DecoupledPUCT as DecoupledPUCT
-from .rules import Paper as Paper
 from .rules import RegretMatching as RegretMatching
+from .rules import UniformOpponentPUCT as UniformOpponentPUCT
 from .simultaneous import SimultaneousSearch as SimultaneousSearch
 from .tree_search import search as search

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.records import ROOT, Tree
-from jaxrl_suite.search.rules import Node, Paper, SelectionRule
+from jaxrl_suite.search.rules import Node, SelectionRule, UniformOpponentPUCT
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
 
@@ -42,7 +42,7 @@ class PaperEmbedding(NamedTuple):
 class PaperSearch(SimultaneousSearch):
     """A search whose expansion evaluates all children; the arguments are those of `SimultaneousSearch`."""
 
-    rule: SelectionRule = dataclasses.field(default_factory=lambda: Paper(expanded=True))
+    rule: SelectionRule = dataclasses.field(default_factory=lambda: UniformOpponentPUCT(expanded=True))
 
     def node(self, tree: Tree, index: jax.Array | int) -> Node:
         """The statistics of one decision node, where a joint action not yet visited has its heuristic value."""
@@ -67,7 +67,7 @@ class PaperSearch(SimultaneousSearch):
 
         def answer(tree):
             node = self.node(tree, ROOT)
-            scores = jnp.where(node.legal, Paper(expanded=True).scores(node), -jnp.inf)
+            scores = jnp.where(node.legal, UniformOpponentPUCT(expanded=True).scores(node), -jnp.inf)
             return jax.nn.one_hot(jnp.argmax(scores, axis=1), scores.shape[1])
 
         return jax.vmap(answer)(tree)

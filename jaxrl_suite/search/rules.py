@@ -95,7 +95,7 @@ class DecoupledPUCT:
 
 
 @dataclasses.dataclass(frozen=True)
-class Paper:
+class UniformOpponentPUCT:
     """The published search of Strategist: a uniformly random opponent, PUCT with its constants, values as they are.
 
     Args:

@@ -194,7 +194,7 @@ def test_fast_games_are_the_games_rules(game, good, evil):
     np.testing.assert_array_equal(totals.quests_by_index.T, results >= 0)
     np.testing.assert_array_equal(totals.successes_by_index.T, results == 1)
     np.testing.assert_array_equal(totals.good_wins, states.good_victory)
-    np.testing.assert_array_equal(totals.hunts, states.target >= 0)
+    np.testing.assert_array_equal(totals.assassination_attempts, states.target >= 0)
     np.testing.assert_array_equal(totals.evil_by_assassination, ~states.good_victory & (states.target >= 0))
     rebuilt = jax.jit(jax.vmap(bots.memory_of))(states)
     jax.tree.map(np.testing.assert_array_equal, rebuilt, memories)

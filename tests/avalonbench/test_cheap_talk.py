@@ -247,11 +247,11 @@ def test_speakers_and_listeners_learn_from_near_babbling():
 
 def test_nothing_is_learned_from_talk_about_another_deal():
     learner, first, last = trained(False)
-    deaf = dataclasses.replace(learner, scrambled=True)
-    update, state = jax.jit(deaf.update), first
+    shuffled = dataclasses.replace(learner, scrambled=True)
+    update, state = jax.jit(shuffled.update), first
     for step in range(40):
         state, _ = update(state, jax.random.fold_in(jax.random.key(2), step))
-    returns = jax.jit(deaf.returns)
+    returns = jax.jit(shuffled.returns)
     before, after, misled = (np.asarray(returns(one.params, jax.random.key(9))) for one in (first, state, last))
     assert paired_bootstrap(after, before).high < 0.02
     assert paired_bootstrap(misled, before).high < -0.1  # listeners who trust what they hear

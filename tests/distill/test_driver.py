@@ -107,7 +107,7 @@ def test_one_step_is_clip_adam_and_average():
     np.testing.assert_allclose(norm, whole, rtol=1e-5)
     assert whole > 1e-3
     assert optax.global_norm(slope) <= 1e-3 * (1 + 1e-5)
-    adam = optax.adam(driver.rate)
+    adam = optax.adam(driver.learning_rate)
     updates, _ = adam.update(slope.labels, adam.init(START.labels))
     np.testing.assert_allclose(after.syn.labels, START.labels + np.asarray(updates), rtol=1e-5)
     np.testing.assert_array_equal(after.syn.observations, START.observations)  # not learned
@@ -143,7 +143,7 @@ def test_runs_side_by_side_equal_runs_alone():
 
 
 def test_best_is_the_average_with_the_smallest_held_out_loss():
-    driver = dataclasses.replace(DRIVER, rate=0.05, decay=0.0)
+    driver = dataclasses.replace(DRIVER, learning_rate=0.05, decay=0.0)
     held_out = PAIRS._replace(targets=-PAIRS.targets)  # the better the fit, the worse the judges do
     table, losses, sets = driver.sampler.prepare(PAIRS), [], []
     state = driver.init(jax.random.key(0), START)
@@ -157,7 +157,7 @@ def test_best_is_the_average_with_the_smallest_held_out_loss():
 
 
 def test_observations_stay_between_bounds():
-    driver = dataclasses.replace(DRIVER, rate=1.0)
+    driver = dataclasses.replace(DRIVER, learning_rate=1.0)
     low, high = jnp.array([-0.5, -1.0, -2.0]), jnp.array([0.5, 1.0, 2.0])
     state = driver.init(jax.random.key(0), START, bounds=(low, high))
     state, _ = jax.jit(driver.update)(state, driver.sampler.prepare(PAIRS))

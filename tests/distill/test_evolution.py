@@ -45,7 +45,7 @@ def test_quadratic_optimum(rank):
     def fitness(syn, key):
         return -jnp.sum((syn.observations - target) ** 2) - 100 * jnp.sum((syn.labels - 1) ** 2)
 
-    es = Evolution(population=32, sigma=0.1, rate=0.03, learn=("observations",), rank=rank)
+    es = Evolution(population=32, sigma=0.1, learning_rate=0.03, learn=("observations",), rank=rank)
     update = jax.jit(lambda state: es.update(state, fitness))
     state = es.init(jax.random.key(0), SYN)
     for _ in range(250):

@@ -110,7 +110,9 @@ def test_linear_problem_has_the_known_solution():
     x = np.array([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]], np.float32)
     syn = start_from(pairs, np.array([0, 1, 2]), policy)._replace(observations=jnp.asarray(x))
     objective = GradientMatching(Imitation(policy), network="teacher")
-    driver = Driver(objective, Whole(), students=1, learn=("labels",), optimiser="sgd", rate=0.3, clip=float("inf"))
+    driver = Driver(
+        objective, Whole(), students=1, learn=("labels",), optimiser="sgd", learning_rate=0.3, clip=float("inf")
+    )
     state = distill(driver, jax.random.key(1), syn, pairs, pairs, 200, chunk=200, teacher=teacher)
     theta = np.concatenate([np.asarray(teacher[0]["w"]), np.asarray(teacher[0]["b"])[None]])
     x = np.concatenate([np.asarray(pairs.observations), np.ones((50, 1))], axis=1)

@@ -56,13 +56,13 @@ def test_balanced_rows_split_evenly_over_what_occurs():
 
 
 def test_labels_of_a_start():
-    syn = start_from(PAIRS, np.array([0, 3]), POLICY, rate=0.3)
+    syn = start_from(PAIRS, np.array([0, 3]), POLICY, learning_rate=0.3)
     soft = Imitation(POLICY).pairs(syn)
     np.testing.assert_allclose(soft.targets[0], [0.925, 0.025, 0.025, 0.025], rtol=1e-5)
     hard = Imitation(POLICY, labels="hard").pairs(syn)
     np.testing.assert_array_equal(hard.targets, np.eye(4)[[0, 1]])
     np.testing.assert_allclose(hard.weights, 1.0)
-    np.testing.assert_allclose(syn.rate, 0.3, rtol=1e-5)
+    np.testing.assert_allclose(syn.learning_rate, 0.3, rtol=1e-5)
     weighted = Imitation(POLICY).pairs(syn._replace(log_weights=jnp.log(jnp.array([1.0, 3.0]))))
     np.testing.assert_allclose(weighted.weights, [0.5, 1.5], rtol=1e-5)
 
@@ -72,10 +72,10 @@ def test_a_start_is_of_rows_that_there_are():
         with pytest.raises(UserError, match="integer of 0 to 8"):
             start_from(PAIRS, np.array(rows), POLICY)
     for rate in (0.0, np.nan, np.inf):
-        with pytest.raises(UserError, match="rate must be above 0"):
+        with pytest.raises(UserError, match="learning_rate must be above 0"):
             start_from(PAIRS, np.array([0]), POLICY, rate)
     for rate in (1e-4, 500.0):
-        np.testing.assert_allclose(start_from(PAIRS, np.array([0]), POLICY, rate).rate, rate, rtol=1e-4)
+        np.testing.assert_allclose(start_from(PAIRS, np.array([0]), POLICY, rate).learning_rate, rate, rtol=1e-4)
 
 
 def test_one_action_and_images_of_bytes():

@@ -21,7 +21,7 @@ START = start_from(PAIRS, np.arange(5), POLICY)
 
 @pytest.mark.parametrize("method", ["bptt-both", "gm-cosine", "kernel-ridge", "random-regressors"])
 def test_every_method_lowers_its_loss(method):
-    driver = make_driver(method, POLICY, students=2, sampler=Uniform(32), rate=0.02)
+    driver = make_driver(method, POLICY, students=2, sampler=Uniform(32), learning_rate=0.02)
     table, key = driver.sampler.prepare(PAIRS), jax.random.key(0)
 
     @jax.jit

@@ -57,7 +57,7 @@ def test_descent_finds_the_moments():
         *(jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((8, 2), (8, 1))), jnp.zeros(8), jnp.zeros(())
     )
     before = np.abs(moments(np.asarray(syn.observations), np.asarray(syn.labels)) - moments(x, y)).max()
-    driver = Driver(LINEAR, Whole(), students=1, rate=0.02, judges=2)
+    driver = Driver(LINEAR, Whole(), students=1, learning_rate=0.02, judges=2)
     state = distill(driver, jax.random.key(0), syn, pairs, pairs, 400, chunk=200)
     after = np.abs(moments(np.asarray(state.syn.observations), np.asarray(state.syn.labels)) - moments(x, y)).max()
     assert before > 0.3

@@ -75,7 +75,9 @@ def test_labels_reach_the_known_solution():
     x = np.array([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]], np.float32)
     syn = Distilled(jnp.asarray(x), jnp.zeros((3, 1)), jnp.zeros(3), jnp.zeros(()))
     objective = Unrolled(Imitation(policy), Recipe("sgd", 0.5, 60))
-    driver = Driver(objective, Whole(), learn=("labels",), optimiser="sgd", rate=0.5, clip=float("inf"), students=2)
+    driver = Driver(
+        objective, Whole(), learn=("labels",), optimiser="sgd", learning_rate=0.5, clip=float("inf"), students=2
+    )
     state = distill(driver, jax.random.key(1), syn, pairs, pairs, 300, chunk=100)
     rows, w = np.concatenate([pairs.observations, np.ones((60, 1))], axis=1), np.asarray(pairs.weights)[:, None]
     best = np.linalg.solve(rows.T @ (w * rows), rows.T @ (w * np.asarray(pairs.targets)))

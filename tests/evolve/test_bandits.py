@@ -204,14 +204,14 @@ def test_every_difference_from_the_published_search_is_named():
 
 
 def test_presets_and_what_is_refused():
-    assert (PRESETS["paper-gops"].a_round, PRESETS["paper-avalon"].a_round) == (4, 4)
+    assert (PRESETS["paper-gops"].strategies_per_round, PRESETS["paper-avalon"].strategies_per_round) == (4, 4)
     assert {"line", "greedy", "best-first", "best-first-thought", "strategist"} <= set(METHODS)
     with pytest.raises(ValueError, match="Did you mean greedy"):
         EvolveConfig(method="greddy")
     with pytest.raises(ValueError, match=r"there is no bandit 'Fresh'\. Did you mean fresh"):
         EvolveConfig(bandit="Fresh")
-    with pytest.raises(ValueError, match="there is no standing 'median'"):
-        EvolveConfig(standing="median")
+    with pytest.raises(ValueError, match="there is no ranking 'median'"):
+        EvolveConfig(ranking="median")
     for wrong in (dict(strategies=0), dict(rounds=0), dict(strategies=4, rounds=8), dict(temperature=math.nan)):
         with pytest.raises(ValueError, match="must be"):
             EvolveConfig(**wrong)

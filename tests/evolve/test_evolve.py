@@ -66,7 +66,7 @@ def test_every_method_makes_its_strategies_and_is_deterministic(method, proposer
     for _, players in judge.judged[1:]:  # every child is played beside its parent, with numbers of its own
         assert {search.tree[number].parent for number in set(players) - seen} <= set(players)
         seen |= set(players)
-    assert len(set(judge.judged)) == len(judge.judged) == 1 + 2 * (4 if METHODS[method].alone else 1)
+    assert len(set(judge.judged)) == len(judge.judged) == 1 + 2 * (4 if METHODS[method].sequential else 1)
     tried = Counter(strategy.idea for strategy in search.tree if strategy.idea is not None)
     tried.update(attempt.idea for attempt in search.tree.dropped if attempt.idea is not None)
     assert tried == Counter({idea.id: idea.count for idea in search.queue.ideas if idea.count})

@@ -149,8 +149,8 @@ def test_every_round_costs_the_same_games(feedback, size, path, deals):
     assert stage.config.feedback == feedback
 
 
-def test_a_deaf_judge_deals_scores_out_at_random():
-    judge = Referee(Stage(), 480, 1, "population", 3, deaf=True)  # pyright: ignore[reportArgumentType]
+def test_the_shuffled_score_control_deals_scores_out_at_random():
+    judge = Referee(Stage(), 480, 1, "population", 3, shuffle_scores=True)  # pyright: ignore[reportArgumentType]
     strategies = [Strategy(number, "heuristic", "") for number in range(6)]
     said = [judge.judge(strategies, (seed, 1, 0)) for seed in range(4)]
     assert all(sorted(one.scores) == list(range(6)) for one in said)

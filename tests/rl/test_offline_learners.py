@@ -61,18 +61,18 @@ def test_td3_bc_targets_and_losses_match_numpy():
 
 
 def test_td3_bc_takes_one_step_of_the_actor_after_the_steps_of_the_critics():
-    learner = td3_bc.TD3BC((3,), 2, widths=(8,), batch=4, delay=3, follow_rate=0.25)
+    learner = td3_bc.TD3BC((3,), 2, widths=(8,), batch=4, delay=3, tau=0.25)
     state = learner.init(KEY)
     batch = Transitions(*(leaf.reshape(3, 4, *leaf.shape[1:]) for leaf in batch_of(12)))
     after, _ = jax.jit(learner.update)(state, batch, KEY)
-    adam, critic, optimiser = optax.adam(learner.rate), state.critic, state.critic_optimiser
+    adam, critic, opt_state = optax.adam(learner.learning_rate), state.critic, state.critic_opt_state
     for step, key in enumerate(jax.random.split(KEY, 3)):
         rows = Transitions(*(leaf[step] for leaf in batch))
         gradient = jax.jit(jax.grad(learner.critic_loss))(critic, rows, jax.jit(learner.targets)(state, rows, key))
-        updates, optimiser = adam.update(gradient, optimiser)
+        updates, opt_state = adam.update(gradient, opt_state)
         critic = optax.apply_updates(critic, updates)
     gradient = jax.jit(jax.grad(lambda actor: learner.actor_loss(actor, critic, rows)[0]))(state.actor)
-    actor = optax.apply_updates(state.actor, adam.update(gradient, state.actor_optimiser)[0])
+    actor = optax.apply_updates(state.actor, adam.update(gradient, state.actor_opt_state)[0])
     for name, expected in [("critic", critic), ("actor", actor)]:
         moved = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, getattr(state, name), expected)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), getattr(after, name), expected)
@@ -175,12 +175,12 @@ def regulator(count=4000, seed=0):
     ("learner", "updates", "cloned"),
     [
         (
-            td3_bc.TD3BC((1,), 1, (32, 32), alpha=20.0, discount=0.5, rate=3e-3, batch=128, follow_rate=0.05),
+            td3_bc.TD3BC((1,), 1, (32, 32), alpha=20.0, discount=0.5, learning_rate=3e-3, batch=128, tau=0.05),
             500,
             "alpha",
         ),
         (
-            iql.IQL((1,), 1, False, (32, 32), 0.9, beta=20.0, discount=0.5, rate=3e-3, batch=128, follow_rate=0.05),
+            iql.IQL((1,), 1, False, (32, 32), 0.9, beta=20.0, discount=0.5, learning_rate=3e-3, batch=128, tau=0.05),
             800,
             "beta",
         ),
@@ -213,7 +213,7 @@ def test_discrete_iql_waits_for_the_larger_reward():
     data = Transitions(
         one_hot[state], action, reward.astype(np.float32), one_hot[np.ones(count, int)], over.astype(np.float32)
     )
-    learner = iql.IQL((2,), 2, True, (16,), 0.95, beta=10.0, discount=0.9, rate=3e-3, batch=64, follow_rate=0.05)
+    learner = iql.IQL((2,), 2, True, (16,), 0.95, beta=10.0, discount=0.9, learning_rate=3e-3, batch=64, tau=0.05)
     keys = jax.random.split(KEY, 2)
     for beta, expected in [(10.0, [1, 1]), (0.0, [0, 0])]:
         tried = dataclasses.replace(learner, beta=beta)
@@ -235,7 +235,7 @@ def test_scaling_and_following():
     np.testing.assert_allclose(larger.rewards, data.rewards / 2, rtol=1e-6)
     with pytest.raises(ValueError, match="reward_scale must be above 0"):
         offline_fit.scaled(data, Scaling(np.float32(0), np.float32(1)), reward_scale=0.0)
-    assert float(q_functions.follow({"a": jnp.zeros(())}, {"a": jnp.ones(())}, 0.25)["a"]) == 0.25
+    assert float(q_functions.polyak_average({"a": jnp.zeros(())}, {"a": jnp.ones(())}, 0.25)["a"]) == 0.25
     np.testing.assert_allclose(
         q_functions.bootstrap(jnp.ones(2), jnp.array([0.0, 1.0]), jnp.full(2, 10.0), 0.5), [6.0, 1.0]
     )

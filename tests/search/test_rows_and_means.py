@@ -8,7 +8,7 @@ from jaxrl_suite.envs import Gops
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.evaluators import Evaluation
 from jaxrl_suite.search.records import UNVISITED
-from jaxrl_suite.search.rules import Node, Paper
+from jaxrl_suite.search.rules import Node, UniformOpponentPUCT
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
 GAME = Gops(3, objective="points")
@@ -78,5 +78,5 @@ def test_a_mean_of_means_is_what_replaying_the_visits_gives():
 def test_the_published_rule_may_use_values_of_actions_it_has_not_tried():
     values = jnp.array([[0.0, 1.0], [5.0, 7.0]])
     node = Node(jnp.zeros((2, 2)), values, jnp.float32(0), jnp.ones((2, 2), bool), jnp.full((2, 2), 0.5))
-    np.testing.assert_allclose(Paper(expanded=True).scores(node), [[0.5, 6.0], [-2.5, -4.0]])
-    np.testing.assert_allclose(Paper().scores(node), 0.0)
+    np.testing.assert_allclose(UniformOpponentPUCT(expanded=True).scores(node), [[0.5, 6.0], [-2.5, -4.0]])
+    np.testing.assert_allclose(UniformOpponentPUCT().scores(node), 0.0)

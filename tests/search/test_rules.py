@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.search.rules import DecoupledPUCT, Node, Paper, RegretMatching
+from jaxrl_suite.search.rules import DecoupledPUCT, Node, RegretMatching, UniformOpponentPUCT
 
 A = 4
 
@@ -52,12 +52,12 @@ def test_puct_rules_pick_the_best_score(seed):
     node = random_node(seed)
     visits, values, mean, legal, prior = (np.asarray(x, np.float64) for x in node)
     total = visits.sum()
-    for rule in (DecoupledPUCT(c_init=0.7, value_scale=1.0), Paper()):
+    for rule in (DecoupledPUCT(c_init=0.7, value_scale=1.0), UniformOpponentPUCT()):
         score = np.full((2, A), -np.inf)
         for player, sign in ((0, 1), (1, -1)):
             for a in np.flatnonzero(legal[player]):
                 n, q = (visits[a], values[a]) if player == 0 else (visits[:, a], values[:, a])
-                if isinstance(rule, Paper):
+                if isinstance(rule, UniformOpponentPUCT):
                     quality = sign * np.mean(np.where(n > 0, q, mean)[legal[1 - player] > 0])
                 else:
                     quality = sign * ((n * q).sum() / n.sum() if n.sum() else mean)

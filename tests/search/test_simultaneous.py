@@ -12,13 +12,13 @@ from jaxrl_suite.search.agents import SearchPolicy, shrunk_values
 from jaxrl_suite.search.arena import play, play_both_seats
 from jaxrl_suite.search.evaluators import Heuristic, Network, Rollout
 from jaxrl_suite.search.packing import packing_of
-from jaxrl_suite.search.rules import DecoupledPUCT, Node, Paper, RegretMatching
+from jaxrl_suite.search.rules import DecoupledPUCT, Node, RegretMatching, UniformOpponentPUCT
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
 GAME = Gops(3, objective="points")
 KEYS = jax.random.split(jax.random.key(0), 64)
 STATES = jax.vmap(GAME.init)(KEYS)
-RULES = [RegretMatching(), DecoupledPUCT(value_scale=12.0), Paper()]
+RULES = [RegretMatching(), DecoupledPUCT(value_scale=12.0), UniformOpponentPUCT()]
 
 
 @functools.cache
@@ -104,7 +104,7 @@ def test_shrunk_values_interpolate():
 
 def test_root_rule_acts_at_the_root_alone():
     uniform = RegretMatching(exploration=1.0)
-    search = SimultaneousSearch(GAME, Rollout(GAME), Paper(), root_rule=uniform, num_simulations=300)
+    search = SimultaneousSearch(GAME, Rollout(GAME), UniformOpponentPUCT(), root_rule=uniform, num_simulations=300)
     tree = jax.jit(lambda: search((), KEYS, STATES))()
     at_root = np.asarray(tree.children_visits[:, 0]).sum(0) / (64 * 300)
     np.testing.assert_allclose(at_root, 1 / 9, atol=0.01)

@@ -25,7 +25,7 @@ from jaxrl_suite.llm.http.transport import ExchangeError, Transport
 from jaxrl_suite.llm.http.wire import Exchange, check, payload, read_reply
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Prefix, Reply, Request, Usage
-from jaxrl_suite.llm.recorder import Desk, Part
+from jaxrl_suite.llm.recorder import Part, RequestCache
 from jaxrl_suite.llm.recording import Draw, Recording, split_usage
 
 NO_LOGPROBS = "the server sends no log-probabilities: use one that does, or set logprobs=False"
@@ -139,12 +139,12 @@ class HTTPSampler:
         """
         for request in requests:
             check(self.config, request)
-        desk = Desk(requests, self.name, self.recording)
-        if desk.missing:
+        cache = RequestCache(requests, self.name, self.recording)
+        if cache.missing:
             if self._no_logprobs:
                 raise UserError(NO_LOGPROBS)
-            self._serve(desk)
-        return [self._checked(reply) for reply in desk.replies()]
+            self._serve(cache)
+        return [self._checked(reply) for reply in cache.replies()]
 
     def score(self, pairs: Sequence[tuple[Prefix, Sequence[int]]]) -> list[np.ndarray]:
         raise UserError(
@@ -152,46 +152,46 @@ class HTTPSampler:
             "Flax sampler for score"
         )
 
-    def _serve(self, desk: Desk) -> None:
-        """Asks for all that `desk` misses."""
+    def _serve(self, cache: RequestCache) -> None:
+        """Asks for all that `cache` misses."""
         most = self.config.limits.concurrency
-        jobs = deque(_Job(part) for part in desk.missing)
-        flying: dict[Future[_Outcome], tuple[_Job, Request]] = {}
+        jobs = deque(_Job(part) for part in cache.missing)
+        in_flight: dict[Future[_Outcome], tuple[_Job, Request]] = {}
         stop = threading.Event()  # what has been sent is still read and recorded, the rest is not sent
-        hopeless = None
+        fatal_error = None
         with ThreadPoolExecutor(most, "http-sampler") as pool:
             try:
-                while jobs or flying:
-                    while jobs and len(flying) < most:
+                while jobs or in_flight:
+                    while jobs and len(in_flight) < most:
                         job = jobs.popleft()
-                        if hopeless is not None:
-                            self._give_up(desk, job, hopeless)
+                        if fatal_error is not None:
+                            self._give_up(cache, job, fatal_error)
                             continue
                         wanted = job.part.request
                         if self._one_choice:
                             wanted = dataclasses.replace(wanted, num_samples=1)
-                        granted = self.ledger.grant(wanted, cut_tokens=not flying)
-                        if granted is None and flying:  # they may settle for less than they reserved
+                        granted = self.ledger.grant(wanted, cut_tokens=not in_flight)
+                        if granted is None and in_flight:  # they may settle for less than they reserved
                             jobs.appendleft(job)
                             break
                         if granted is None:
-                            self._give_up(desk, job, self.ledger.reason(wanted), exhausted=True)
+                            self._give_up(cache, job, self.ledger.reason(wanted), exhausted=True)
                             continue
                         now, rest = _split(job.part, granted.num_samples)
                         if rest is not None:
                             jobs.appendleft(_Job(rest))
                         job = job._replace(part=now)
-                        flying[pool.submit(self._attempt, granted, job, desk, stop)] = job, granted
-                    if flying:
-                        done, _ = wait(flying, return_when=FIRST_COMPLETED)
+                        in_flight[pool.submit(self._attempt, granted, job, cache, stop)] = job, granted
+                    if in_flight:
+                        done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
                         for future in done:
-                            job, granted = flying.pop(future)
-                            hopeless = self._receive(future.result(), job, desk, jobs) or hopeless
+                            job, granted = in_flight.pop(future)
+                            fatal_error = self._receive(future.result(), job, cache, jobs) or fatal_error
             except BaseException:
                 stop.set()
                 raise
 
-    def _attempt(self, granted: Request, job: _Job, desk: Desk, stop: threading.Event) -> _Outcome:
+    def _attempt(self, granted: Request, job: _Job, cache: RequestCache, stop: threading.Event) -> _Outcome:
         """One exchange, in a worker thread. Its draws are on record when it returns."""
         usage, owner = Usage(), job.part.owner
         try:
@@ -210,8 +210,8 @@ class HTTPSampler:
             parts = split_usage(usage + job.spent, exchange.completions)
             draws = tuple(Draw(*pair) for pair in zip(exchange.completions, parts, strict=True))
             if self.recording is not None:
-                whole = granted.decoding == desk.requests[owner].decoding
-                key = desk.keys[owner] if whole else granted.identity(self.name)
+                whole = granted.decoding == cache.requests[owner].decoding
+                key = cache.keys[owner] if whole else granted.identity(self.name)
                 self.recording.add(key, granted.role, enumerate(draws, start=granted.first_draw))
             return _Outcome(draws, usage, estimated=exchange.estimated)
         except ExchangeError as error:
@@ -230,7 +230,7 @@ class HTTPSampler:
             nothing = [Completion("", None, None, "filter", 0)] * request.num_samples
             return Exchange(nothing, Usage(samples=request.num_samples, requests=1), estimated=False)
 
-    def _receive(self, outcome: _Outcome, job: _Job, desk: Desk, jobs: deque[_Job]) -> str | None:
+    def _receive(self, outcome: _Outcome, job: _Job, cache: RequestCache, jobs: deque[_Job]) -> str | None:
         """Takes in one attempt, and decides what comes next.
 
         Returns:
@@ -242,12 +242,12 @@ class HTTPSampler:
             limits, first = self.config.limits, job.part.request.first_draw
             if error.retry and job.attempt < limits.max_retries:
                 attempt = job.attempt + 1
-                pause = backoff(f"{desk.keys[job.part.owner]}:{first}", attempt, limits.max_wait)
+                pause = backoff(f"{cache.keys[job.part.owner]}:{first}", attempt, limits.max_wait)
                 jobs.appendleft(job._replace(attempt=attempt, delay=max(pause, error.wait)))
                 return None
-            self._give_up(desk, job, error.message + (f", {job.attempt + 1} times" if job.attempt else ""))
+            self._give_up(cache, job, error.message + (f", {job.attempt + 1} times" if job.attempt else ""))
             return error.message if error.for_all else None
-        desk.put(job.part.owner, list(enumerate(draws, start=job.part.request.first_draw)))
+        cache.put(job.part.owner, list(enumerate(draws, start=job.part.request.first_draw)))
         answered = [draw for draw in draws if draw.completion.finish != "filter"]
         self._answered |= bool(answered)
         self._many_choices |= len(answered) > 1
@@ -262,10 +262,10 @@ class HTTPSampler:
         self._no_logprobs |= self.config.logprobs and any(draw.completion.logprobs is None for draw in draws)
         return NO_LOGPROBS if self._no_logprobs else None
 
-    def _give_up(self, desk: Desk, job: _Job, error: str, *, exhausted: bool = False) -> None:
-        desk.fail(job.part.owner, error, job.spent, exhausted=exhausted)
+    def _give_up(self, cache: RequestCache, job: _Job, error: str, *, exhausted: bool = False) -> None:
+        cache.fail(job.part.owner, error, job.spent, exhausted=exhausted)
         if self.recording is not None and job.spent != Usage():
-            self.recording.add_cost(desk.keys[job.part.owner], job.part.request.role, job.spent, error)
+            self.recording.add_cost(cache.keys[job.part.owner], job.part.request.role, job.spent, error)
 
     def _checked(self, reply: Reply) -> Reply:
         """The reply, with an error if it lacks log-probabilities that were asked for."""

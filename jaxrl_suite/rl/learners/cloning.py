@@ -25,18 +25,18 @@ _OPTIMISERS = {"sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw}
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a student is trained: optimiser, step size and number of steps.
+    """How a student is trained: optimiser, learning rate and number of steps.
 
     Args:
       optimiser: name in optax.
-      rate: step size.
+      learning_rate: of the optimiser.
       steps: T, at least 1.
       batch: rows of a mini-batch; None uses all rows in each step.
       momentum: of `sgd`.
     """
 
     optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
-    rate: float = 0.1
+    learning_rate: float = 0.1
     steps: int = 100
     batch: int | None = None
     momentum: float = 0.0
@@ -44,16 +44,16 @@ class Recipe:
     def __post_init__(self):
         if self.optimiser not in _OPTIMISERS:
             raise UserError(f"unknown optimiser {self.optimiser!r}{suggest(self.optimiser, _OPTIMISERS)}")
-        check_ranges(self, rate=(0, 1e3), steps=(1, 10**9), momentum=(0, 1))
+        check_ranges(self, learning_rate=(0, 1e3), steps=(1, 10**9), momentum=(0, 1))
         if self.batch is not None and self.batch < 1:
             raise UserError(f"batch must be at least 1, or none for all rows, got {self.batch}")
 
-    def make(self, rate: float | jax.Array | None = None) -> optax.GradientTransformation:
-        """The optimiser, with another step size if `rate` is given."""
-        rate = self.rate if rate is None else rate
+    def make(self, learning_rate: float | jax.Array | None = None) -> optax.GradientTransformation:
+        """The optimiser, with another learning rate if `learning_rate` is given."""
+        learning_rate = self.learning_rate if learning_rate is None else learning_rate
         if self.optimiser == "sgd":
-            return optax.sgd(rate, momentum=self.momentum or None)
-        return _OPTIMISERS[self.optimiser](rate)
+            return optax.sgd(learning_rate, momentum=self.momentum or None)
+        return _OPTIMISERS[self.optimiser](learning_rate)
 
 
 RECIPES = {
@@ -195,9 +195,9 @@ def fit_recipe(
     key: jax.Array,
     *,
     kind: Loss | None = None,
-    rate: jax.Array | None = None,
+    learning_rate: jax.Array | None = None,
 ) -> tuple[Params, jax.Array]:
-    """`fit` as a recipe says, with its own step size if `rate` is given."""
+    """`fit` as a recipe says, with its own learning rate if `learning_rate` is given."""
     rows = None if recipe.batch is None or recipe.batch >= observations.shape[0] else recipe.batch
-    optimiser = recipe.make(rate)
+    optimiser = recipe.make(learning_rate)
     return fit(policy, params, observations, targets, weights, optimiser, recipe.steps, key, batch=rows, kind=kind)

@@ -21,7 +21,7 @@ import optax
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.rl import densities
 from jaxrl_suite.rl.datasets.transitions import Transitions
-from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, follow
+from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, polyak_average
 from jaxrl_suite.rl.policies import MLP, Params
 
 _LOG_STD = (-5.0, 2.0)  # bounds of the log-deviation of a continuous policy
@@ -33,7 +33,7 @@ class State(NamedTuple):
     critic: Params
     value: Params
     target_critic: Params
-    optimiser: Any  # of all that learns
+    opt_state: Any  # of all that learns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +49,8 @@ class IQL:
       beta: inverse temperature of the advantages; 0 is behaviour cloning.
       limit: of a pair's weight.
       discount: of the return.
-      follow_rate: of the target critics.
-      rate: step size of Adam.
+      tau: Polyak rate of the target critics.
+      learning_rate: of Adam.
       batch: B.
     """
 
@@ -62,13 +62,13 @@ class IQL:
     beta: float = 3.0
     limit: float = 100.0
     discount: float = 0.99
-    follow_rate: float = 0.005
-    rate: float = 3e-4
+    tau: float = 0.005
+    learning_rate: float = 3e-4
     batch: int = 256
 
     def __post_init__(self):
-        check_ranges(self, expectile=(0, 1), beta=(0, 1e6), limit=(1, 1e9), discount=(0, 1), follow_rate=(0, 1))
-        check_ranges(self, rate=(0, 1), batch=(1, 1 << 24))
+        check_ranges(self, expectile=(0, 1), beta=(0, 1e6), limit=(1, 1e9), discount=(0, 1), tau=(0, 1))
+        check_ranges(self, learning_rate=(0, 1), batch=(1, 1 << 24))
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ class IQL:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
         critic = self.critic.init(critic_key)
         learned = (self.policy.init(actor_key), jnp.zeros(self.actions), critic, self.value.init(value_key))
-        return State(*learned, target_critic=critic, optimiser=optax.adam(self.rate).init(learned))
+        return State(*learned, target_critic=critic, opt_state=optax.adam(self.learning_rate).init(learned))
 
     def update(self, state: State, batch: Transitions, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
         """One step of value, critics and actor on the same batch [B, ...]; all three see the state before it."""
@@ -115,11 +115,11 @@ class IQL:
 
         learned = (state.actor, state.log_std, state.critic, state.value)
         gradient, parts = jax.grad(loss, has_aux=True)(learned)
-        updates, optimiser = optax.adam(self.rate).update(gradient, state.optimiser, learned)
+        updates, opt_state = optax.adam(self.learning_rate).update(gradient, state.opt_state, learned)
         after: Any = optax.apply_updates(learned, updates)
         actor, log_std, critic, value = after
-        target = follow(state.target_critic, critic, self.follow_rate)
-        return State(actor, log_std, critic, value, target, optimiser), parts
+        target = polyak_average(state.target_critic, critic, self.tau)
+        return State(actor, log_std, critic, value, target, opt_state), parts
 
     def state_values(self, params: Params, observations: jax.Array) -> jax.Array:
         """float32[B]."""

@@ -48,7 +48,7 @@ class Best(NamedTuple):
 
 class PPOState(NamedTuple):
     params: dict[str, Any]  # policy, log_std, value
-    optimiser: Any
+    opt_state: Any
     statistics: Statistics
     envs: State  # B states
     running: jax.Array  # float32[B], return of the unfinished episodes so far
@@ -133,7 +133,7 @@ class PPO:
         seen = statistics.init(policy.observation_shape)
         return PPOState(
             params=params,
-            optimiser=self._optimiser().init(params),
+            opt_state=self._optimiser().init(params),
             statistics=seen,
             envs=jax.vmap(self.env.init)(jax.random.split(env_key, self.config.num_envs)),
             running=jnp.zeros(self.config.num_envs),
@@ -187,10 +187,10 @@ class PPO:
 
         orders = jax.vmap(order)(jax.random.split(learn_key, self.config.epochs))
         orders = orders.reshape(-1, orders.shape[-1])
-        (params, opt_state), losses = jax.lax.scan(minibatch, (state.params, state.optimiser), orders)
+        (params, opt_state), losses = jax.lax.scan(minibatch, (state.params, state.opt_state), orders)
         seen = statistics.update(state.statistics, raw) if self.config.normalise else state.statistics
         state = state._replace(
-            params=params, optimiser=opt_state, statistics=seen, iteration=state.iteration + 1, key=key
+            params=params, opt_state=opt_state, statistics=seen, iteration=state.iteration + 1, key=key
         )
         return state, ([jnp.mean(loss) for loss in losses], ended)
 

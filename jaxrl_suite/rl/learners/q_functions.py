@@ -1,4 +1,4 @@
-"""Pairs of action-value functions, and how their target copies follow them.
+"""Pairs of action-value functions, and Polyak averages of them as targets.
 
 Two critics start apart and learn the same targets; the smaller of both answers is used, which keeps the errors of
 either from being exploited.
@@ -63,9 +63,9 @@ class TwinCritic:
         return observations.reshape(observations.shape[0], -1)
 
 
-def follow(target: Params, online: Params, rate: float) -> Params:
-    """The target's parameters, moved towards the online ones by a share `rate` of the way."""
-    return jax.tree.map(lambda old, new: old + rate * (new - old), target, online)
+def polyak_average(target: Params, online: Params, tau: float) -> Params:
+    """The target's parameters, moved towards the online ones by a share `tau` of the way."""
+    return jax.tree.map(lambda old, new: old + tau * (new - old), target, online)
 
 
 def bootstrap(rewards: jax.Array, terminals: jax.Array, following: jax.Array, discount: float) -> jax.Array:

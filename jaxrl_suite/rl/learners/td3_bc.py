@@ -19,7 +19,7 @@ import optax
 
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.rl.datasets.transitions import Transitions
-from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, follow
+from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, polyak_average
 from jaxrl_suite.rl.policies import MLP, Params
 
 
@@ -28,8 +28,8 @@ class State(NamedTuple):
     critic: Params
     target_actor: Params
     target_critic: Params
-    actor_optimiser: Any
-    critic_optimiser: Any
+    actor_opt_state: Any
+    critic_opt_state: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +42,11 @@ class TD3BC:
       widths: of the hidden layers of actor and critics.
       alpha: weight of the values against imitation; 0 is behaviour cloning.
       discount: of the return.
-      follow_rate: of the target networks, at each step of the actor.
+      tau: Polyak rate of the target networks, at each step of the actor.
       noise: deviation of the noise on the target's action.
       noise_limit: it is cut there.
       delay: steps of the critics in an update.
-      rate: step size of Adam.
+      learning_rate: of Adam.
       batch: B.
     """
 
@@ -55,16 +55,16 @@ class TD3BC:
     widths: tuple[int, ...] = (256, 256)
     alpha: float = 2.5
     discount: float = 0.99
-    follow_rate: float = 0.005
+    tau: float = 0.005
     noise: float = 0.2
     noise_limit: float = 0.5
     delay: int = 2
-    rate: float = 3e-4
+    learning_rate: float = 3e-4
     batch: int = 256
 
     def __post_init__(self):
-        check_ranges(self, alpha=(0, 1e6), discount=(0, 1), follow_rate=(0, 1), noise=(0, 10), noise_limit=(0, 2))
-        check_ranges(self, delay=(1, 1000), rate=(0, 1), batch=(1, 1 << 24))
+        check_ranges(self, alpha=(0, 1e6), discount=(0, 1), tau=(0, 1), noise=(0, 10), noise_limit=(0, 2))
+        check_ranges(self, delay=(1, 1000), learning_rate=(0, 1), batch=(1, 1 << 24))
 
     @property
     def rows(self) -> tuple[int, ...]:
@@ -81,34 +81,34 @@ class TD3BC:
     def init(self, key: jax.Array) -> State:
         actor_key, critic_key = jax.random.split(key)
         actor, critic = self.policy.init(actor_key), self.critic.init(critic_key)
-        adam = optax.adam(self.rate)
+        adam = optax.adam(self.learning_rate)
         return State(actor, critic, actor, critic, adam.init(actor), adam.init(critic))
 
     def update(self, state: State, batch: Transitions, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
         """One update on a batch [delay, B, ...]; the actor learns from the last B rows."""
 
         def critic_step(carry: tuple[Params, Any], row: tuple[Transitions, jax.Array]):
-            (critic, optimiser), (rows, key) = carry, row
+            (critic, opt_state), (rows, key) = carry, row
             goal = self.targets(state, rows, key)
             loss, gradient = jax.value_and_grad(self.critic_loss)(critic, rows, goal)
-            updates, optimiser = optax.adam(self.rate).update(gradient, optimiser, critic)
-            return (optax.apply_updates(critic, updates), optimiser), loss
+            updates, opt_state = optax.adam(self.learning_rate).update(gradient, opt_state, critic)
+            return (optax.apply_updates(critic, updates), opt_state), loss
 
-        start = (state.critic, state.critic_optimiser)
-        (critic, critic_optimiser), losses = jax.lax.scan(
+        start = (state.critic, state.critic_opt_state)
+        (critic, critic_opt_state), losses = jax.lax.scan(
             critic_step, start, (batch, jax.random.split(key, self.delay)), unroll=self.delay
         )
         last = Transitions(*(leaf[-1] for leaf in batch))
         (loss, aux), gradient = jax.value_and_grad(self.actor_loss, has_aux=True)(state.actor, critic, last)
-        updates, actor_optimiser = optax.adam(self.rate).update(gradient, state.actor_optimiser, state.actor)
+        updates, actor_opt_state = optax.adam(self.learning_rate).update(gradient, state.actor_opt_state, state.actor)
         actor = optax.apply_updates(state.actor, updates)
         after = State(
             actor=actor,
             critic=critic,
-            target_actor=follow(state.target_actor, actor, self.follow_rate),
-            target_critic=follow(state.target_critic, critic, self.follow_rate),
-            actor_optimiser=actor_optimiser,
-            critic_optimiser=critic_optimiser,
+            target_actor=polyak_average(state.target_actor, actor, self.tau),
+            target_critic=polyak_average(state.target_critic, critic, self.tau),
+            actor_opt_state=actor_opt_state,
+            critic_opt_state=critic_opt_state,
         )
         return after, {"critic_loss": jnp.mean(losses), "actor_loss": loss, **aux}
 

@@ -92,9 +92,9 @@ def avalon_view(game: Avalon, state: AvalonState) -> AvalonView:
     voted = (slots < state.num_proposals).astype(jnp.float32)
     accepted = state.proposal_accepted.astype(jnp.float32)
     proposals = mask(state.proposal_team)
-    went = (state.proposal_quest[None] == quests[:, None]) & state.proposal_accepted[None]
+    on_quest = (state.proposal_quest[None] == quests[:, None]) & state.proposal_accepted[None]
     played = has_bit(state.won | state.lost, quests)
-    quest_teams = jnp.where(played, jnp.sum(jnp.where(went, state.proposal_team[None], 0), axis=1), 0)
+    quest_teams = jnp.where(played, jnp.sum(jnp.where(on_quest, state.proposal_team[None], 0), axis=1), 0)
     return AvalonView(
         evil=mask(state.evil),
         merlin=mask(state.seats_of(MERLIN)),

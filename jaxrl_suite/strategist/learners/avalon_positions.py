@@ -45,8 +45,8 @@ def positions(game: Avalon, final: State) -> tuple[State, jax.Array]:
     )
     parts = [*rounds, jax.tree.map(lambda leaf: leaf[None], last)]
     states = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    hunted = (final.phase == ASSASSINATION) & final.terminated
-    return states, jnp.concatenate([played, played, accepted, hunted[None]])
+    assassination_reached = (final.phase == ASSASSINATION) & final.terminated
+    return states, jnp.concatenate([played, played, accepted, assassination_reached[None]])
 
 
 def draw_positions(game: Avalon, final: State, key: jax.Array, count: int) -> State:

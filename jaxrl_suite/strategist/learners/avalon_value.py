@@ -61,8 +61,8 @@ def features(game: Avalon, state: State) -> jax.Array:
     view = avalon_view(game, state)
     seats = jnp.arange(game.num_players)
     wait = (seats - state.leader) % game.num_players / game.num_players
-    went = jnp.stack([view.lost, view.won])  # [2, Q]
-    quests = jnp.matmul(went, view.quest_teams, precision=jax.lax.Precision.HIGHEST) / NUM_QUESTS
+    played = jnp.stack([view.lost, view.won])  # [2, Q]
+    quests = jnp.matmul(played, view.quest_teams, precision=jax.lax.Precision.HIGHEST) / NUM_QUESTS
     approved = jnp.sum(view.approvals * view.voted[:, None], axis=0) / jnp.maximum(jnp.sum(view.voted), 1)
     by_seat = jnp.stack([view.leader, wait, view.team, quests[0], quests[1], approved])
     order = jnp.argsort(state.roles * game.num_players + wait * game.num_players)  # equals in the order of their turns

@@ -4,7 +4,8 @@ Seats are counted from the leader on. A perceptron sees the stage and a summary 
 evil and to be Merlin, the Assassin's chance to name Merlin, how certain the evil pair is. Its outputs are weights of a
 few facts that each assignment has, such as how likely its evil pair is, or whether its Merlin is the likeliest one. So
 what holds of one assignment is known of all, and a few hundred situations are enough to learn from. With an output for
-each assignment they are not, since values are steps in the belief: who is hunted, whom the best team leaves out.
+each assignment they are not, since values are steps in the belief: whom the Assassin names, whom the best team leaves
+out.
 
 Shapes: `K` = 60 assignments, `P` = 5 players, `N` situations.
 
@@ -83,7 +84,7 @@ def sorted_values(game: Avalon, params: Layers, situations: Situation, beliefs: 
     triples = seen.reshape(-1, 20, 3)
     given = triples / jnp.maximum(pair, 1e-9)[..., None]  # what the Assassin thinks of Merlin
     likeliest = (given >= jnp.max(given, axis=2, keepdims=True)).astype(jnp.float32)
-    hit = jnp.sum(jnp.max(triples, axis=2), axis=1, keepdims=True)  # the Assassin's chance of naming Merlin
+    names_merlin = jnp.sum(jnp.max(triples, axis=2), axis=1, keepdims=True)  # the Assassin's chance of naming Merlin
     most = jnp.max(both, axis=1, keepdims=True)
     known = both / jnp.maximum(1 - either, 1e-9)  # what the others think of the pair
     stage = [
@@ -91,12 +92,12 @@ def sorted_values(game: Avalon, params: Layers, situations: Situation, beliefs: 
         situations.lost[:, None] == jnp.arange(QUESTS_TO_WIN)[None],
         situations.round[:, None] == jnp.arange(MAX_ROUNDS)[None],
     ]
-    summary = [evil, merlin, hit, most, jnp.sum(both * pair, axis=1, keepdims=True)]
+    summary = [evil, merlin, names_merlin, most, jnp.sum(both * pair, axis=1, keepdims=True)]
     inputs = jnp.concatenate([*(part.astype(jnp.float32) for part in stage), 2 * jnp.concatenate(summary, axis=1)], 1)
     weights = jax.vmap(perceptron, (None, 0))(params, inputs)  # of the facts
     by_pair = weights[:, :1] + weights[:, 1:2] * both + weights[:, 2:3] * known + weights[:, 3:4] * (both / most)
     doubted = [weights[:, 4:5] * evil + weights[:, 5:10], weights[:, 10:11] * merlin + weights[:, 11:16]]
     by_seat = jnp.matmul(jnp.concatenate(doubted, axis=1), jnp.asarray(table.spread))
-    hunted = (weights[:, 16:17] + weights[:, 17:18] * known)[..., None] * likeliest
-    common = by_pair[..., None] + weights[:, 18:19, None] * given + hunted
+    assassination = (weights[:, 16:17] + weights[:, 17:18] * known)[..., None] * likeliest
+    common = by_pair[..., None] + weights[:, 18:19, None] * given + assassination
     return jnp.matmul(jnp.tanh(by_seat + common.reshape(-1, 60)), turn.T)

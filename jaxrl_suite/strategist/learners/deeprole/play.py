@@ -154,8 +154,8 @@ def play(
         told = jnp.asarray(sets.member)[holder, own[holder]] * belief
         by_seat = jnp.sum(told[:, None] * ((tables(game).merlin[:, None] >> np.arange(5)) & 1), axis=0)
         target = jnp.full(game.num_players, jnp.argmax(by_seat))
-        hunted, _, _ = act(round_keys[6], after, memory, target)
-        after = _choose(after.phase == ASSASSINATION, hunted, after)
+        assassination, _, _ = act(round_keys[6], after, memory, target)
+        after = _choose(after.phase == ASSASSINATION, assassination, after)
         return _Table(table.number, after, memory, belief)
 
     def advance(carry: tuple[jax.Array, _Table, Result]) -> tuple[jax.Array, _Table, Result]:

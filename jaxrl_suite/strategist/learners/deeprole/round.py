@@ -156,8 +156,8 @@ class Round:
         # the Assassin names whoever is likeliest to be Merlin given its own information
         by_target = reach[1].reshape(*shape[1:-1], -1, 3)
         target = jnp.argmax(by_target, axis=-1, keepdims=True)
-        hunted = jnp.where(target == jnp.arange(3).reshape(1, 1, 1, 3), -1.0, 1.0).reshape(shape[1:])
-        success = jnp.where(now.won == QUESTS_TO_WIN - 1, hunted, worth[1])
+        assassination_value = jnp.where(target == jnp.arange(3).reshape(1, 1, 1, 3), -1.0, 1.0).reshape(shape[1:])
+        success = jnp.where(now.won == QUESTS_TO_WIN - 1, assassination_value, worth[1])
         failure = jnp.where(now.lost == QUESTS_TO_WIN - 1, -1.0, worth[2:])
         return jnp.concatenate([worth[:1], success[None], failure])
 
