@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ def restore(folder: Path, like: Any, step: int | None = None) -> Restored:
         except Exception:  # orbax, tensorstore and json raise many kinds
             raise damaged from None
         wanted = {str(i): _signature(leaf) for i, leaf in enumerate(leaves) if _is_array(leaf)}
-        if structure != str(treedef) or wanted != signatures:
+        if _nameless(structure) != _nameless(str(treedef)) or wanted != signatures:
             raise UserError(
                 f"the checkpoint {folder / str(step)} holds a state of another shape than this program's: "
                 "run the version that wrote it, or start a new run folder"
@@ -146,6 +147,11 @@ def _manager(folder: Path, *, write: bool) -> Iterator[tuple[Any, Any]]:
         options = ocp.CheckpointManagerOptions(read_only=True)
     with ocp.CheckpointManager(Path(folder).absolute(), options=options) as manager:
         yield ocp, manager
+
+
+def _nameless(structure: str) -> str:
+    """A structure without the names of its classes, which may change from one version to the next."""
+    return re.sub(r"CustomNode\((namedtuple\[)?\w+", r"CustomNode(\1", structure)
 
 
 def _is_array(leaf: Any) -> bool:

@@ -103,6 +103,25 @@ def test_without_the_list_of_files_damage_is_still_an_error(tmp_path):
         checkpoint.restore(tmp_path, make())
 
 
+def test_a_class_of_the_carry_may_be_renamed(tmp_path):
+    class Renamed(NamedTuple):
+        first: jax.Array
+        second: jax.Array
+
+    class Shorter(NamedTuple):
+        both: tuple[jax.Array, jax.Array]
+
+    before = NamedTuple("Before", [("first", jax.Array), ("second", jax.Array)])
+    parts = jnp.arange(2), jnp.arange(3)
+    checkpoint.save(tmp_path, 1, {"pair": before(*parts)}, {})
+    restored = checkpoint.restore(tmp_path, {"pair": Renamed(*parts)}).tree["pair"]
+    assert isinstance(restored, Renamed)
+    np.testing.assert_array_equal(restored.second, parts[1])
+    for other in (Shorter(parts), parts):
+        with pytest.raises(ValueError, match="another shape"):
+            checkpoint.restore(tmp_path, {"pair": other})
+
+
 def test_another_structure_or_shape_is_refused(tmp_path):
     checkpoint.save(tmp_path, 1, {"x": jnp.zeros(2)}, {})
     for other in (
