@@ -1,4 +1,4 @@
-"""What an environment and a game are: pure functions on a fixed-shape state.
+"""Protocols of an environment and a game: pure functions on a fixed-shape state.
 
 Shapes: `P` players, `A` actions, `C` chance outcomes. Batching is `jax.vmap`; nothing here knows about it.
 
@@ -51,7 +51,7 @@ class Env(Protocol):
         ...
 
     def observe(self, state: State, player: jax.Array | int) -> Observation:
-        """What `player` may know, and nothing else."""
+        """The observation of `player`: what it may know, and nothing else."""
         ...
 
 
@@ -77,7 +77,7 @@ class ContinuousEnv(Protocol):
         ...
 
     def observe(self, state: State, player: jax.Array | int) -> Observation:
-        """What `player` may know, and nothing else."""
+        """The observation of `player`: what it may know, and nothing else."""
         ...
 
 

@@ -23,7 +23,7 @@ from jaxrl_suite.errors import UserError
 MAX_POINTS = 512
 
 
-class State(NamedTuple):
+class DataSelectionState(NamedTuple):
     """The set chosen so far. There is no chance and nothing hidden."""
 
     chosen: jax.Array  # bool[N]
@@ -78,9 +78,9 @@ class DataSelection(NoChance):
             return jnp.asarray(self.utility(chosen), jnp.float32)
         return nearest_mean_accuracy(self.num_points, self.seed, chosen)
 
-    def start(self) -> State:
+    def start(self) -> DataSelectionState:
         """No point chosen."""
-        return State(
+        return DataSelectionState(
             chosen=jnp.zeros(self.num_points, bool),
             utility=jnp.float32(0),
             reward=jnp.zeros(1, jnp.float32),
@@ -88,16 +88,16 @@ class DataSelection(NoChance):
             truncated=jnp.bool_(False),
         )
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> DataSelectionState:
         """No point chosen; the key is not needed."""
         del key
         return self.start()
 
-    def legal(self, state: State) -> jax.Array:
+    def legal(self, state: DataSelectionState) -> jax.Array:
         """bool[P, A]: the points that are not chosen yet; none after the end."""
         return (~state.chosen & ~state.terminated)[None]
 
-    def apply(self, state: State, action: jax.Array) -> State:
+    def apply(self, state: DataSelectionState, action: jax.Array) -> DataSelectionState:
         """Takes point `action[0]`; a finished state is returned unchanged, with reward 0.
 
         Args:
@@ -106,7 +106,7 @@ class DataSelection(NoChance):
         """
         chosen = state.chosen.at[action[0]].set(True)
         utility = self.value_of(chosen)
-        after = State(
+        after = DataSelectionState(
             chosen=chosen,
             utility=utility,
             reward=utility[None],
@@ -116,7 +116,7 @@ class DataSelection(NoChance):
         absorbed = state._replace(reward=jnp.zeros_like(state.reward))
         return jax.tree.map(lambda old, new: jnp.where(state.terminated, old, new), absorbed, after)
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+    def step(self, state: DataSelectionState, action: jax.Array, key: jax.Array) -> DataSelectionState:
         """`apply`: there is no chance."""
         del key
         return self.apply(state, action)

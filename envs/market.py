@@ -27,8 +27,8 @@ GO_ON, LEAVE, BUY = 0, 1, 2  # actions of the buyer; BUY + q buys the model of m
 PLATFORM, BUYER = 0, 1
 
 
-class State(NamedTuple):
-    """Where an episode stands."""
+class MarketState(NamedTuple):
+    """The state of an episode."""
 
     kind: jax.Array  # int32[], the buyer's type; -1 until it is drawn
     levels: jax.Array  # int32[Q], index of the posted price; -1 until it is posted
@@ -44,7 +44,7 @@ class State(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What a player may know."""
+    """The observation of a player."""
 
     prices: jax.Array  # float32[Q], -1 until posted
     period: jax.Array  # int32[]
@@ -55,7 +55,7 @@ class Observation(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Market:
+class PostedPriceMarket:
     """The rules; arrays are given as nested tuples, lists or numpy arrays, and kept as tuples.
 
     Args:
@@ -140,9 +140,9 @@ class Market:
         """Moves in an episode, at most: all prices, and a decision after each period."""
         return self.num_metrics + self.horizon
 
-    def start(self) -> State:
+    def start(self) -> MarketState:
         """Nothing posted, the buyer's type still to be drawn."""
-        return State(
+        return MarketState(
             kind=jnp.int32(-1),
             levels=jnp.full((self.num_metrics,), -1, jnp.int32),
             posted=jnp.int32(0),
@@ -156,11 +156,11 @@ class Market:
             truncated=jnp.bool_(False),
         )
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> MarketState:
         """A buyer has arrived; the platform posts its first price. `key` is consumed."""
         return self._draw(self.start(), key)
 
-    def legal(self, state: State) -> jax.Array:
+    def legal(self, state: MarketState) -> jax.Array:
         """bool[2, A]: levels for the platform while prices are missing, then the buyer's options."""
         posting = state.posted < self.num_metrics
         acts = ~state.terminated & ~self.chance_pending(state)
@@ -171,7 +171,7 @@ class Market:
         buyer = buyer.at[BUY : BUY + self.num_metrics].set(state.seen) & ~posting
         return jnp.stack([platform, buyer]) & acts
 
-    def apply(self, state: State, action: jax.Array) -> State:
+    def apply(self, state: MarketState, action: jax.Array) -> MarketState:
         """Posts the next price, or does what the buyer decided; a metric may have to be revealed afterwards.
 
         Args:
@@ -204,18 +204,18 @@ class Market:
         absorbed = state._replace(reward=jnp.zeros_like(state.reward))
         return jax.tree.map(lambda old, new: jnp.where(acts, new, old), absorbed, played)
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+    def step(self, state: MarketState, action: jax.Array, key: jax.Array) -> MarketState:
         """`apply`, then whatever chance has to reveal; a terminal state is returned unchanged, with reward 0."""
         after = self.apply(state, action)
         return jax.tree.map(
             lambda drawn, same: jnp.where(self.chance_pending(after), drawn, same), self._draw(after, key), after
         )
 
-    def chance_pending(self, state: State) -> jax.Array:
+    def chance_pending(self, state: MarketState) -> jax.Array:
         """bool[]: whether a type or a metric is to be drawn."""
         return ~state.terminated & ((state.kind < 0) | (state.paid_for > state.period))
 
-    def chance_logits(self, state: State) -> jax.Array:
+    def chance_logits(self, state: MarketState) -> jax.Array:
         """float32[C]: of the buyer's type before anything else, later of the next metric; -inf if none is due."""
         size = self.num_chance_outcomes
         types = _padded(jnp.asarray(self.prior, jnp.float32), size)
@@ -227,7 +227,7 @@ class Market:
         law = jnp.where(state.kind < 0, types, _padded(metrics, size))
         return jnp.where(self.chance_pending(state), jnp.log(law), -jnp.inf)
 
-    def step_chance(self, state: State, outcome: jax.Array) -> State:
+    def step_chance(self, state: MarketState, outcome: jax.Array) -> MarketState:
         """The state after the type or the metric `outcome` int32[] was drawn; unchanged if none is due."""
         outcome = jnp.asarray(outcome, jnp.int32)
         typed = state._replace(kind=outcome)
@@ -241,8 +241,8 @@ class Market:
             lambda old, first, later: jnp.where(pending, jnp.where(untyped, first, later), old), state, typed, shown
         )
 
-    def observe(self, state: State, player: jax.Array | int) -> Observation:
-        """What was posted and revealed; the buyer's valuations only to the buyer."""
+    def observe(self, state: MarketState, player: jax.Array | int) -> Observation:
+        """Observation of what was posted and revealed; the buyer's valuations only to the buyer."""
         prices = jnp.asarray(self.levels, jnp.float32)[jnp.maximum(state.levels, 0)]
         mine = jnp.asarray(self.valuations, jnp.float32)[jnp.maximum(state.kind, 0)]
         return Observation(
@@ -254,12 +254,12 @@ class Market:
             valuations=jnp.where((jnp.asarray(player) == BUYER) & (state.kind >= 0), mine, 0.0),
         )
 
-    def scramble(self, state: State, player: jax.Array | int, key: jax.Array) -> State:
+    def scramble(self, state: MarketState, player: jax.Array | int, key: jax.Array) -> MarketState:
         """For `check_env`: another type, if `player` cannot know it."""
         other = jax.random.categorical(key, jnp.log(jnp.asarray(self.prior, jnp.float32))).astype(jnp.int32)
         return state._replace(kind=jnp.where(jnp.asarray(player) == PLATFORM, other, state.kind))
 
-    def _draw(self, state: State, key: jax.Array) -> State:
+    def _draw(self, state: MarketState, key: jax.Array) -> MarketState:
         logits = self.chance_logits(state)
         drawn = jax.random.categorical(key, jnp.where(self.chance_pending(state), logits, 0.0))
         return self.step_chance(state, drawn)

@@ -33,7 +33,7 @@ _UNUSABLE = {
 }
 
 
-class State(NamedTuple):
+class MuJoCoState(NamedTuple):
     """Physics and what Brax keeps beside it."""
 
     physics: Any  # the state of the engine, a pytree
@@ -83,12 +83,12 @@ class MuJoCo:
         """Simulated seconds of one step."""
         return float(_brax_env(self.name, self.backend).dt)
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> MuJoCoState:
         """A start state, near rest."""
         with _quiet():
             made = _brax_env(self.name, self.backend).reset(key)
         made = jax.tree.map(jnp.asarray, made)
-        return State(
+        return MuJoCoState(
             physics=made.pipeline_state,
             observation=made.obs,
             metrics=dict(made.metrics),
@@ -99,7 +99,7 @@ class MuJoCo:
             truncated=jnp.bool_(False),
         )
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+    def step(self, state: MuJoCoState, action: jax.Array, key: jax.Array) -> MuJoCoState:
         """One control step, of several frames of physics.
 
         Args:
@@ -108,7 +108,7 @@ class MuJoCo:
           key: not needed, as there is no chance.
         """
         del key
-        from brax.envs import State as BraxState
+        from brax.envs import MuJoCoState as BraxState
 
         before = BraxState(
             state.physics, state.observation, state.reward[0], jnp.float32(0), dict(state.metrics), dict(state.info)
@@ -117,7 +117,7 @@ class MuJoCo:
             made = _brax_env(self.name, self.backend).step(before, jnp.clip(action[0], -1.0, 1.0))
         over = state.terminated | state.truncated
         fell = jnp.asarray(made.done) > 0.5
-        after = State(
+        after = MuJoCoState(
             physics=made.pipeline_state,
             observation=made.obs,
             metrics=dict(made.metrics),
@@ -131,7 +131,7 @@ class MuJoCo:
         # Brax leaves some entries Python numbers, and some of another type than `reset` made them.
         return jax.tree.map(lambda old, new: jnp.where(over, old, jnp.asarray(new, old.dtype)), absorbed, after)
 
-    def observe(self, state: State, player: jax.Array | int = 0) -> jax.Array:
+    def observe(self, state: MuJoCoState, player: jax.Array | int = 0) -> jax.Array:
         """float32[D]: positions and velocities, as Brax defines them for this environment."""
         del player
         return state.observation

@@ -30,7 +30,7 @@ RANDOM_SCORE = -1228.6
 EXPERT_SCORE = -151.1
 
 
-class State(NamedTuple):
+class PendulumState(NamedTuple):
     """The rod. `angle` counts from upright and is not wrapped."""
 
     angle: jax.Array  # float32[], rad
@@ -77,10 +77,10 @@ class Pendulum:
             raise AttributeError("reference_scores are of episodes of 200 steps: measure others with rl.references")
         return RANDOM_SCORE, EXPERT_SCORE
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> PendulumState:
         """Any angle, and a speed of at most 1 rad/s either way."""
         angle, speed = jax.random.uniform(key, (2,), minval=-1.0, maxval=1.0)
-        return State(
+        return PendulumState(
             angle=jnp.pi * angle,
             speed=speed,
             turn=jnp.int32(0),
@@ -89,7 +89,7 @@ class Pendulum:
             truncated=jnp.bool_(False),
         )
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+    def step(self, state: PendulumState, action: jax.Array, key: jax.Array) -> PendulumState:
         """One step of 0.05 s, by semi-implicit Euler; the cost is that of the state before it.
 
         Args:
@@ -102,7 +102,7 @@ class Pendulum:
         cost = wrap(state.angle) ** 2 + 0.1 * state.speed**2 + 0.001 * torque**2
         gain = 3 * GRAVITY / (2 * LENGTH) * jnp.sin(state.angle) + 3 / (MASS * LENGTH**2) * torque
         speed = jnp.clip(state.speed + TIME_STEP * gain, -MAX_SPEED, MAX_SPEED)
-        after = State(
+        after = PendulumState(
             angle=state.angle + TIME_STEP * speed,
             speed=speed,
             turn=state.turn + 1,
@@ -113,7 +113,7 @@ class Pendulum:
         absorbed = state._replace(reward=jnp.zeros_like(state.reward))
         return jax.tree.map(lambda old, new: jnp.where(state.truncated, old, new), absorbed, after)
 
-    def observe(self, state: State, player: jax.Array | int = 0) -> jax.Array:
+    def observe(self, state: PendulumState, player: jax.Array | int = 0) -> jax.Array:
         """float32[3]: cosine and sine of the angle, and the speed."""
         del player
         return jnp.stack([jnp.cos(state.angle), jnp.sin(state.angle), state.speed])

@@ -131,7 +131,7 @@ register(
 )
 register(
     "market",
-    "jaxrl_suite.envs.market:Market",
+    "jaxrl_suite.envs.market:PostedPriceMarket",
     "A data market: a platform posts prices, a buyer of a hidden type pays for discovery, then buys or leaves",
 )
 register(

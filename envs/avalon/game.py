@@ -64,7 +64,7 @@ class Avalon(NoChance, Setup):
         """Joint moves in the longest game: proposals and votes, quests, assassination."""
         return 2 * MAX_PROPOSALS + NUM_QUESTS + 1
 
-    def start(self, roles: Sequence[int] | jax.Array | None = None, leader: jax.Array | int = 0) -> State:
+    def start(self, roles: Sequence[int] | jax.Array | None = None, leader: jax.Array | int = 0) -> AvalonState:
         """The first state of a given deal.
 
         Args:
@@ -81,7 +81,7 @@ class Avalon(NoChance, Setup):
         dealt = jnp.asarray(self.roles if roles is None else roles, jnp.int32)
         return self._first(tables.encode_roles(dealt), jnp.asarray(leader, jnp.int32))
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> AvalonState:
         """Deals the roles and draws the first leader, both uniformly. `key` is consumed."""
         drawn = [role for role in self.roles if role != tables.SERVANT]
         words = jax.random.bits(key, (len(drawn) + 1,), jnp.uint32)
@@ -95,13 +95,13 @@ class Avalon(NoChance, Setup):
                 deal = deal | bit if role >> plane & 1 else deal & ~bit
         return self._first(deal, _below(words[-1], self.num_players))
 
-    def with_roles(self, state: State, roles: jax.Array) -> State:
+    def with_roles(self, state: AvalonState, roles: jax.Array) -> AvalonState:
         """The same game with other `roles` int32[P] behind the same public events."""
         return state._replace(deal=tables.encode_roles(jnp.asarray(roles, jnp.int32)))
 
     # Who acts, and how.
 
-    def acting(self, state: State) -> jax.Array:
+    def acting(self, state: AvalonState) -> jax.Array:
         """int32[]: bit mask of the players who act now, 0 at the end."""
         phase = state.phase
         mask = jnp.where(phase == TEAM, 1 << state.leader, (1 << self.num_players) - 1)
@@ -109,7 +109,7 @@ class Avalon(NoChance, Setup):
         mask = jnp.where(phase == ASSASSINATION, state.seats_of(tables.ASSASSIN), mask)
         return jnp.where(state.terminated, 0, mask)
 
-    def legal(self, state: State) -> jax.Array:
+    def legal(self, state: AvalonState) -> jax.Array:
         """bool[P, A]: the actions of each player; a row of False for a player who does not act now."""
         choices, actions = self.num_actions, jnp.arange(self.num_actions)[None]
         counts = np.count_nonzero(self.teams(), axis=1)
@@ -131,12 +131,12 @@ class Avalon(NoChance, Setup):
 
     # The rules, a function a phase. They take and give bit masks, and are for callers who know the phase.
 
-    def propose(self, state: State, team: jax.Array) -> State:
+    def propose(self, state: AvalonState, team: jax.Array) -> AvalonState:
         """The leader proposes `team`, a bit mask; a state in team selection only."""
         onward = jnp.where(state.leader == self.num_players - 1, 0, state.leader + 1)
         return state._replace(team=team, leader=onward, phase=jnp.full_like(state.phase, VOTE))
 
-    def vote(self, state: State, approvals: jax.Array) -> State:
+    def vote(self, state: AvalonState, approvals: jax.Array) -> AvalonState:
         """All vote on the team; `approvals` is the bit mask of those in favour. A state in the team vote only."""
         last = state.round == MAX_ROUNDS - 1
         majority = 2 * popcount(approvals, self.num_players) > self.num_players
@@ -155,7 +155,7 @@ class Avalon(NoChance, Setup):
             terminated=over,
         )
 
-    def go_on_quest(self, state: State, passes: jax.Array) -> State:
+    def go_on_quest(self, state: AvalonState, passes: jax.Array) -> AvalonState:
         """The team decides; `passes` is a bit mask whose bits outside the team are ignored. In the quest vote only."""
         fails = popcount(state.team & ~passes, self.num_players)
         needed = jnp.int32(_nibbles(self.fails_needed)) >> (4 * state.quest) & 15
@@ -175,7 +175,7 @@ class Avalon(NoChance, Setup):
             terminated=over,
         )
 
-    def assassinate(self, state: State, target: jax.Array) -> State:
+    def assassinate(self, state: AvalonState, target: jax.Array) -> AvalonState:
         """The Assassin names the seat `target`; a state in the assassination only."""
         missed = ~has_bit(state.seats_of(tables.MERLIN), target)
         over = jnp.ones_like(state.terminated)
@@ -183,7 +183,7 @@ class Avalon(NoChance, Setup):
             target=target, good_victory=missed, reward=self._rewards(state, over, missed), terminated=over
         )
 
-    def apply_masks(self, state: State, team: jax.Array, votes: jax.Array, target: jax.Array) -> State:
+    def apply_masks(self, state: AvalonState, team: jax.Array, votes: jax.Array, target: jax.Array) -> AvalonState:
         """One phase of whatever kind, in bit masks; a terminal state is returned unchanged, with reward 0.
 
         Args:
@@ -211,7 +211,7 @@ class Avalon(NoChance, Setup):
             )
         return after
 
-    def apply(self, state: State, action: jax.Array) -> State:
+    def apply(self, state: AvalonState, action: jax.Array) -> AvalonState:
         """One phase: the actions of all who act now, at once.
 
         Args:
@@ -229,49 +229,49 @@ class Avalon(NoChance, Setup):
         team = flat.at[state.quest * self.num_actions + index].get(mode="clip")
         return self.apply_masks(state, team, votes, index)
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+    def step(self, state: AvalonState, action: jax.Array, key: jax.Array) -> AvalonState:
         """`apply`: nothing is left to chance once the roles are dealt. `key` is unused."""
         del key
         return self.apply(state, action)
 
     # Who knows what.
 
-    def pointed_out(self, state: State, player: jax.Array | int) -> jax.Array:
+    def pointed_out(self, state: AvalonState, player: jax.Array | int) -> jax.Array:
         """int32[]: bit mask of the other seats that `player` was shown at the start, as one unordered set."""
         return view.pointed_out(self, state, player)
 
-    def known_masks(self, state: State, player: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+    def known_masks(self, state: AvalonState, player: jax.Array | int) -> tuple[jax.Array, jax.Array]:
         """(int32[], int32[]): bit masks of the seats that `player` knows to be good, and evil, itself among them."""
         return view.known_masks(self, state, player)
 
-    def knowledge(self, state: State) -> jax.Array:
+    def knowledge(self, state: AvalonState) -> jax.Array:
         """int32[P, P]: row i is what player i knows of each seat's side, 1 good, 0 evil, -1 unknown."""
         return view.knowledge(self, state)
 
-    def merlin_candidates(self, state: State, player: jax.Array | int) -> jax.Array:
+    def merlin_candidates(self, state: AvalonState, player: jax.Array | int) -> jax.Array:
         """int32[]: bit mask of the seats that `player` was shown as Merlin or Morgana; 0 for all but Percival."""
         return view.merlin_candidates(self, state, player)
 
-    def observe(self, state: State, player: jax.Array | int) -> jax.Array:
+    def observe(self, state: AvalonState, player: jax.Array | int) -> jax.Array:
         """float32[D]: all that `player` may know and nothing else; `avalon_view.observation_layout` describes it."""
         acts = (self.acting(state) >> player) & 1
         return view.observe(self, state, player, acts)
 
-    def scramble(self, state: State, player: jax.Array | int, key: jax.Array) -> State:
+    def scramble(self, state: AvalonState, player: jax.Array | int, key: jax.Array) -> AvalonState:
         """Redraws the roles uniformly among the deals that `player` cannot tell from this one by what it was shown.
 
         What the public events rule out is not looked at: that is what beliefs are for. `key` is consumed.
         """
         return view.scramble(self, state, player, key)
 
-    def _rewards(self, state: State, over: jax.Array, good_wins: jax.Array) -> jax.Array:
+    def _rewards(self, state: AvalonState, over: jax.Array, good_wins: jax.Array) -> jax.Array:
         seats = jnp.arange(self.num_players)
         value = jnp.where(has_bit(state.evil, seats) ^ good_wins, 1.0, -1.0)
         return jnp.where(over, value, 0.0).astype(jnp.float32)
 
-    def _first(self, deal: jax.Array, leader: jax.Array) -> State:
+    def _first(self, deal: jax.Array, leader: jax.Array) -> AvalonState:
         zero, no = jnp.int32(0), jnp.bool_(False)
-        return State(
+        return AvalonState(
             deal=deal,
             leader=leader,
             phase=zero,

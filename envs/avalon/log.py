@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import NUM_QUESTS, mask_to_seats, seats_to_mask
-from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE, State
+from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE, AvalonState
 from jaxrl_suite.errors import UserError
 
 _FORMAT = "jaxrl_suite avalon 1"
@@ -54,7 +54,7 @@ class GameLog:
             raise UserError(f"leader must be 0 to {self.game.num_players - 1}, got {self.leader}")
 
     @classmethod
-    def of_play(cls, game: Avalon, states: Sequence[State], actions: Sequence[Any]) -> GameLog:
+    def of_play(cls, game: Avalon, states: Sequence[AvalonState], actions: Sequence[Any]) -> GameLog:
         """The log of a game that went through `states`, from the first one, by `actions` int32[P]."""
         states = jax.device_get(list(states))
         moves = tuple(move_of_action(game, state, action) for state, action in zip(states[:-1], actions, strict=True))
@@ -84,7 +84,7 @@ class GameLog:
         game = Avalon(**header)
         return cls(game, roles, leader, tuple(moves))
 
-    def replay(self) -> list[State]:
+    def replay(self) -> list[AvalonState]:
         """The first state and the state after each move, with NumPy leaves.
 
         Raises:
@@ -107,7 +107,7 @@ class GameLog:
         return [action_of_move(self.game, state, move) for state, move in pairs]
 
 
-def move_of_action(game: Avalon, state: State, action: Any) -> dict[str, Any]:
+def move_of_action(game: Avalon, state: AvalonState, action: Any) -> dict[str, Any]:
     """The line for `action` int32[P] in the concrete `state`."""
     phase, action = int(state.phase), np.asarray(action)
     if phase == TEAM:
@@ -123,7 +123,7 @@ def move_of_action(game: Avalon, state: State, action: Any) -> dict[str, Any]:
     return {"phase": phase, "assassin": assassin, "target": int(action[assassin])}
 
 
-def action_of_move(game: Avalon, state: State, move: Mapping[str, Any]) -> np.ndarray:
+def action_of_move(game: Avalon, state: AvalonState, move: Mapping[str, Any]) -> np.ndarray:
     """int32[P]: the action that the line `move` describes in the concrete `state`, 0 for those who do not act.
 
     Raises:
@@ -157,7 +157,7 @@ def action_of_move(game: Avalon, state: State, move: Mapping[str, Any]) -> np.nd
     return action
 
 
-def snapshot(state: State) -> list[Any]:
+def snapshot(state: AvalonState) -> list[Any]:
     """[phase, quest, round, leader, over, good victory, results of the quests played]: a state in plain numbers."""
     won, lost = int(state.won), int(state.lost)
     results = [won >> quest & 1 for quest in range(NUM_QUESTS) if (won | lost) >> quest & 1]
@@ -165,8 +165,8 @@ def snapshot(state: State) -> list[Any]:
     return [*(int(fact) for fact in facts), results]
 
 
-def announcement(before: State, after: State) -> list[int]:
-    """What the table learns from the phase between two states: [phase, over], then by the phase that was played
+def announcement(before: AvalonState, after: AvalonState) -> list[int]:
+    """The announcement to all players of the phase between two states: [phase, over], then by the phase that was played
 
     the next leader; whether the team is accepted; whether the quest succeeds, and the fail votes; whether good wins.
     """

@@ -14,13 +14,13 @@ import numpy as np
 
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import GOOD_ROLES, NUM_QUESTS, ROLE_NAMES, mask_to_seats
-from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, AvalonState
 
 _GOOD, _EVIL, _OPEN = "#3b82c4", "#d9782d", "currentColor"  # told apart by colour-blind readers, on light and on dark
 _SIDE_COLOURS = {1: _GOOD, 0: _EVIL, -1: _OPEN}
 
 
-def text(game: Avalon, state: State, player: int | None = None) -> str:
+def text(game: Avalon, state: AvalonState, player: int | None = None) -> str:
     """A few lines: what happens now, the quests, and a line for each player.
 
     Args:
@@ -39,7 +39,7 @@ def text(game: Avalon, state: State, player: int | None = None) -> str:
     return "\n".join(lines)
 
 
-def svg(game: Avalon, state: State, player: int | None = None) -> str:
+def svg(game: Avalon, state: AvalonState, player: int | None = None) -> str:
     """The round table: players by side, the leader (L), the team (ringed), the last votes, and the five quests.
 
     Args:
@@ -65,7 +65,7 @@ def svg(game: Avalon, state: State, player: int | None = None) -> str:
     return _page(480, 400, parts, f"Avalon, {game.num_players} players{viewer}: {_now(game, state)}")
 
 
-def svg_game(game: Avalon, state: State, player: int | None = None) -> str:
+def svg_game(game: Avalon, state: AvalonState, player: int | None = None) -> str:
     """A whole game, or what has been of it: a row for each proposal.
 
     A row shows the leader (L), the team (ringed), everybody's vote (filled: approved; empty: rejected), and, if the
@@ -119,8 +119,8 @@ def svg_game(game: Avalon, state: State, player: int | None = None) -> str:
     return _page(left + step * game.num_players + 160, height, parts, f"Avalon: {_now(game, state)}")
 
 
-def _labels(game: Avalon, state: State, player: int | None) -> tuple[list[str], list[int]]:
-    """What to write at each seat, and its side as far as it is known: 1 good, 0 evil, -1 unknown."""
+def _labels(game: Avalon, state: AvalonState, player: int | None) -> tuple[list[str], list[int]]:
+    """Labels of the seats, and each one's side as far as it is known: 1 good, 0 evil, -1 unknown."""
     roles = np.asarray(state.roles)
     names = [ROLE_NAMES[role].capitalize() for role in roles]
     if player is None:
@@ -135,7 +135,7 @@ def _labels(game: Avalon, state: State, player: int | None) -> tuple[list[str], 
     return names, sides
 
 
-def _now(game: Avalon, state: State) -> str:
+def _now(game: Avalon, state: AvalonState) -> str:
     team = ", ".join(map(str, mask_to_seats(state.team)))
     if state.terminated:
         target = int(state.target)
@@ -154,7 +154,7 @@ def _now(game: Avalon, state: State) -> str:
     return f"all vote on players {team} for quest {int(state.quest) + 1}"
 
 
-def _quests(game: Avalon, state: State) -> list[str]:
+def _quests(game: Avalon, state: AvalonState) -> list[str]:
     """For each quest its size and result: `2+`, `3-`, `2`, and `4*` if two fails are needed."""
     marks = []
     for quest in range(NUM_QUESTS):
@@ -163,7 +163,7 @@ def _quests(game: Avalon, state: State) -> list[str]:
     return marks
 
 
-def _mark(game: Avalon, state: State, seat: int) -> str:
+def _mark(game: Avalon, state: AvalonState, seat: int) -> str:
     """L for the player whose proposal is being made, voted on or carried out, † for the one that the Assassin named."""
     if state.terminated or int(state.phase) == ASSASSINATION:
         return "†" if seat == int(state.target) else ""
@@ -171,7 +171,7 @@ def _mark(game: Avalon, state: State, seat: int) -> str:
     return "L" if seat == (int(state.leader) - moved_on) % game.num_players else ""
 
 
-def _last_votes(state: State) -> int | None:
+def _last_votes(state: AvalonState) -> int | None:
     count = int(state.num_proposals)
     hidden = count == 0 or (int(state.phase) == VOTE and not state.terminated)  # those of the proposal before
     return None if hidden else int(state.proposals[count - 1]) >> 10 & 1023
@@ -197,7 +197,7 @@ def _vote(x: float, y: float, approved: bool) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="currentColor" stroke-width="1.5"/>'
 
 
-def _quest(game: Avalon, state: State, quest: int, x: float, y: float) -> str:
+def _quest(game: Avalon, state: AvalonState, quest: int, x: float, y: float) -> str:
     result = 1 if int(state.won) >> quest & 1 else 0 if int(state.lost) >> quest & 1 else -1
     label = f"{game.team_sizes[quest]}{'*' if game.fails_needed[quest] == 2 else ''}"
     colour, ink = _SIDE_COLOURS[result], "currentColor" if result < 0 else "#ffffff"

@@ -225,7 +225,7 @@ def pointed_out(role: int, roles: Sequence[int], rules: str) -> tuple[int, ...]:
 
 
 def known_sides(role: int, roles: Sequence[int], rules: str) -> tuple[int, int]:
-    """What the holder of `role` knows of the sides of (the seats pointed out, the rest): 1 good, 0 evil, -1 unknown."""
+    """The sides that the holder of `role` knows, of (the seats pointed out, the rest): 1 good, 0 evil, -1 unknown."""
     others = Counter(roles)
     others[role] -= 1
     shown = pointed_out(role, roles, rules)

@@ -1,4 +1,4 @@
-"""Which game of Avalon: how many players, which roles are in play, which rule set. On the host, and hashable.
+"""Setup of a game of Avalon: number of players, roles in play, rule set. On the host, and hashable.
 
 Shapes: `P` players, `A` actions, Q = 5 quests.
 """
@@ -18,8 +18,8 @@ Rules = Literal["avalonbench", "official"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
-    """What is fixed before a game; `avalon.Avalon`, which plays by it, describes the arguments."""
+class AvalonSetup:
+    """The setup of a game, fixed before it; `avalon.Avalon`, which plays by it, describes the arguments."""
 
     num_players: int = 5
     merlin: bool = True

@@ -17,7 +17,7 @@ TEAM, VOTE, QUEST, ASSASSINATION = range(4)  # phases
 NO_TARGET = -1
 
 
-class State(NamedTuple):
+class AvalonState(NamedTuple):
     """One game. Hidden is `deal` alone; quest votes are never stored, and all else is public.
 
     Some of it is packed and has properties that unpack it: `roles`, `results`, `fails`, `proposal_leader`,
@@ -96,7 +96,7 @@ class State(NamedTuple):
 def pack_proposal(
     team: jax.Array, votes: jax.Array, leader: jax.Array, quest: jax.Array, accepted: jax.Array
 ) -> jax.Array:
-    """int32[]: one entry of `State.proposals`."""
+    """int32[]: one entry of `AvalonState.proposals`."""
     return team | (votes << 10) | (leader << 20) | (quest << 24) | (accepted << 27)
 
 

@@ -21,7 +21,7 @@ from jaxrl_suite.envs.bits import lowest_bit, popcount
 class TurnState(NamedTuple):
     """A game between two phases, and what was committed in the phase that is on."""
 
-    table: State  # the game before the phase, all that is public among it
+    table: AvalonState  # the game before the phase, all that is public among it
     acted: jax.Array  # int32[], bit mask: who has committed in this phase
     votes: jax.Array  # int32[], bit mask: who of them voted 1; hidden until the phase ends
     reward: jax.Array  # float32[P], received on the last step
@@ -59,7 +59,7 @@ class AvalonTurns(NoChance):
         """Deals the roles and draws the first leader. `key` is consumed."""
         return self.of_table(self.game.init(key))
 
-    def of_table(self, table: State) -> TurnState:
+    def of_table(self, table: AvalonState) -> TurnState:
         """The state in which nobody has committed yet in the phase of `table`."""
         zero = jnp.zeros_like(table.phase)
         return TurnState(table, zero, zero, table.reward, table.terminated, table.truncated)

@@ -1,4 +1,4 @@
-"""What a player of Avalon may know: sides, candidates, an observation as numbers, and deals it cannot tell apart.
+"""The view of a player of Avalon: sides, candidates, an observation as numbers, and deals it cannot tell apart.
 
 Shapes: `P` players, H = 25 proposals at most, `D` numbers in an observation.
 """
@@ -10,12 +10,12 @@ import jax.numpy as jnp
 
 from jaxrl_suite.envs.avalon import roles as tables
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS
-from jaxrl_suite.envs.avalon.setup import Setup
-from jaxrl_suite.envs.avalon.state import State
+from jaxrl_suite.envs.avalon.setup import AvalonSetup
+from jaxrl_suite.envs.avalon.state import AvalonState
 from jaxrl_suite.envs.bits import has_bit
 
 
-def shown_to(game: Setup, state: State, role: int) -> jax.Array:
+def shown_to(game: AvalonSetup, state: AvalonState, role: int) -> jax.Array:
     """int32[]: bit mask of the seats, among them perhaps its own, that are pointed out to the holder of `role`."""
     mask = jnp.zeros_like(state.deal)
     for other in tables.pointed_out(role, game.roles, game.rules):
@@ -23,7 +23,7 @@ def shown_to(game: Setup, state: State, role: int) -> jax.Array:
     return mask
 
 
-def pointed_out(game: Setup, state: State, player: jax.Array | int) -> jax.Array:
+def pointed_out(game: AvalonSetup, state: AvalonState, player: jax.Array | int) -> jax.Array:
     """int32[]: bit mask of the other seats that `player` was shown at the start, as one unordered set."""
     role, mask = tables.role_at(state.deal, player), jnp.zeros_like(state.deal)
     for viewer in sorted(set(game.roles)):
@@ -31,7 +31,7 @@ def pointed_out(game: Setup, state: State, player: jax.Array | int) -> jax.Array
     return mask & ~_own(player)
 
 
-def known_masks(game: Setup, state: State, player: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+def known_masks(game: AvalonSetup, state: AvalonState, player: jax.Array | int) -> tuple[jax.Array, jax.Array]:
     """(int32[], int32[]): bit masks of the seats that `player` knows to be good, and evil, itself among them."""
     role, shown, own = tables.role_at(state.deal, player), pointed_out(game, state, player), _own(player)
     rest = ((1 << game.num_players) - 1) & ~shown & ~own
@@ -46,7 +46,7 @@ def known_masks(game: Setup, state: State, player: jax.Array | int) -> tuple[jax
     return good, evil
 
 
-def knowledge(game: Setup, state: State) -> jax.Array:
+def knowledge(game: AvalonSetup, state: AvalonState) -> jax.Array:
     """int32[P, P]: row i is what player i knows of each seat's side, 1 good, 0 evil, -1 unknown."""
     seats = jnp.arange(game.num_players)
     good, evil = jax.vmap(lambda player: known_masks(game, state, player))(seats)
@@ -54,13 +54,13 @@ def knowledge(game: Setup, state: State) -> jax.Array:
     return jnp.where(known_good, 1, jnp.where(known_evil, 0, -1))
 
 
-def merlin_candidates(game: Setup, state: State, player: jax.Array | int) -> jax.Array:
+def merlin_candidates(game: AvalonSetup, state: AvalonState, player: jax.Array | int) -> jax.Array:
     """int32[]: bit mask of the seats that `player` was shown as Merlin or Morgana; 0 for all but Percival."""
     role = tables.role_at(state.deal, player)
     return jnp.where(role == tables.PERCIVAL, pointed_out(game, state, player), 0)
 
 
-def scramble(game: Setup, state: State, player: jax.Array | int, key: jax.Array) -> State:
+def scramble(game: AvalonSetup, state: AvalonState, player: jax.Array | int, key: jax.Array) -> AvalonState:
     """Redraws the roles uniformly among the deals that `player` cannot tell from this one by what it was shown.
 
     These are the permutations of the roles among the seats pointed out to it, times those among the rest.
@@ -73,8 +73,8 @@ def scramble(game: Setup, state: State, player: jax.Array | int, key: jax.Array)
     return state._replace(deal=tables.encode_roles(roles.at[into].set(roles[origin])))
 
 
-def observation_layout(game: Setup) -> dict[str, slice]:
-    """Where each part of `observe` lies.
+def observation_layout(game: AvalonSetup) -> dict[str, slice]:
+    """The place of each part in `observe`.
 
     Seats are counted from the observer: seat j is j places after it, in the order of play, and seat 0 is itself.
 
@@ -117,7 +117,7 @@ def observation_layout(game: Setup) -> dict[str, slice]:
     return layout
 
 
-def observe(game: Setup, state: State, player: jax.Array | int, acts: jax.Array) -> jax.Array:
+def observe(game: AvalonSetup, state: AvalonState, player: jax.Array | int, acts: jax.Array) -> jax.Array:
     """float32[D]: all that `player` may know and nothing else, laid out as `observation_layout` says.
 
     Args:

@@ -23,7 +23,7 @@ from jaxrl_suite.errors import UserError
 MIN_CARDS, MAX_CARDS = 2, 13
 
 
-class State(NamedTuple):
+class GopsState(NamedTuple):
     """One game. All of it is public: only the two bids of the current round are hidden, and they are made at once."""
 
     hands: jax.Array  # int32[P], bit mask: bit c is set while card c + 1 is held
@@ -86,10 +86,10 @@ class Gops:
         """Joint moves in a game."""
         return self.num_cards
 
-    def start(self) -> State:
+    def start(self) -> GopsState:
         """Full hands, no prize revealed."""
         full = (1 << self.num_cards) - 1
-        state = State(
+        state = GopsState(
             hands=jnp.full((2,), full, jnp.int32),
             deck=jnp.int32(full),
             prize=jnp.int32(0),
@@ -101,16 +101,16 @@ class Gops:
         )
         return self._reveal_if_certain(state)
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> GopsState:
         """The first round, its prize revealed. `key` is consumed."""
         return self._draw(self.start(), key)
 
-    def legal(self, state: State) -> jax.Array:
+    def legal(self, state: GopsState) -> jax.Array:
         """bool[P, A]: the cards each player may bid; all False while a prize is to be drawn and after the end."""
         held = has_bit(state.hands[:, None], jnp.arange(self.num_cards)[None])
         return held & (state.prize > 0)
 
-    def apply(self, state: State, action: jax.Array) -> State:
+    def apply(self, state: GopsState, action: jax.Array) -> GopsState:
         """Plays the two bids; the next prize is still to be drawn afterwards, unless only one can follow.
 
         Args:
@@ -125,7 +125,7 @@ class Gops:
         won = jnp.stack([action[0] > action[1], action[1] > action[0]])
         score = state.score + pot * won
         over = state.deck == 0
-        after = State(
+        after = GopsState(
             hands=state.hands & ~(1 << action),
             deck=state.deck,
             prize=jnp.int32(0),
@@ -144,7 +144,7 @@ class Gops:
         value = jnp.sign(difference) if self.objective == "win_loss" else difference
         return jnp.stack([value, -value]).astype(jnp.float32)
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+    def step(self, state: GopsState, action: jax.Array, key: jax.Array) -> GopsState:
         """Plays one round and reveals the next prize. A terminal state is returned unchanged, with reward 0.
 
         Args:
@@ -154,15 +154,15 @@ class Gops:
         """
         return self._draw(self.apply(state, action), key)
 
-    def chance_pending(self, state: State) -> jax.Array:
+    def chance_pending(self, state: GopsState) -> jax.Array:
         return (state.prize == 0) & ~state.terminated
 
-    def chance_logits(self, state: State) -> jax.Array:
+    def chance_logits(self, state: GopsState) -> jax.Array:
         """float32[C]: 0 for each prize that may be revealed now, -inf for the others."""
         possible = has_bit(state.deck, jnp.arange(self.num_cards)) & self.chance_pending(state)
         return jnp.where(possible, 0.0, -jnp.inf)
 
-    def step_chance(self, state: State, outcome: jax.Array) -> State:
+    def step_chance(self, state: GopsState, outcome: jax.Array) -> GopsState:
         """Reveals prize `outcome + 1`; a state in which no prize is to be drawn is returned unchanged."""
         pending = self.chance_pending(state)
         return state._replace(
@@ -170,7 +170,7 @@ class Gops:
             deck=jnp.where(pending, state.deck & ~(1 << outcome), state.deck),
         )
 
-    def observe(self, state: State, player: jax.Array | int) -> jax.Array:
+    def observe(self, state: GopsState, player: jax.Array | int) -> jax.Array:
         """float32[4N + 3], from `player`'s side.
 
         Own hand, the other's hand, deck and prize as N zeros and ones each; then carry, own and other's score. Points
@@ -183,7 +183,7 @@ class Gops:
         sets = [hands[player], hands[1 - player], has_bit(state.deck, cards), state.prize == cards + 1]
         return jnp.concatenate([*sets, points]).astype(jnp.float32)
 
-    def random_return(self, key: jax.Array, state: State) -> jax.Array:
+    def random_return(self, key: jax.Array, state: GopsState) -> jax.Array:
         """float32[]: player 0's reward when both players play uniformly random legal bids from `state` to the end.
 
         The hot loop of rollouts: the same rules as `apply` and `step_chance`, on scalars alone so that a batch of games
@@ -217,15 +217,15 @@ class Gops:
         difference = jax.lax.fori_loop(0, width, play_round, start)[-1]
         return jnp.where(state.terminated, 0.0, self.outcome(difference)[0])
 
-    def random_chance(self, state: State, bits: jax.Array) -> jax.Array:
+    def random_chance(self, state: GopsState, bits: jax.Array) -> jax.Array:
         """int32[]: a uniformly random prize still in the deck, as a chance outcome, from `bits` uint32[]."""
         index, _ = _draw_below(bits, popcount(state.deck, self.num_cards))
         return nth_bit(state.deck, index, self.num_cards)
 
-    def _draw(self, state: State, key: jax.Array) -> State:
+    def _draw(self, state: GopsState, key: jax.Array) -> GopsState:
         return self.step_chance(state, self.random_chance(state, jax.random.bits(key, (), jnp.uint32)))
 
-    def _reveal_if_certain(self, state: State) -> State:
+    def _reveal_if_certain(self, state: GopsState) -> GopsState:
         """Reveals the next prize where only one is possible: chance is pending only where there is a choice."""
         if self.prize_order == "descending":
             certain, next_bit = state.deck > 0, top_bit(state.deck, self.num_cards)

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 
 _CARD_W, _CARD_H, _GAP = 34, 46, 6
 _SEATS = ("#3b82c4", "#d9782d")  # blue and orange: told apart by colour-blind readers, on light and on dark
 
 
-def text(game: Gops, state: State) -> str:
+def text(game: Gops, state: GopsState) -> str:
     """A few lines: score, prize, deck and hands."""
     hands, deck, prize, carry, score = _facts(game, state)
     carried = f" + {carry} carried" if carry else ""
@@ -34,7 +34,7 @@ def text(game: Gops, state: State) -> str:
     )
 
 
-def svg(game: Gops, state: State) -> str:
+def svg(game: Gops, state: GopsState) -> str:
     """The table: player 1's hand above, the prize and the deck between, player 0's hand below."""
     hands, deck, prize, carry, score = _facts(game, state)
     width = 96 + game.num_cards * (_CARD_W + _GAP)
@@ -57,7 +57,7 @@ def svg(game: Gops, state: State) -> str:
     return _page(width, 3 * (_CARD_H + 22), parts, text(game, state))
 
 
-def svg_game(game: Gops, states: Sequence[State]) -> str:
+def svg_game(game: Gops, states: Sequence[GopsState]) -> str:
     """A whole game, a column a round: the prize, both bids (the winner's filled), and the running score.
 
     Args:
@@ -82,7 +82,7 @@ def svg_game(game: Gops, states: Sequence[State]) -> str:
     return _page(80 + (len(states) - 1) * (_CARD_W + 22), 208, parts, title)
 
 
-def _facts(game: Gops, state: State) -> tuple[list[list[int]], list[int], int, int, np.ndarray]:
+def _facts(game: Gops, state: GopsState) -> tuple[list[list[int]], list[int], int, int, np.ndarray]:
     def cards(mask):
         return [card for card in range(1, game.num_cards + 1) if (int(mask) >> (card - 1)) & 1]
 

@@ -30,7 +30,7 @@ RANDOM_SCORE = 0.0584
 EXPERT_SCORE = 1.0
 
 
-class State(NamedTuple):
+class GridMazeState(NamedTuple):
     """A level and where the agent is in it. There is no chance after the level was drawn, and nothing hidden."""
 
     level: jax.Array  # int32[]
@@ -98,15 +98,15 @@ class GridMaze:
             raise AttributeError("reference_scores are of default mazes: measure others with rl.references")
         return RANDOM_SCORE, EXPERT_SCORE
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> GridMazeState:
         """The start of a level drawn uniformly from `levels`."""
         first, count = self.levels
         return self.start(first + jax.random.randint(key, (), 0, count))
 
-    def start(self, level: jax.Array | int) -> State:
+    def start(self, level: jax.Array | int) -> GridMazeState:
         """The start of a level, whether it is one of `levels` or not."""
         made: Level = make_level(self.cells, self.openings, level)
-        return State(
+        return GridMazeState(
             level=jnp.asarray(level, jnp.int32),
             walls=made.walls,
             agent=made.start,
@@ -117,7 +117,7 @@ class GridMaze:
             truncated=jnp.bool_(False),
         )
 
-    def step(self, state: State, action: jax.Array, key: jax.Array) -> State:
+    def step(self, state: GridMazeState, action: jax.Array, key: jax.Array) -> GridMazeState:
         """One step to a neighbouring square.
 
         Args:
@@ -140,7 +140,7 @@ class GridMaze:
         absorbed = state._replace(reward=jnp.zeros_like(state.reward))
         return jax.tree.map(lambda old, new: jnp.where(over, old, new), absorbed, after)
 
-    def observe(self, state: State, player: jax.Array | int = 0) -> jax.Array:
+    def observe(self, state: GridMazeState, player: jax.Array | int = 0) -> jax.Array:
         """float32[H, W, 3], 0 or 1: walls, the agent, the goal."""
         del player
         agent, goal = (jnp.zeros(state.walls.shape).at[at[0], at[1]].set(1) for at in (state.agent, state.goal))
@@ -160,7 +160,7 @@ class GridMaze:
 
 
 def _is_range(levels: Any) -> bool:
-    """Whether (first, count) is a range of level numbers."""
+    """True if (first, count) is a range of level numbers."""
     if not isinstance(levels, (tuple, list)) or len(levels) != 2 or not all(isinstance(n, int) for n in levels):
         return False
     first, count = levels

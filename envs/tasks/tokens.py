@@ -1,4 +1,4 @@
-"""What a token-level task is: problems, prompts, worked answers, and a verifier, as pure functions on arrays.
+"""The protocol of a token-level task: problems, prompts, worked answers, and a verifier, as pure functions on arrays.
 
 All are for one problem; batching is `jax.vmap`. A problem is a NamedTuple of arrays whose shapes depend on the task
 alone, so that problems of different difficulty share a batch.
@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a verifier says about an answer. The first two are graded rewards, the last is hidden success."""
+    """A verifier's grades of an answer. The first two are graded rewards, the last is hidden success."""
 
     leading: jax.Array  # int32[], steps that are right before the first that is not
     fraction: jax.Array  # float32[], share of all steps that are right
@@ -63,7 +63,7 @@ class TokenTask(Protocol):
         ...
 
     def prompt(self, problem: Problem) -> Text:
-        """What the model is given."""
+        """The prompt that a model is given."""
         ...
 
     def answer(self, problem: Problem) -> Text:

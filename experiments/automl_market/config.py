@@ -14,7 +14,7 @@ SHOWN = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)  # rounds at which learning
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result. A size of instance is types x metrics x sets; one set has every metric."""
+    """Config: all that decides the result. A size of instance is types x metrics x sets; one set has every metric."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each draws its own valuations, lakes and buyers
     sizes: tuple[Size, ...] = ("5x5x1", "6x4x9", "10x8x16")

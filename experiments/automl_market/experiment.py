@@ -92,14 +92,14 @@ def measure_discovery(config: Config, run: Run) -> np.ndarray:
     return np.moveaxis(loop.carry.reshape(len(config.datasets), len(config.seeds), *shape[1:]), 1, 2)
 
 
-def trainer_of(config: Config, name: str, seed: int) -> automl.Trainer:
+def trainer_of(config: Config, name: str, seed: int) -> automl.LakeTrainer:
     table = load_table(name, rows=800, seed=seed)
     own, width = (3, 4) if table.x.shape[1] > 40 else (2, 2)
     lake = tables.make_lake(
         table, seed=seed, own=own, width=width, most=6, noise=config.noise, shuffled=config.shuffled
     )
     rows = min(len(table.y), 800)
-    return automl.Trainer(lake, sizes=(rows // 2, rows // 4, rows - rows // 2 - rows // 4), seed=seed)
+    return automl.LakeTrainer(lake, sizes=(rows // 2, rows // 4, rows - rows // 2 - rows // 4), seed=seed)
 
 
 def write_learning(config: Config, run: Run, learned: np.ndarray) -> None:

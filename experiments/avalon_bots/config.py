@@ -13,7 +13,7 @@ PairingName = Literal["search-naive", "naive-search", "search-random", "random-s
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result. A pairing is named good-evil: who plays the good and who the evil seats."""
+    """Config: all that decides the result. A pairing is named good-evil: who plays the good and who the evil seats."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each deals its own games
     players: tuple[int, ...] = (5, 6, 7)  # sizes at which bots play bots

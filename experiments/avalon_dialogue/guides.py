@@ -18,7 +18,7 @@ from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
 from jaxrl_suite.avalonbench.dialogue.scenarios import Scenario, generate
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.avalon.game import Avalon
-from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.journal import Journal
 from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
 from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig
@@ -42,15 +42,15 @@ KEY_STATES = 3  # scenarios of each guide that its proposer is shown
 PARTS = ("score", "good", "merlin")  # of a speech, see `GuideScore`
 
 
-class Example(NamedTuple):
+class SpeechExample(NamedTuple):
     """One unseen scenario, and what two guides made of it."""
 
     scenario: Scenario
     trials: tuple[Trial, Trial]  # of the seed guide, and of the best
 
 
-class Found(NamedTuple):
-    """What became of the searches of one role.
+class RoleSearches(NamedTuple):
+    """The searches of one role and their evaluation.
 
     Args:
       role: whose guides they are.
@@ -65,7 +65,7 @@ class Found(NamedTuple):
     searches: dict[str, list[Search]]
     scores: np.ndarray
     unread: np.ndarray
-    example: Example
+    example: SpeechExample
     usage: dict[str, Usage]
 
     @property
@@ -79,7 +79,7 @@ class Found(NamedTuple):
         return largest(self.gains)
 
 
-class Referee:
+class GuideReferee:
     """The judge that one kind of search meets: it spends about the same number of speeches on every round.
 
     Args:
@@ -124,7 +124,7 @@ def unseen_seed(seed: int) -> int:
     return SEARCHED + 1 + seed
 
 
-def search_role(config: Config, run: Run, role: RoleName) -> Found:
+def search_role(config: Config, run: Run, role: RoleName) -> RoleSearches:
     """All searches for guides of one role, and their evaluation."""
     judged = scenarios_of(role, config.search.scenarios, SEARCHED)
     with Journal(run.folder / f"journal-{role}.jsonl") as journal, open_sampler(config, run, role) as sampler:
@@ -137,7 +137,7 @@ def search_role(config: Config, run: Run, role: RoleName) -> Found:
             name = "steps" if sequential else "rounds"
             referees[name] = Referee(judge, config.search.speeches, evolve.strategies_per_round if sequential else 1)
             for seed in config.seeds:
-                setup = Setup(evolve, proposer, seed, "guide", name, journal.log(f"{method} {seed}"))
+                setup = SearchSetup(evolve, proposer, seed, "guide", name, journal.log(f"{method} {seed}"))
                 labels = dict(role=role, method=method, seed=seed)
                 planned.append(Planned(f"{method} {seed}", labels, setup, origin))
         title = f"guides for {role.capitalize()}"
@@ -150,11 +150,11 @@ def search_role(config: Config, run: Run, role: RoleName) -> Found:
         example = _example(config, role, sampler, searches[config.search.methods[method]][place].best, place)
     with Recording(draws_path(config, run, role), read_only=True) as draws:
         usage = dict(draws.by_role)
-    return Found(role, searches, scores, unread, example, usage)
+    return RoleSearches(role, searches, scores, unread, example, usage)
 
 
 def over_seed(scores: np.ndarray) -> np.ndarray:
-    """float[S, A]: what guides score over the seed guide, a mean over scenarios, from `Found.scores`."""
+    """float[S, A]: what guides score over the seed guide, a mean over scenarios, from `RoleSearches.scores`."""
     return (scores[:, 1:, :, 0] - scores[:, :1, :, 0]).mean(axis=2)
 
 
@@ -208,9 +208,9 @@ def _trials(
     return [[one for one in row if one is not None] for row in trials]  # a strict judge leaves none out
 
 
-def _example(config: Config, role: str, sampler: Any, best: Strategy, place: int) -> Example:
-    """What the seed guide and the best one say in one scenario: these speeches are on record."""
+def _example(config: Config, role: str, sampler: Any, best: Strategy, place: int) -> SpeechExample:
+    """Speeches of the seed guide and the best one in one scenario: these speeches are on record."""
     judge = _evaluator(config, role, sampler, place)
     guides = [seed_guide(role), Guide.parse(role, best.text)]
     (first,), (second,) = _trials(config, judge, guides, (0,), place)
-    return Example(judge.scenarios[0], (first, second))
+    return SpeechExample(judge.scenarios[0], (first, second))

@@ -18,7 +18,7 @@ from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.evolve.tree_picture import tree_figure
-from jaxrl_suite.experiments.avalon_dialogue.guides import Found
+from jaxrl_suite.experiments.avalon_dialogue.guides import RoleSearches
 from jaxrl_suite.experiments.avalon_dialogue.talk_report import cells, said, tidy
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
 }
 
 
-def write(config: Config, run: Run, found: Sequence[Found]) -> None:
-    """Everything about guides; with no language model there is nothing to show but how to get it."""
+def write(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
+    """Writes everything about guides; with no language model there is nothing to show but how to get it."""
     if not found:
         run.text(
             "Dialogue guides are written, followed and judged by a language model, and none was given: --proposer "
@@ -60,7 +60,7 @@ def source(config: Config) -> str:
     return f"the language model {config.model}" if config.model else "the language model on record"
 
 
-def write_guides(config: Config, run: Run, found: Sequence[Found]) -> None:
+def write_guides(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
     """The rows of the paper's Table 2."""
     rows, dots = [], {}
     for one in found:
@@ -111,7 +111,7 @@ def differences(config: Config, one: Found) -> dict[str, stats.Interval]:
     }
 
 
-def write_differences(config: Config, run: Run, found: Sequence[Found]) -> None:
+def write_differences(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
     rows = [
         {"guide_of": one.role, "method": method, **cells(interval, "strategist_more")}
         for one in found
@@ -122,7 +122,7 @@ def write_differences(config: Config, run: Run, found: Sequence[Found]) -> None:
         run.table("strategist_against_guides", rows, caption=caption)
 
 
-def write_role(config: Config, run: Run, one: Found) -> None:
+def write_role(config: Config, run: Run, one: RoleSearches) -> None:
     """The headline of a role, its best worksheet, what it makes a model say, its tree, and what searches used."""
     role, (place, method) = one.role, one.best
     name = role.capitalize()
@@ -185,7 +185,7 @@ def worksheet(role: str, text: str) -> list[dict[str, Any]]:
     return [{"question": number, "seed_guide": old, "best_guide": new} for number, old, new in lines]
 
 
-def write_ledger(config: Config, run: Run, found: Sequence[Found]) -> None:
+def write_ledger(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
     columns = ("samples", "requests", "prompt_tokens", "output_tokens")
     rows = [
         {"guide_of": one.role, "call": call, **{name: getattr(used, name) for name in columns}}
@@ -197,7 +197,7 @@ def write_ledger(config: Config, run: Run, found: Sequence[Found]) -> None:
     )
 
 
-def write_verdict(config: Config, run: Run, found: Sequence[Found]) -> None:
+def write_verdict(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
     shown = [one for one in found if one.role in CLAIMED]
     how = config.search
     enough = len(config.seeds) >= SURELY and len(shown) == len(CLAIMED) and {OURS, *OTHERS} <= set(how.methods)

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.cheap_talk.game import play_and_talk
-from jaxrl_suite.avalonbench.cheap_talk.learning import LearnerState, Params, TalkLearner
+from jaxrl_suite.avalonbench.cheap_talk.learning import Params, TalkLearner, TalkLearnerState
 from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, babbling, simple
 from jaxrl_suite.avalonbench.observation_models import FailCounts
 from jaxrl_suite.core import devices
@@ -33,7 +33,7 @@ PHASES = 30  # of a game; almost all end before
 _LEARN, _MEASURE, _PLAY = range(3)  # streams
 
 
-class Arm(NamedTuple):
+class TalkSetting(NamedTuple):
     """One setting in which talk is learned.
 
     Args:
@@ -50,14 +50,14 @@ class Arm(NamedTuple):
 
 
 ARMS = (
-    Arm("good-learns", "good learns"),
-    Arm("both-learn", "both learn", train_evil=True),
-    Arm("other-deal", "another deal", scrambled=True),
+    TalkSetting("good-learns", "good learns"),
+    TalkSetting("both-learn", "both learn", train_evil=True),
+    TalkSetting("other-deal", "another deal", scrambled=True),
 )
 
 
 class Learned(NamedTuple):
-    """What became of the learners.
+    """Results of the learners.
 
     Args:
       curves: by name of the arm, float[S, T, M] on fresh deals, the same for all arms and points.
@@ -122,10 +122,10 @@ class _Program:
 def _trainer(learner: TalkLearner, updates: int) -> Any:
     """A function of states, switches and keys: the states some updates later."""
 
-    def one(state: LearnerState, train_evil: jax.Array, scrambled: jax.Array, key: jax.Array) -> LearnerState:
+    def one(state: TalkLearnerState, train_evil: jax.Array, scrambled: jax.Array, key: jax.Array) -> TalkLearnerState:
         mine = dataclasses.replace(learner, train_evil=train_evil, scrambled=scrambled)
 
-        def step(at: LearnerState, key: jax.Array) -> tuple[LearnerState, None]:
+        def step(at: TalkLearnerState, key: jax.Array) -> tuple[TalkLearnerState, None]:
             return mine.update(at, key)[0], None
 
         return jax.lax.scan(step, state, jax.random.split(key, updates))[0]
@@ -145,7 +145,7 @@ def _measurer(learner: TalkLearner, deals: int) -> Any:
 
 
 class Way(NamedTuple):
-    """How the players talk in bots' games, and how they take each other to talk.
+    """A way of talking in bots' games: how players talk, and how they take each other to talk.
 
     Args:
       title: for tables.

@@ -115,7 +115,7 @@ def _sure(interval: stats.Interval, seeds: int) -> str:
 
 
 def write_pairs(config: Config, run: Run, last: dict[str, np.ndarray]) -> None:
-    """What the first arm has beyond the others, paired by seed."""
+    """Writes the leads of the first arm over the others, paired by seed."""
     ours, *others = last
     rows = []
     for other in others:
@@ -133,7 +133,7 @@ def write_pairs(config: Config, run: Run, last: dict[str, np.ndarray]) -> None:
 
 
 def write_policies(config: Config, run: Run, learned: Learned) -> None:
-    """What each role has learned to say when it speaks first."""
+    """Writes what each role has learned to say when it speaks first."""
     rows = []
     for arm in ARMS[:2]:
         chances = first_claims(learned.params[arm.name].speaking)
@@ -163,7 +163,7 @@ def _apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
 
 
 def first_claims(policy: ClaimPolicy) -> dict[str, dict[str, np.ndarray]]:
-    """How likely each role makes each kind of claim at the start: by role and kind, float[S]."""
+    """Probabilities of each role's kinds of claim at the start: by role and kind, float[S]."""
     roles = np.array(GAME.roles)
     evil = np.isin(roles, EVIL_ROLES)
     seats = [int(np.flatnonzero(roles == role)[0]) for role in (MERLIN, SERVANT, MINION, ASSASSIN)]

@@ -117,7 +117,7 @@ def answer(path: str) -> None:
     from jaxrl_suite.core import devices
     from jaxrl_suite.distill.driver import Driver
     from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
-    from jaxrl_suite.distill.sampling import Uniform
+    from jaxrl_suite.distill.sampling import UniformBatches
     from jaxrl_suite.distill.unrolled import Unrolled
     from jaxrl_suite.rl.learners.cloning import Recipe
     from jaxrl_suite.rl.policies import MLP
@@ -125,7 +125,7 @@ def answer(path: str) -> None:
     data = {name: jnp.asarray(value) for name, value in np.load(path).items()}
     imitation = Imitation(MLP((3,), 1, widths=(WIDTH, WIDTH)))
     objective = Unrolled(imitation, Recipe("sgd", RATE, STEPS))
-    driver = Driver(objective, Uniform(BATCH), students=1, judges=1)
+    driver = Driver(objective, UniformBatches(BATCH), students=1, judges=1)
     pairs = Pairs(data["x"], data["y"], jnp.ones(ROWS))
     syn = Distilled(data["sx"], data["sy"], jnp.zeros(PAIRS), jnp.zeros(()))
     given = [{"w": data[f"p{i}"], "b": data[f"p{i + 1}"]} for i in (0, 2, 4)]
@@ -164,7 +164,7 @@ def _problem() -> dict[str, Any]:
 
 
 def _ask(command: list[str]) -> dict[str, Any]:
-    """What a side measures: the JSON of its last line."""
+    """Measurements of a side: the JSON of its last line."""
     settings = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
     done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, check=False)
     if done.returncode:

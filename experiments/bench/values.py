@@ -114,7 +114,7 @@ def answer(path: str) -> None:
 
 
 def ask(command: list[str], split: tabular_data.Split, masks: np.ndarray) -> dict[str, Any]:
-    """What a side measures, in a process with one thread for BLAS and for XLA's matrix products."""
+    """Measurements of a side, in a process with one thread for BLAS and for XLA's matrix products."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
         np.savez(path, x=split.x, y=split.y, vx=split.valid_x, vy=split.valid_y, masks=masks)
@@ -131,7 +131,7 @@ def exact_tables() -> list[Row]:
     found = []
     for n in (16, 20):
         split = tabular_data.split_table(tabular_data.load_table("breast_cancer"), (n, 100, 100), 0, scale="pool")
-        for model in (classifiers.KernelRidge(), classifiers.Logistic()):
+        for model in (classifiers.KernelRidgeClassifier(), classifiers.Logistic()):
             start = time.perf_counter()
             table = dv.utility_table(dv.model_utility(split, model), n)
             filled = time.perf_counter()

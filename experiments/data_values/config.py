@@ -12,7 +12,7 @@ DatasetName = Literal["2dplanes", "breast_cancer", "digits", "fried", "wine"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result."""
+    """Config: all that decides the result."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each draws its own splits
     datasets: tuple[DatasetName, ...] = ("breast_cancer", "digits", "wine", "2dplanes", "fried")

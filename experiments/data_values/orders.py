@@ -11,7 +11,7 @@ from jaxrl_suite import datavalue as dv
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.datavalue.redundancy import gaussian_mixture
 from jaxrl_suite.tabular import datasets as tabular_data
-from jaxrl_suite.tabular.classifiers import Classifier, KernelRidge, Logistic
+from jaxrl_suite.tabular.classifiers import Classifier, KernelRidgeClassifier, Logistic
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.data_values.config import Config
@@ -61,7 +61,7 @@ def exact_orders(config: Config, run: Run, table: str, seed: int) -> np.ndarray:
     """float[methods, 2]: area under the curve of each order, on the rows that chose it and on test rows."""
     n = config.exact_points
     split = draw_split(config, table, seed, n)
-    model: Classifier = KernelRidge() if config.exact_model == "kernel_ridge" else Logistic()
+    model: Classifier = KernelRidgeClassifier() if config.exact_model == "kernel_ridge" else Logistic()
     on_valid, on_test = (
         dv.utility_table(dv.model_utility(split, model, part=part), n, mesh=run.mesh()) for part in ("valid", "test")
     )

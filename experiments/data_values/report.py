@@ -20,7 +20,7 @@ from jaxrl_suite.experiments.data_values.orders import (
     SHARES,
     draw_split,
 )
-from jaxrl_suite.tabular.classifiers import KernelRidge
+from jaxrl_suite.tabular.classifiers import KernelRidgeClassifier
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.data_values.config import Config
@@ -217,7 +217,9 @@ def write_bound(config: Config, run: Run) -> None:
         slack.append([dv.bound_slack(table, order).min() for order in orders])
     worst = float(np.min(slack))
     split = draw_split(config, config.datasets[0], config.seeds[0], min(config.exact_points, 12))
-    real = curvature.report(dv.utility_table(dv.model_utility(split, KernelRidge()), min(config.exact_points, 12)))
+    real = curvature.report(
+        dv.utility_table(dv.model_utility(split, KernelRidgeClassifier()), min(config.exact_points, 12))
+    )
     run.result(
         "values-5", worst, unit="smallest slack",
         verdict="held" if worst > -1e-9 else "not held",

@@ -194,7 +194,7 @@ RENAMED = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result. The first method is the one that verdicts speak of."""
+    """Config: all that decides the result. The first method is the one that verdicts speak of."""
 
     seeds: tuple[int, ...] = (0, 1, 2)  # of distillation and selection
     data_seed: int = 0  # of the data, the experts and the students, which all sets share

@@ -1,4 +1,4 @@
-"""What DDRL is anchored by: offline reinforcement learning on all data, evolution strategies on the set itself, and
+"""Anchors of DDRL: offline reinforcement learning on all data, evolution strategies on the set itself, and
 other draws of the data.
 
 Shapes: `S` seeds of a learner, `R` distillation seeds.

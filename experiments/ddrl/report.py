@@ -18,12 +18,12 @@ from jaxrl_suite.experiments.ddrl.tasks import Task, make_task
 from jaxrl_suite.rl.datasets.episodes import episodes
 
 
-class Report(NamedTuple):
-    """What verdicts read of a task."""
+class TaskReport(NamedTuple):
+    """The results of a task that verdicts read."""
 
     task: Task
     sets: list[PairSet]
-    scores: dict[Any, Scores]  # by (label, size, recipe)
+    scores: dict[Any, StudentScores]  # by (label, size, recipe)
 
     def points(self, label: str, size: int, recipe: str, arena: int = 0) -> np.ndarray:
         """Normalised scores float64[S, R]."""
@@ -35,7 +35,7 @@ class Report(NamedTuple):
         return self.points(label, size, "clone", arena)
 
 
-def run_environment(config: Config, run: Run, environment: str) -> list[Report]:
+def run_environment(config: Config, run: Run, environment: str) -> list[TaskReport]:
     """A report for each level of an environment's data."""
     if not environment.startswith("mujoco/"):
         return [run_task(config, run, make_task(config, environment))]
@@ -43,7 +43,7 @@ def run_environment(config: Config, run: Run, environment: str) -> list[Report]:
     return [run_task(config, run, make_task(config, environment, level, trained)) for level in config.mujoco.datasets]
 
 
-def run_task(config: Config, run: Run, task: Task) -> Report:
+def run_task(config: Config, run: Run, task: Task) -> TaskReport:
     distilled = [making.distil(config, run, task, method, size) for size in task.sizes for method in config.methods]
     more = config.extras
     if more.generations:
@@ -88,7 +88,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> stats.Interval:
     return stats.paired_bootstrap(a, b, stats.iqm)
 
 
-def write_sets(config: Config, run: Run, report: Report) -> None:
+def write_sets(config: Config, run: Run, report: TaskReport) -> None:
     """A table and a figure for each size."""
     task = report.task
     for size in task.sizes:
@@ -153,7 +153,7 @@ def write_cloned(run: Run, report: Report, anchors: list[dict[str, Any]], studen
     )
 
 
-def write_sweep(config: Config, run: Run, report: Report) -> None:
+def write_sweep(config: Config, run: Run, report: TaskReport) -> None:
     """Scores by size, where there are several."""
     task, first = report.task, next(iter(report.task.recipes))
     if len(task.sizes) < 2:
@@ -201,8 +201,8 @@ _MEASURED = (
 )
 
 
-def write_cause(config: Config, run: Run, report: Report) -> None:
-    """Why percentile cloning may fail where starts differ in difficulty, and that it does not in every draw."""
+def write_cause(config: Config, run: Run, report: TaskReport) -> None:
+    """Writes why percentile cloning may fail where starts differ in difficulty, and that it does not in every draw."""
     told = figures.why_the_best_returns_teach_little(run, report.task)
     raw, fair = (interval(report.cloned(making.percentile_label(0.1, by))) for by in ("raw", "start_normalised"))
     numbers = {name.partition(", ")[2] if name.startswith("return, ") else name: value for name, value in told.items()}

@@ -229,7 +229,7 @@ def chosen_sets(task: Task, size: int, seeds: Sequence[int]) -> list[PairSet]:
 
 
 def cloned_sets(task: Task) -> list[PairSet]:
-    """Everything, as recorded and with the teacher's answers, and the best episodes by several rankings.
+    """Sets of all pairs, as recorded and with the teacher's answers, and the best episodes by several rankings.
 
     Starts of mazes are images, which are not near or far as states are: there the ranking is by return alone. All
     sets have as many rows, so that one program trains on any: a part is repeated, its rows weighed to count alike.

@@ -1,4 +1,4 @@
-"""What DDRL's experiment says of the paper's claims, of its own expectations, and of how it differs from the paper."""
+"""Verdicts of DDRL's experiment on the paper's claims and its own expectations, and how it differs from the paper."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PUBLISHED = (
 _PLACES = (("ddrl-1", "gridmaze", 0), ("ddrl-2", "pendulum", 0), ("ddrl-3", "mujoco", 0), ("ddrl-4", "gridmaze", 1))
 
 
-def write_verdicts(config: Config, run: Run, reports: list[Report]) -> None:
+def write_verdicts(config: Config, run: Run, reports: list[TaskReport]) -> None:
     """One result a claim; Procgen's games are met in kind, by the tasks that were run."""
     for claim, place, arena in _PLACES:
         report = next((found for found in reports if found.task.name.startswith(place)), None)
@@ -69,7 +69,7 @@ def write_verdicts(config: Config, run: Run, reports: list[Report]) -> None:
 
 
 def _kind(task: Task) -> str:
-    """How far the task is from the one of the claim."""
+    """The distance of the task from the one of the claim, in words."""
     return "Generated mazes stand in for Procgen's levels." if task.discrete else "This is another task."
 
 
@@ -97,7 +97,7 @@ def enough(config: Config) -> bool:
     return len(config.seeds) >= SEEDS and config.evaluation.students >= STUDENTS
 
 
-def headline(config: Config, reports: list[Report]) -> str:
+def headline(config: Config, reports: list[TaskReport]) -> str:
     parts = []
     for report in reports:
         task, label, size, recipe = report.task, *main_set(config.methods, report)
@@ -119,7 +119,7 @@ def headline(config: Config, reports: list[Report]) -> str:
     )
 
 
-def expectations(config: Config, reports: list[Report]) -> list[dict[str, Any]]:
+def expectations(config: Config, reports: list[TaskReport]) -> list[dict[str, Any]]:
     """The numbers that the project set itself, and whether this run reached them."""
     rows: list[dict[str, Any]] = []
 
@@ -214,6 +214,6 @@ def write_differences(run: Run, *, published: bool) -> None:
     run.text(body, "How this differs from the paper")
 
 
-def _scale(config: Config, report: Report, size: int, recipe: str, where: str) -> str:
+def _scale(config: Config, report: TaskReport, size: int, recipe: str, where: str) -> str:
     place = f"{report.task.name}{f', {where}' if where else ''}"
     return f"{place}, {size} pairs, {len(config.seeds)} sets x {config.evaluation.students} students, {recipe}"

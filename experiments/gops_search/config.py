@@ -14,7 +14,7 @@ RuleName = Literal["regret_matching", "regret_matching_x8", "decoupled_puct", "p
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result."""
+    """Config: all that decides the result."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each plays its own games
     num_cards: int = 6

@@ -16,7 +16,13 @@ from jaxrl_suite.envs import Gops
 from jaxrl_suite.envs.gops import render as gops_render
 from jaxrl_suite.experiments.gops_search import report
 from jaxrl_suite.experiments.gops_search.config import PRESETS, Config, Tie
-from jaxrl_suite.experiments.gops_search.matches import CHUNK, Referee, describe, list_pairings, search_exploitability
+from jaxrl_suite.experiments.gops_search.matches import (
+    CHUNK,
+    MatchPlayer,
+    describe,
+    list_pairings,
+    search_exploitability,
+)
 
 __all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
 
@@ -28,7 +34,7 @@ def main(config: Config, run: Run) -> None:
     pairings = list_pairings(config)
     jobs = [(pairing, seed) for pairing in pairings for seed in config.seeds]
     mesh = run.mesh(batch=math.gcd(config.games, CHUNK))
-    referee = Referee(config, run, mesh)
+    referee = MatchPlayer(config, run, mesh)
     returns = np.zeros((len(jobs), config.games), np.float32)
     loop = run.chunks(len(jobs), returns, "matches")
     for job in loop:

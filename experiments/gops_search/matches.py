@@ -72,7 +72,7 @@ def search_policy(game: Gops, rule: str, simulations: int) -> SearchPolicy:
     return SearchPolicy(search, answer)
 
 
-class Referee:
+class MatchPlayer:
     """Plays pairings on the run's devices: one compiled program for each search or pair of searches."""
 
     def __init__(self, config: Config, run: Run, mesh: Any):

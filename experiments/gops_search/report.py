@@ -11,7 +11,7 @@ import numpy as np
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.experiments.gops_search.matches import BUDGETS, FIXED, Pairing, Referee
+from jaxrl_suite.experiments.gops_search.matches import BUDGETS, FIXED, MatchPlayer, Pairing
 from jaxrl_suite.search.gops import evaluation as gops_evaluation
 from jaxrl_suite.search.gops import exact as gops_exact
 from jaxrl_suite.search.gops import policies as gops_policies
@@ -109,7 +109,7 @@ def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, 
         run.figure(f"exploitability_{tie}", figure, caption)
 
 
-def write_round_robin(config: Config, run: Run, returns: dict[Pairing, np.ndarray], referee: Referee) -> None:
+def write_round_robin(config: Config, run: Run, returns: dict[Pairing, np.ndarray], referee: MatchPlayer) -> None:
     """Everyone against everyone: the searches by play, the fixed policies among themselves exactly."""
     for tie in config.ties:
         game = Gops(config.num_cards, tie)

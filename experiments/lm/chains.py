@@ -23,8 +23,8 @@ from jaxrl_suite.llm.transformer.sampler import SamplerConfig, TransformerSample
 from jaxrl_suite.llm.transformer.train import TrainConfig, Trainer, make_trainer
 
 
-class Sampled(NamedTuple):
-    """What one model wrote. Axes: temperatures, lengths from 1, problems."""
+class SampledChains(NamedTuple):
+    """Chains that one model wrote. Axes: temperatures, lengths from 1, problems."""
 
     solved: np.ndarray  # bool
     leading: np.ndarray  # int32, right steps before the first wrong one
@@ -117,7 +117,7 @@ def sampler_of(shape: LMConfig, params: Any, seed: int) -> Sampler:
     return TransformerSampler(f"modchain-{seed}", shape, params, eos=(task.eos,), options=SamplerConfig(seed=seed))
 
 
-def sample(config: Config, sampler: Sampler, ledger: Ledger) -> Sampled:
+def sample(config: Config, sampler: Sampler, ledger: Ledger) -> SampledChains:
     """Answers to the same problems at every temperature, one each, and the verdicts on them."""
     task = task_of(config, config.sampled_steps)
     lengths = np.repeat(np.arange(1, config.sampled_steps + 1), config.problems)
@@ -144,4 +144,4 @@ def sample(config: Config, sampler: Sampler, ledger: Ledger) -> Sampled:
         solved.append(verdicts.solved.reshape(shape))
         leading.append(verdicts.leading.reshape(shape))
         answers.append(np.asarray([task.render(tokens) for tokens in written]).reshape(shape))
-    return Sampled(np.stack(solved), np.stack(leading), [task.render(row) for row in prefixes], np.stack(answers))
+    return SampledChains(np.stack(solved), np.stack(leading), [task.render(row) for row in prefixes], np.stack(answers))

@@ -14,7 +14,7 @@ CONTEXT = 128  # tokens; a chain of 10 steps and its answer have 78
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result."""
+    """Config: all that decides the result."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # a model each
     size: Size = "0.1M"  # parameters

@@ -11,7 +11,7 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.llm.transformer.config import LMConfig
 
 if TYPE_CHECKING:
-    from jaxrl_suite.experiments.lm.chains import Sampled
+    from jaxrl_suite.experiments.lm.chains import SampledChains
     from jaxrl_suite.experiments.lm.config import Config
 
 TARGET_STEPS = 4  # the length that the curves and the first sentence speak of
@@ -26,7 +26,7 @@ def share(solved: np.ndarray) -> stats.Interval:
     return stats.Interval(rate, min(rate, max(0.0, wide.low)), max(rate, min(1.0, wide.high)))
 
 
-def write_accuracy(config: Config, run: Run, shape: LMConfig, samples: list[Sampled], seconds: float) -> None:
+def write_accuracy(config: Config, run: Run, shape: LMConfig, samples: list[SampledChains], seconds: float) -> None:
     solved = np.stack([one.solved for one in samples])  # seeds, temperatures, lengths, problems
     leading = np.stack([one.leading for one in samples])
     lengths = np.arange(1, config.sampled_steps + 1)
@@ -109,7 +109,7 @@ def write_training(config: Config, run: Run, curves: np.ndarray) -> None:
     run.table("training", rows, caption="exact_N: share of held-out N-step chains whose greedy answer is exact.")
 
 
-def write_transcripts(config: Config, run: Run, sampled: Sampled) -> None:
+def write_transcripts(config: Config, run: Run, sampled: SampledChains) -> None:
     """Three answers at the highest temperature: a solved one, the longest solved one, and the first that is wrong."""
     hot = int(np.argmax(config.temperatures))
     solved, leading, answers = sampled.solved[hot], sampled.leading[hot], sampled.answers[hot]

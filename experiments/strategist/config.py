@@ -20,7 +20,7 @@ FIVE: tuple[MethodName, ...] = ("line", "greedy", "best-first", "best-first-thou
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result."""
+    """Config: all that decides the result."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # a search with each method
     games: tuple[GameName, ...] = ("gops",)

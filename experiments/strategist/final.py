@@ -1,4 +1,4 @@
-"""What the strategies found are worth: on fresh games against the seed and each other, against exact equilibrium play,
+"""Evaluation of the strategies found: on fresh games against the seed and each other, against exact equilibrium play,
 and against best responses, at every search budget.
 
 Shapes: `S` seeds, `A` arms (ways to search), `M` methods among them, `T` = rounds + 1, `G` deals, `Q` budgets,

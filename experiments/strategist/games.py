@@ -80,7 +80,7 @@ class StageMixin(HeuristicJudge):
         self.config = dataclasses.replace(self.config, **changes)
 
     def pool_of(self, strategies: Sequence[Strategy]) -> tuple[Pool, Choice]:
-        """What plays `strategies`, and a choice [K] for each."""
+        """The pool that plays `strategies`, and a choice [K] for each."""
         self.set(feedback="population")
         pool, choices = self._pool([*strategies, *strategies[:1]])
         return pool, jax.tree.map(lambda leaf: leaf[: len(strategies)], choices)

@@ -32,7 +32,7 @@ from jaxrl_suite.strategist.learners.alphazero import AlphaZero
 from jaxrl_suite.strategist.learners.avalon_value import AvalonValueLearner
 from jaxrl_suite.strategist.learners.deeprole import play as deeprole_play
 from jaxrl_suite.strategist.learners.deeprole.learner import SITUATIONS_A_GAME, DeepRole
-from jaxrl_suite.strategist.play.avalon import PoolEvaluator
+from jaxrl_suite.strategist.play.avalon import AvalonPoolEvaluator
 from jaxrl_suite.strategist.play.gops import GopsPlayer
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ EVEN = 0.5  # share of games that naive bots win against naive bots, a mean over
 A_WORLD = dict(num_simulations=8, num_assignments=4)  # search of a decision in Avalon, for network and strategy alike
 
 
-class Learner(NamedTuple):
-    """How one kind of learner is trained and played.
+class GopsLearner(NamedTuple):
+    """A kind of learner, and how it is trained and played.
 
     Args:
       init: from a key to its state.
@@ -65,7 +65,7 @@ def write(config: Config, run: Run, stage: StageMixin, searches: Searches) -> No
         write_avalon(config, run, stage, *play_avalon(config, run, stage, searches))
 
 
-def snapshots(numbers: Sequence[int], learner: Learner, update: Any, seed: int) -> list[Any]:
+def snapshots(numbers: Sequence[int], learner: GopsLearner, update: Any, seed: int) -> list[Any]:
     """The learner's parameters after each number of episodes, rounded up to whole updates."""
     init_key, steps_key = jax.random.split(jax.random.fold_in(jax.random.key(LEARNING), seed))
     state, found = learner.init(init_key), []
@@ -88,7 +88,7 @@ def at_least(config: Config, game: GameName) -> tuple[int, str]:
     return most, f"A search plays {played} games, the learner {most}: {option} {played} would compare like with like."
 
 
-def compiled_update(run: Run, learner: Learner, name: str) -> Any:
+def compiled_update(run: Run, learner: GopsLearner, name: str) -> Any:
     example = jax.eval_shape(learner.init, jax.random.key(0))
     return run.compile(learner.update, example, jax.random.key(0), name=f"{name}: an update")
 
@@ -117,7 +117,7 @@ def play_gops(config: Config, run: Run, stage: GopsStage, searches: Searches) ->
     for job in loop:
         kind, number = jobs[job]
         whole, seed = learners[kind], config.seeds[number]
-        learner = Learner(whole.init, whole.update, whole.games)
+        learner = GopsLearner(whole.init, whole.update, whole.games)
         if kind not in programs:
             match = devices.map_batch(
                 functools.partial(_gops_match, game, player, whole), stage.mesh, replicated=(0, 1)
@@ -183,8 +183,8 @@ def play_avalon(
     bots, model = Bots(game), VotesAndProposals()
     values, solver = AvalonValueLearner(bots), DeepRole(game)
     kinds = {
-        "AlphaZero-style": Learner(values.init, values.update, values.games),
-        "DeepRole": Learner(solver.init, solver.update, solver.games),
+        "AlphaZero-style": GopsLearner(values.init, values.update, values.games),
+        "DeepRole": GopsLearner(solver.init, solver.update, solver.games),
     }
     pool, choices = stage.pool_of([seed_strategy(config, stage), *(search.best for search in searches.found[OURS])])
     names = ["seed heuristic", OURS]
@@ -196,7 +196,7 @@ def play_avalon(
 
     def searched(side: Literal["good", "evil"], kind: str, what: Any, keys: jax.Array) -> jax.Array:
         if kind == "strategy":
-            judge = PoolEvaluator(Pool(pool.library, pool.functions, pool.compact), bots)
+            judge = AvalonPoolEvaluator(Pool(pool.library, pool.functions, pool.compact), bots)
             agent = SearchAgent(bots, model, lambda key, state, memory: judge(what, key, state, memory), **A_WORLD)
             wins = play_side(agent, side, bots, keys).good_wins
         elif kind == "AlphaZero-style":

@@ -30,7 +30,7 @@ CLAIM = {"gops": "strat-1", "avalon": "strat-2"}
 def write(
     config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final, exact: Exact | None
 ) -> None:
-    """Everything about one game."""
+    """Writes everything about one game."""
     names = [arm.name for arm in searches.arms]
     write_headline(config, run, game, stage, names, final)
     write_curve(config, run, game, stage, final)
@@ -185,7 +185,7 @@ def give_ranking(
 
 
 def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
-    """What each method used: the table that shows the budgets equal."""
+    """Writes what each method used, which shows the budgets equal."""
     paid = any(search.cost.output_tokens for found in searches.found.values() for search in found)
     fields = ("strategies", "dropped", "calls", "games", "checks")
     fields += ("prompt_tokens", "output_tokens") if paid else ("characters",)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.journal import Journal, Log
 from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
 from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig
@@ -113,7 +113,7 @@ def proposer_of(config: Config, stage: StageMixin, control: Control) -> Proposer
 
 
 def seed_strategy(config: Config, stage: StageMixin) -> Strategy:
-    """What every search starts from: points or quests won so far, nothing else."""
+    """The strategy that every search starts from: points or quests won so far, nothing else."""
     weights = stage.library.seed_weights
     return Strategy(
         0, "heuristic", stage.library.render(weights), weights=weights if config.proposer == "grammar" else None
@@ -155,8 +155,8 @@ def run_searches(config: Config, run: Run, game: GameName, stage: StageMixin) ->
     return Searches(arms, by_arm, usage)
 
 
-def _setup(config: Config, stage: StageMixin, arm: Arm, seed: int, log: Log) -> Setup:
-    return Setup(arm.evolve, proposer_of(config, stage, arm.control), seed, judge=referee_name(arm), log=log)
+def _setup(config: Config, stage: StageMixin, arm: Arm, seed: int, log: Log) -> SearchSetup:
+    return SearchSetup(arm.evolve, proposer_of(config, stage, arm.control), seed, judge=referee_name(arm), log=log)
 
 
 def referee_name(arm: Arm) -> str:

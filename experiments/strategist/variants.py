@@ -1,4 +1,4 @@
-"""What else the Strategist experiment compares: feedback, negative controls, published rules, and cost.
+"""Further comparisons of the Strategist experiment: feedback, negative controls, published rules, and cost.
 
 Shapes: `S` seeds, `A` arms, `T` = rounds + 1.
 """
@@ -148,7 +148,7 @@ def write_differences(
 
 
 def cost_axis(config: Config) -> str:
-    """What the proposer is paid by: tokens, or calls where it has none."""
+    """The unit that the proposer is paid by: tokens, or calls where it has none."""
     return "output_tokens" if config.proposer != "grammar" else "calls"
 
 

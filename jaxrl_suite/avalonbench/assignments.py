@@ -19,7 +19,7 @@ from jaxrl_suite.envs.avalon.roles import ASSASSIN, EVIL_ROLES, MERLIN
 OUTSIDER = -1  # the viewer who has no private information
 
 
-class Tables(NamedTuple):
+class Assignments(NamedTuple):
     """The assignments in lexicographic order of their role ids, and what follows from them."""
 
     roles: np.ndarray  # int32[K, P]
@@ -30,10 +30,10 @@ class Tables(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def tables(game: Avalon) -> Tables:
+def tables(game: Avalon) -> Assignments:
     """The constant tables of a game: 60 assignments at 5 players and 5,040 at 10 with the basic roles."""
     roles = avalon_roles.assignments(game.roles).astype(np.int32)
-    result = Tables(
+    result = Assignments(
         roles=roles,
         evil=_seats(roles, EVIL_ROLES),
         merlin=_seats(roles, (MERLIN,)),

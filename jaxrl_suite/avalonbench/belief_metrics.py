@@ -1,4 +1,4 @@
-"""How good beliefs about sides and about Merlin are.
+"""Quality of beliefs about sides and about Merlin.
 
 Shapes: `P` players; leading axes are averaged over by the caller.
 """

@@ -27,7 +27,7 @@ from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, Proposal, Quest, Vote
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, NUM_QUESTS, seats_to_mask
-from jaxrl_suite.envs.avalon.state import VOTE, State
+from jaxrl_suite.envs.avalon.state import VOTE, AvalonState
 from jaxrl_suite.errors import UserError
 
 
@@ -113,12 +113,12 @@ def from_history(
     return jax.lax.fori_loop(0, history.num_proposals, turn, prior(game, roles, viewer, model))
 
 
-def from_state(game: Avalon, state: State, viewer: jax.Array | int, model: ObservationModel) -> Belief:
+def from_state(game: Avalon, state: AvalonState, viewer: jax.Array | int, model: ObservationModel) -> Belief:
     """The belief of `viewer` in the middle of a game, or at its end, from its public history and what it was told."""
     return from_history(game, history_of(game, state), state.roles, viewer, model)
 
 
-def history_of(game: Avalon, state: State) -> History:
+def history_of(game: Avalon, state: AvalonState) -> History:
     """The public events of a game so far, a proposal that is still to be voted on among them."""
     pending = (state.phase == VOTE) & ~state.terminated
     here = pending & (jnp.arange(MAX_PROPOSALS) == state.num_proposals)

@@ -29,12 +29,12 @@ from jaxrl_suite.envs.avalon.roles import (
     evil_seats,
     seats_of,
 )
-from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, AvalonState
 from jaxrl_suite.envs.bits import has_bit, popcount
 from jaxrl_suite.errors import UserError
 
 
-class Table(NamedTuple):
+class BotGame(NamedTuple):
     """A game in play, between two proposals: the fields of the game's state that decide how it goes on."""
 
     deal: jax.Array  # int32[], the roles, packed
@@ -46,8 +46,8 @@ class Table(NamedTuple):
     memory: Memory
 
 
-class Round(NamedTuple):
-    """What happened in one step."""
+class BotRound(NamedTuple):
+    """The events of one step."""
 
     proposed: jax.Array  # bool[], a team was named
     forced: jax.Array  # bool[], the team was accepted although the vote rejected it
@@ -83,8 +83,8 @@ class Totals(NamedTuple):
 
 
 def play_round(
-    bots: Bots, table: Table, words: jax.Array, phase: jax.Array | None = None, team: jax.Array | None = None
-) -> tuple[Table, Round]:
+    bots: Bots, table: BotGame, words: jax.Array, phase: jax.Array | None = None, team: jax.Array | None = None
+) -> tuple[BotGame, BotRound]:
     """One proposal with all that follows from it, by the rules of `Avalon`; `table` must not be over.
 
     Args:
@@ -122,7 +122,7 @@ def play_round(
     assassinated = attempted & has_bit(seats_of(deal, MERLIN, players), bots.target(words[1], deal))
     over = attempted | stalled | (popcount(lost, NUM_QUESTS) == QUESTS_TO_WIN)
     learned = bots.remember(memory, quest, named, fails)
-    after = Table(
+    after = BotGame(
         deal=deal,
         leader=jnp.where(proposed, jnp.where(table.leader == players - 1, 0, table.leader + 1), table.leader),
         quest=jnp.minimum(quest + quest_played, NUM_QUESTS - 1),
@@ -131,7 +131,7 @@ def play_round(
         lost=lost,
         memory=jax.tree.map(lambda old, new: jnp.where(quest_played, new, old), memory, learned),
     )
-    return after, Round(
+    return after, BotRound(
         proposed,
         forced,
         quest_played,
@@ -144,7 +144,7 @@ def play_round(
     )
 
 
-def rollout(bots: Bots, key: jax.Array, state: State, memory: Memory | None = None) -> jax.Array:
+def rollout(bots: Bots, key: jax.Array, state: AvalonState, memory: Memory | None = None) -> jax.Array:
     """float32[P]: the reward at the end when bots play on from `state` in every seat; 0 if it is over already.
 
     Args:
@@ -154,7 +154,7 @@ def rollout(bots: Bots, key: jax.Array, state: State, memory: Memory | None = No
       memory: of the bots, by default rebuilt from the public history.
     """
     memory = bots.memory_of(state) if memory is None else memory
-    table = Table(state.deal, state.leader, state.quest, state.round, state.won, state.lost, memory)
+    table = BotGame(state.deal, state.leader, state.quest, state.round, state.won, state.lost, memory)
     stream = _stream(key)
     first, happened = play_round(bots, table, _words(stream, 0), state.phase, state.team)
 
@@ -192,7 +192,7 @@ def play_bots(bots: Bots, key: jax.Array, num_games: int, lanes: int = 4096) -> 
     return Totals(*(value if value.ndim else int(value) for value in whole))
 
 
-def deal_of(bots: Bots, lane_key: jax.Array) -> Table:
+def deal_of(bots: Bots, lane_key: jax.Array) -> BotGame:
     """The first deal of a lane of `play_bots`."""
     return _deal(bots, _words(_stream(lane_key), 1)[0])
 
@@ -223,7 +223,7 @@ def _play_lanes(bots: Bots, keys: jax.Array, quota: jax.Array) -> Totals:
     return jax.lax.while_loop(lambda carry: jnp.any(carry[1] > 0), turn, start)[3]
 
 
-def _add(bots: Bots, totals: Totals, before: Table, after: Table, happened: Round, counts: jax.Array) -> Totals:
+def _add(bots: Bots, totals: Totals, before: BotGame, after: BotGame, happened: BotRound, counts: jax.Array) -> Totals:
     over, players = happened.over, bots.game.num_players
     good = ~evil_seats(before.deal, players)
     servants = seats_of(before.deal, SERVANT, players)
@@ -249,13 +249,13 @@ def _add(bots: Bots, totals: Totals, before: Table, after: Table, happened: Roun
     return jax.tree.map(lambda total, more: total + jnp.where(counts, more, 0), totals, add)
 
 
-def _deal(bots: Bots, word: jax.Array) -> Table:
+def _deal(bots: Bots, word: jax.Array) -> BotGame:
     """A game dealt with `word` uint32[]: roles and first leader uniform up to K P / 2^32."""
     deals = _deals(bots.game)
     number = draw_below(word, jnp.uint32(deals.size * bots.game.num_players))
     zero = jnp.int32(0)
     deal = jnp.asarray(deals).at[number // bots.game.num_players].get(mode="promise_in_bounds")
-    return Table(deal, number % bots.game.num_players, zero, zero, zero, zero, bots.init())
+    return BotGame(deal, number % bots.game.num_players, zero, zero, zero, zero, bots.init())
 
 
 @functools.lru_cache(maxsize=8)

@@ -37,12 +37,12 @@ from jaxrl_suite.envs.avalon.roles import (
     pointed_out,
     seats_of,
 )
-from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, AvalonState
 from jaxrl_suite.errors import UserError
 
 
 class Memory(NamedTuple):
-    """What a Servant in each seat would remember; public, whatever the roles are."""
+    """The memory that a Servant in each seat would have; public, whatever the roles are."""
 
     support: tuple[Words, ...]  # for each seat: the sets of evil seats that it still considers possible
     largest: jax.Array  # int32[], the first largest team that went on a quest without a fail, 0 before
@@ -91,7 +91,7 @@ class Bots:
             preferred=tuple(constants(tables.first_preferred[:, seat]) for seat in range(self.game.num_players)),
         )
 
-    def observe(self, memory: Memory, before: State, after: State) -> Memory:
+    def observe(self, memory: Memory, before: AvalonState, after: AvalonState) -> Memory:
         """The memory after the step from `before` to `after`; it changes only with a quest."""
         played = (before.phase == QUEST) & ~before.terminated
         fails = (after.fail_votes >> (4 * before.quest)) & 15
@@ -112,7 +112,7 @@ class Bots:
         following = jnp.minimum(quest + 1, NUM_QUESTS - 1)
         return Memory(tuple(support), largest, self._preferred(tuple(support), largest, following))
 
-    def memory_of(self, state: State) -> Memory:
+    def memory_of(self, state: AvalonState) -> Memory:
         """The memory that the bots have in `state`, from its public history."""
         memory = self.init()
         for quest in range(NUM_QUESTS):
@@ -155,11 +155,11 @@ class Bots:
 
     # Policies. One random word goes to the proposal, one to votes and target: see `play_round`.
 
-    def act(self, key: jax.Array, state: State, memory: Memory) -> jax.Array:
+    def act(self, key: jax.Array, state: AvalonState, memory: Memory) -> jax.Array:
         """int32[P]: the actions of all who act in `state`; other entries mean nothing. `key` is consumed."""
         return self.actions(jax.random.bits(key, (2,), jnp.uint32), state, memory)
 
-    def actions(self, words: jax.Array, state: State, memory: Memory) -> jax.Array:
+    def actions(self, words: jax.Array, state: AvalonState, memory: Memory) -> jax.Array:
         """int32[P]: as `act`, with `words` uint32[2] for all that is random."""
         index = self.propose(words[0], state.deal, state.leader, state.quest, memory)
         number = self.index_of(state.quest, state.team)
@@ -256,7 +256,7 @@ class Bots:
         rest = word << players  # the first bits are the votes
         return pick((~spared & ((1 << players) - 1),), rest, players)
 
-    def known_good(self, state: State, memory: Memory, seat: int) -> jax.Array:
+    def known_good(self, state: AvalonState, memory: Memory, seat: int) -> jax.Array:
         """float32[P]: the probability that each player is good that the bot in `seat` would report, for naive bots."""
         players = self.game.num_players
         possible = memory.support[seat]

@@ -1,4 +1,4 @@
-"""What each player of Avalon was told at the start, as a number: its information set before any public event.
+"""Information sets of Avalon's players before any public event, as numbers: what each was told at the start.
 
 All private information of a player is its role and the seats that the rules point out to it. Everything else is public,
 so a player's belief is the public one restricted to its information set.

@@ -21,7 +21,7 @@ from jaxrl_suite.search.tree_search import split_rows
 
 
 class Outcome(NamedTuple):
-    """How each game ended."""
+    """The ends of games."""
 
     good_wins: jax.Array  # bool[B]
     by_missions: jax.Array  # bool[B], evil won three quests, or five proposals were rejected

@@ -1,4 +1,4 @@
-"""How likely each public event is under every assignment of roles: what turns a history into a belief.
+"""Likelihoods of public events under every assignment of roles, which turn a history into a belief.
 
 Shapes: `K` assignments, `P` players, `T` teams of the quest's size. Teams and votes are bit masks over seats.
 """

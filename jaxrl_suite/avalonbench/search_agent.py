@@ -32,7 +32,7 @@ from jaxrl_suite.search.records import ROOT, RecurrentFnOutput, RootFnOutput
 Evaluator = Callable[[jax.Array, State, Memory], jax.Array]  # (key, state, memory) -> float32[], worth to the good side
 
 
-class Seen(NamedTuple):
+class SeatNode(NamedTuple):
     """A node of a tree: a state with assumed roles, and what the policies remember."""
 
     state: State
@@ -94,8 +94,8 @@ class SearchAgent:
         return self.num_assignments or most_possible(self.game)
 
     @property
-    def packing(self) -> Packing[Seen]:
-        return packing_of(jax.eval_shape(lambda: Seen(self.game.start(), self.bots.init(), jnp.int32(0))))
+    def packing(self) -> Packing[SeatNode]:
+        return packing_of(jax.eval_shape(lambda: SeatNode(self.game.start(), self.bots.init(), jnp.int32(0))))
 
     def __call__(self, keys: jax.Array, states: State, viewers: jax.Array) -> jax.Array:
         """int32[B]: the action of seat `viewers` int32[B] in each game; `keys` key[B] are consumed."""
@@ -152,7 +152,7 @@ class SearchAgent:
         imagined = self.game.with_roles(state, roles)
         legal = self.game.legal(imagined)[viewer]
         good = ((imagined.evil >> viewer) & 1) == 0
-        return self.packing.pack(Seen(imagined, memory, viewer)), legal, good
+        return self.packing.pack(SeatNode(imagined, memory, viewer)), legal, good
 
     def _recurrent(self, params, keys, action, embedding):
         del params
@@ -167,7 +167,7 @@ class SearchAgent:
             good_seat = jnp.argmin(after.evil >> jnp.arange(self.game.num_players) & 1)
             evaluator = self.evaluator or BotRollout(self.bots)
             value = jnp.where(after.terminated, after.reward[good_seat], evaluator(leaf_key, after, memory))
-            return self.packing.pack(Seen(after, memory, viewer)), value
+            return self.packing.pack(SeatNode(after, memory, viewer)), value
 
         embedding, value = jax.vmap(one)(keys, action, embedding)
         step = RecurrentFnOutput(

@@ -1,4 +1,4 @@
-"""What there is to run, read from the sources without importing them, so that listing is quick.
+"""The catalogue of what there is to run, read from the sources without importing them, so that listing is quick.
 
 An experiment of the package is a folder: `config.py` with a frozen dataclass `Config` that has `seeds`, and `PRESETS`
 (name to config, "quick" among them), at the bottom, its parts above it, and `experiment.py` on top, with a docstring,
@@ -56,7 +56,7 @@ class Experiment:
 
 
 def experiments_folder() -> Path:
-    """Where the package keeps its experiments and the table of claims."""
+    """The folder of the package's experiments and of the published claims."""
     return Path(__file__).resolve().parent.parent / "experiments"
 
 

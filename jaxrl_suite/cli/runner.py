@@ -24,7 +24,7 @@ from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder
 from jaxrl_suite.errors import UserError, suggest
 
 
-class Job(NamedTuple):
+class PreparedRun(NamedTuple):
     """An experiment that is ready to start."""
 
     experiment: catalog.Experiment
@@ -33,7 +33,7 @@ class Job(NamedTuple):
     preset: str
 
 
-def prepare(name: str, preset: str, overrides: Mapping[str, Sequence[str]] | None = None) -> Job:
+def prepare(name: str, preset: str, overrides: Mapping[str, Sequence[str]] | None = None) -> PreparedRun:
     """Resolves an experiment and its config; touches nothing.
 
     Raises:
@@ -50,16 +50,16 @@ def prepare(name: str, preset: str, overrides: Mapping[str, Sequence[str]] | Non
         config = override(module.PRESETS[preset], overrides or {})
     except ValueError as error:
         raise UserError(" ".join(str(error).split())) from None
-    return Job(experiment, module, config, preset)
+    return PreparedRun(experiment, module, config, preset)
 
 
-def default_folder(job: Job) -> Path:
-    """Where a run goes unless told otherwise: its name tells experiment, preset and config apart."""
+def default_folder(job: PreparedRun) -> Path:
+    """The folder of a run unless told otherwise: its name tells experiment, preset and config apart."""
     return Path("runs") / f"{job.experiment.name}-{job.preset}-{config_hash(job.config)}"
 
 
 def run_job(
-    job: Job, folder: Path, *, resume: bool, devices: int | None, command: Sequence[str], console: Console
+    job: PreparedRun, folder: Path, *, resume: bool, devices: int | None, command: Sequence[str], console: Console
 ) -> Path:
     """Runs an experiment in a folder.
 
@@ -169,7 +169,7 @@ def _check_options(experiment: catalog.Experiment, names: Iterable[str]) -> None
             raise UserError(f"unknown option --{name} of {experiment.name}{suggest_path(path, paths)}")
 
 
-def _check_folder(job: Job, folder: Path, *, resume: bool) -> None:
+def _check_folder(job: PreparedRun, folder: Path, *, resume: bool) -> None:
     asked = {"experiment": job.experiment.name, "config": to_json(job.config)}
     update = functools.partial(update_json, type(job.config), renamed=job.experiment.renamed)
     check_folder(folder, asked, resume=resume, update=update)

@@ -1,4 +1,4 @@
-"""What every run shares.
+"""Parts that every run shares.
 
 `run` is the run folder and its loop, `config` turns frozen dataclasses into JSON and back, `checkpoint` isolates orbax,
 `devices` places batches and compiles, `stats` makes intervals, `plot` and `report` show the result, `claims` reads

@@ -28,7 +28,7 @@ KEEP = 2  # steps kept; the older one is there for whoever deletes a damaged new
 
 
 class Restored(NamedTuple):
-    """What `restore` returns."""
+    """A step that was restored."""
 
     step: int
     tree: Any
@@ -179,7 +179,7 @@ def _checksums(place: Path) -> dict[str, int]:
 
 
 def _intact(place: Path) -> bool:
-    """Whether the files are those that were written; True if the process was killed before it could list them."""
+    """True if the files are those that were written, or if the process was killed before it could list them."""
     try:
         text = (place / FILES).read_text(encoding="utf-8")
         return json.loads(text) == _checksums(place)

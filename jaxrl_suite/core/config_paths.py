@@ -42,7 +42,7 @@ def suggest_path(path: str, paths: Iterable[str]) -> str:
 
 
 def renamed_path(path: str, renamed: Mapping[str, str]) -> str | None:
-    """Where a field is today, or None if it was not renamed.
+    """The path of a field today, or None if it was not renamed.
 
     Args:
       path: of a field, or of a config that holds it.

@@ -31,7 +31,7 @@ CACHE_VARIABLE = "JAXRL_SUITE_CACHE"  # a folder for compiled programs, or "off"
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What compiling a function cost and what running it needs; None where the backend does not say."""
+    """The cost of compiling a function and the needs of running it; None where the backend does not say."""
 
     name: str
     seconds: float  # tracing and compilation; near 0 when the persistent cache holds the program
@@ -188,7 +188,7 @@ def format_bytes(size: float) -> str:
 
 
 def cache_folder() -> Path | None:
-    """Where compiled programs are kept, unless JAX was told a folder already; None if turned off."""
+    """The folder of compiled programs, unless JAX was told a folder already; None if turned off."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen is not None:
         return None if chosen.lower() in ("", "0", "off", "no", "false") else Path(chosen).expanduser()

@@ -49,7 +49,7 @@ def hold(handle: int) -> bool:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether `path` is what `write_atomic` leaves when it is killed."""
+    """True if `path` is what `write_atomic` leaves when it is killed."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 

@@ -1,4 +1,4 @@
-"""Whether a folder may hold a run, what its header says, and who has it open."""
+"""Run folders: checks before a run uses one, its header, and its lock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_folder(
     resume: bool,
     update: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
 ) -> dict[str, Any] | None:
-    """Whether a run may use `folder`; reads only.
+    """Checks that a run may use `folder`; reads only.
 
     Args:
       folder: the run folder.

@@ -16,7 +16,7 @@ from jaxrl_suite.errors import UserError
 
 
 class Place(NamedTuple):
-    """Where a line stands in the file."""
+    """The place of a line in the file."""
 
     offset: int
     size: int

@@ -116,7 +116,7 @@ def _system_row(system: System, runs: Sequence[dict[str, Any]], failures: Mappin
 
 
 def _load(folder: Path, summary: str) -> dict[str, Any]:
-    """All that the page shows of a run.
+    """A run as the page shows it.
 
     Raises:
       UserError: if the folder holds no run, or a file in it is damaged.

@@ -246,7 +246,7 @@ class Run:
         unit: str = "",
         note: str = "",
     ) -> None:
-        """What this run says about a published claim.
+        """Records the verdict of this run on a published claim.
 
         Args:
           claim: its id in the table of claims.

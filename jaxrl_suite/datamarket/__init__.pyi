@@ -1,4 +1,4 @@
-from .automl import Trainer as Trainer
+from .automl import LakeTrainer as LakeTrainer
 from .automl import sweep as sweep
 from .cost_aware import expected_revenue as expected_revenue
 from .cost_aware import price_with_cost as price_with_cost

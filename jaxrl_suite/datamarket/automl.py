@@ -22,7 +22,7 @@ from jaxrl_suite.datamarket.tables import Joined, Lake, join, profiles
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.tabular import blas
 from jaxrl_suite.tabular.classifiers import Classifier, Logistic, Neighbours, Perceptron, Ridge
-from jaxrl_suite.tabular.datasets import Split, Table, split_table
+from jaxrl_suite.tabular.datasets import Dataset, Split, split_table
 
 MODELS: Mapping[str, Classifier] = {
     "logistic, l2 = 0.1": Logistic(l2=0.1),
@@ -36,14 +36,14 @@ MODELS: Mapping[str, Classifier] = {
 BATCH = 8  # choices in a call on a CPU, where they are fitted one after the other; an accelerator takes more at once
 
 
-class Scores(NamedTuple):
+class SweepScores(NamedTuple):
     """Accuracies of a sweep."""
 
     valid: np.ndarray  # float[G, B]
     test: np.ndarray  # float[G, B]
 
 
-class Trainer:
+class LakeTrainer:
     """Fits models on a buyer's task with chosen side tables; a fit that was made before is not made again.
 
     Attributes:
@@ -82,7 +82,7 @@ class Trainer:
         self.names, self.models = tuple(models), tuple(models.values())
         self.joined: Joined = join(lake)
         rows = len(lake.task.y)
-        whole = Table(
+        whole = Dataset(
             lake.task.name,
             self.joined.x,
             lake.task.y,
@@ -139,11 +139,11 @@ class Trainer:
         return _accuracies(self.models[model], split.num_classes, self._vmapped, arrays, jnp.asarray(masks))
 
 
-def sweep(trainer: Trainer, choices: np.ndarray) -> Scores:
+def sweep(trainer: LakeTrainer, choices: np.ndarray) -> SweepScores:
     """Every model on every choice of tables, bool[B, P]."""
     requests = [(model, choice) for model in range(len(trainer.models)) for choice in choices]
     found = trainer.scores(requests).reshape(len(trainer.models), len(choices), 2)
-    return Scores(found[..., 0], found[..., 1])
+    return SweepScores(found[..., 0], found[..., 1])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

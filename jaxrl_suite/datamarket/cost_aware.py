@@ -179,7 +179,7 @@ def _soft_payment(chain: Chain, valuation: jax.Array, prices: jax.Array, tempera
     new = jnp.arange(1, size + 1), jnp.arange(size)
 
     def hold(table):
-        """What a holder of each item has once a metric is revealed: [I, Q] of [I, Q]."""
+        """The surplus of a holder of each item once a metric is revealed: [I, Q] of [I, Q]."""
         return taken * table[new][None] + (1 - taken) * table
 
     def back(after, step):

@@ -1,4 +1,4 @@
-"""Which tables and which model: the search that a buyer pays for by the period, and the searches it is compared with.
+"""Searches for tables and a model: the one that a buyer pays for by the period, and those it is compared with.
 
 A search is a generator: it yields one request, a model and a choice of tables, and is sent its validation accuracy.
 Many of them run in lockstep (`run`), so that what they train is trained together.
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.datamarket.automl import Trainer
+from jaxrl_suite.datamarket.automl import LakeTrainer
 from jaxrl_suite.errors import UserError
 
 Request = tuple[int, np.ndarray]  # a model, and bool[P]
@@ -31,7 +31,7 @@ GROUP_EVERY = 4  # periods; every so often a group of tables is tried
 
 
 class Log(NamedTuple):
-    """What one search did."""
+    """The log of one search."""
 
     models: np.ndarray  # int[T]
     choices: np.ndarray  # bool[T, P]
@@ -97,7 +97,7 @@ def cluster(profiles: np.ndarray, count: int, rng: np.random.Generator, rounds: 
 
 
 def data_bandit(
-    trainer: Trainer, rng: np.random.Generator, periods: int, models: Sequence[int] | None = None
+    trainer: LakeTrainer, rng: np.random.Generator, periods: int, models: Sequence[int] | None = None
 ) -> Search:
     """The published search, one training a period. `models` restricts the arms."""
     arms = list(range(len(trainer.models))) if models is None else list(models)
@@ -135,7 +135,7 @@ def data_bandit(
             best, chosen = value, trial
 
 
-def data_all(trainer: Trainer, rng: np.random.Generator, periods: int) -> Search:
+def data_all(trainer: LakeTrainer, rng: np.random.Generator, periods: int) -> Search:
     """Baseline Data-All: the same choice of tables, but every model is trained on each."""
     chooser = TableChooser(trainer.profiles, rng)
     chosen, best, table = np.zeros(trainer.num_tables, bool), -1.0, None
@@ -154,7 +154,7 @@ def data_all(trainer: Trainer, rng: np.random.Generator, periods: int) -> Search
             best, chosen = max(values), trial
 
 
-def data_alt(trainer: Trainer, rng: np.random.Generator, periods: int, probe: int = 0) -> Search:
+def data_alt(trainer: LakeTrainer, rng: np.random.Generator, periods: int, probe: int = 0) -> Search:
     """Baseline Data-Alt: one probe model chooses tables; every third block all models are trained on its choice."""
     chooser = TableChooser(trainer.profiles, rng)
     chosen, best, spent = np.zeros(trainer.num_tables, bool), -1.0, 0
@@ -175,20 +175,20 @@ def data_alt(trainer: Trainer, rng: np.random.Generator, periods: int, probe: in
         spent = min(spent + models, periods)
 
 
-def models_only(trainer: Trainer, rng: np.random.Generator, periods: int) -> Search:
+def models_only(trainer: LakeTrainer, rng: np.random.Generator, periods: int) -> Search:
     """Baseline AutoML: models and hyper-parameters on the buyer's own columns."""
     order = rng.permutation(len(trainer.models))
     for period in range(periods):
         yield int(order[period % len(order)]), np.zeros(trainer.num_tables, bool)
 
 
-def random_tables(trainer: Trainer, rng: np.random.Generator, periods: int) -> Search:
+def random_tables(trainer: LakeTrainer, rng: np.random.Generator, periods: int) -> Search:
     """Baseline: a random model on a random choice of tables."""
     for _ in range(periods):
         yield int(rng.integers(len(trainer.models))), rng.random(trainer.num_tables) < rng.random()
 
 
-SEARCHES: dict[str, Callable[[Trainer, np.random.Generator, int], Search]] = {
+SEARCHES: dict[str, Callable[[LakeTrainer, np.random.Generator, int], Search]] = {
     "data bandit": data_bandit,
     "data-all": data_all,
     "data-alt": data_alt,
@@ -197,7 +197,7 @@ SEARCHES: dict[str, Callable[[Trainer, np.random.Generator, int], Search]] = {
 }
 
 
-def run(trainer: Trainer, search: str, seeds: Sequence[int], periods: int) -> list[Log]:
+def run(trainer: LakeTrainer, search: str, seeds: Sequence[int], periods: int) -> list[Log]:
     """Runs one kind of search from several seeds in lockstep.
 
     Args:

@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxrl_suite.datamarket import stopping
 from jaxrl_suite.datamarket.market import Market
-from jaxrl_suite.envs.market import BUY, GO_ON, LEAVE, State
-from jaxrl_suite.envs.market import Market as MarketEnv
+from jaxrl_suite.envs.market import BUY, GO_ON, LEAVE, MarketState
+from jaxrl_suite.envs.market import PostedPriceMarket as MarketEnv
 from jaxrl_suite.errors import UserError
 
 
@@ -65,7 +65,7 @@ def solve_env(env: MarketEnv, most: int = 1 << 20) -> Equilibrium:
     )
 
 
-def act(solution: Equilibrium, env: MarketEnv, state: State) -> jax.Array:
+def act(solution: Equilibrium, env: MarketEnv, state: MarketState) -> jax.Array:
     """int32[2]: optimal actions of both players, each used only when its player is to move."""
     size = env.num_metrics
     place = jnp.minimum(state.posted, size - 1)

@@ -115,7 +115,7 @@ class Instance:
 
 
 class Choices(NamedTuple):
-    """What buyers do at one price curve."""
+    """Choices of buyers at one price curve."""
 
     item: np.ndarray  # int[..., H, S], 0 for leaving, q + 1 for the model of metric q
     payment: np.ndarray  # float[..., H, S]
@@ -232,7 +232,7 @@ def exact_sets(market: Market, most: int = 1 << 16) -> tuple[np.ndarray, np.ndar
 
 
 def choose(instance: Instance, prices: ArrayLike) -> Choices:
-    """What every type buys in every set: its best item, among equals the dearest.
+    """Choices of every type in every set: its best item, among equals the dearest.
 
     Args:
       instance: the pricing problem.
@@ -273,7 +273,7 @@ def in_parts(instance: Instance, curves: np.ndarray) -> list[np.ndarray]:
 
 
 def welfare(instance: Instance) -> float:
-    """What buyers would gain at price 0: no revenue of buyers who may leave exceeds it."""
+    """The gain of buyers at price 0: no revenue of buyers who may leave exceeds it."""
     best = np.where(instance.sets, instance.valuations[:, None], 0.0).max(-1)
     return float(np.sum(instance.mass * best))
 

@@ -29,7 +29,7 @@ SCHEDULES = ("half", "harmonic", "sqrt", "em")  # step 1/2, 1/(t+1), 1/sqrt t; a
 FLOOR = 1e-12  # keeps an estimate from reaching 0, which it could not leave
 
 
-class Learner(NamedTuple):
+class PriorLearner(NamedTuple):
     """An estimate of the prior and what it rests on."""
 
     prior: jax.Array  # float[H]
@@ -38,7 +38,7 @@ class Learner(NamedTuple):
 
 
 class Identifiability(NamedTuple):
-    """How well a prior can be told from outcomes."""
+    """Measures of how well a prior can be told from outcomes."""
 
     information: float  # least eigenvalue of an observation's Fisher information, over directions that sum to 0
     alike: tuple[tuple[int, ...], ...]  # groups of types whose laws are equal
@@ -63,20 +63,20 @@ def _laws(chain, valuations, curves):
     return stopping.outcomes(chain, valuations, curves)
 
 
-def init(num_types: int, num_outcomes: int, num_curves: int = 1) -> Learner:
+def init(num_types: int, num_outcomes: int, num_curves: int = 1) -> PriorLearner:
     """A learner that starts from the uniform prior."""
-    return Learner(jnp.full(num_types, 1 / num_types), jnp.int32(0), jnp.zeros((num_curves, num_outcomes)))
+    return PriorLearner(jnp.full(num_types, 1 / num_types), jnp.int32(0), jnp.zeros((num_curves, num_outcomes)))
 
 
 def update(
-    learner: Learner,
+    learner: PriorLearner,
     likelihood: jax.Array,
     seen: jax.Array,
     schedule: Schedule = "sqrt",
     *,
     pseudo: float = 1.0,
     em_steps: int = 20,
-) -> Learner:
+) -> PriorLearner:
     """Learns from one batch.
 
     Args:
@@ -106,7 +106,7 @@ def update(
         mass = _posterior_mass(learner.prior, likelihood, seen)
         prior = (1 - size) * learner.prior + size * _normalised(mass, learner.prior)
     prior = jnp.maximum(prior, FLOOR)
-    return Learner(prior / jnp.sum(prior), rounds, counts)
+    return PriorLearner(prior / jnp.sum(prior), rounds, counts)
 
 
 def posterior(prior: jax.Array, likelihood: jax.Array) -> jax.Array:
@@ -132,7 +132,7 @@ def divergence(truth: jax.Array, estimate: jax.Array) -> jax.Array:
 @functools.partial(jax.jit, static_argnames=("batch", "rounds", "schedule"))
 def learn(
     key: jax.Array, likelihood: jax.Array, truth: jax.Array, *, batch: int, rounds: int, schedule: Schedule
-) -> tuple[Learner, jax.Array]:
+) -> tuple[PriorLearner, jax.Array]:
     """Learns from simulated buyers at the first price curve.
 
     Args:
@@ -166,7 +166,7 @@ def learn(
 
 
 def identifiability(likelihood: jax.Array, prior: np.ndarray) -> Identifiability:
-    """Whether outcomes tell the types apart.
+    """Identifiability of the types from outcomes.
 
     Args:
       likelihood: float[X, Y, H]; curves count as equally often in use.

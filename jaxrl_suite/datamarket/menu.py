@@ -19,7 +19,7 @@ from jaxrl_suite.errors import UserError
 
 
 class Menu(NamedTuple):
-    """What the platform posts, and what it may expect of it."""
+    """The menu that the platform posts, with its expected revenue."""
 
     market: Market
     instance: Instance  # the pricing problem at negligible cost

@@ -26,7 +26,7 @@ from jaxrl_suite.errors import UserError
 
 
 class Certificate(NamedTuple):
-    """What the integer program found and proved within its time."""
+    """The integer program's prices and proof within its time."""
 
     prices: np.ndarray | None  # float[Q], the incumbent; None if there is none yet
     revenue: float  # of the incumbent, from its prices; -inf if there is none

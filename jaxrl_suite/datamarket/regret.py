@@ -1,4 +1,4 @@
-"""What pricing with estimates costs: revenue lost against prices for the true prior and the true chain.
+"""Regret of pricing with estimates: revenue lost against prices for the true prior and the true chain.
 
 An error in the prior is harmless: revenue at fixed prices is linear in the prior and at most the highest price, so the
 loss is at most twice that price times the error's 1-norm. An error in the chain has no such bound: revenue jumps where

@@ -19,7 +19,7 @@ from jaxrl_suite.datamarket.instance import Instance
 from jaxrl_suite.errors import UserError
 
 
-class Solution(NamedTuple):
+class SingleCrossingSolution(NamedTuple):
     """An optimal price curve."""
 
     prices: np.ndarray  # float[Q]; inf where a model is not sold
@@ -27,11 +27,11 @@ class Solution(NamedTuple):
 
 
 def is_single_crossing(instance: Instance) -> bool:
-    """Whether `solve_single_crossing` applies: one full set, and types and metrics that can be put in order."""
+    """True if `solve_single_crossing` applies: one full set, and types and metrics that can be put in order."""
     return _order(instance) is not None
 
 
-def solve_single_crossing(instance: Instance) -> Solution:
+def solve_single_crossing(instance: Instance) -> SingleCrossingSolution:
     """The exact optimum in `O(H Q^2)`.
 
     Raises:
@@ -62,7 +62,7 @@ def solve_single_crossing(instance: Instance) -> Solution:
         if path[i + 1] != path[i]:
             paid += values[i, path[i + 1]] - values[i, path[i]]
             prices[metrics[path[i + 1] - 1]] = paid
-    return Solution(prices, float(best.max()))
+    return SingleCrossingSolution(prices, float(best.max()))
 
 
 def _order(instance: Instance) -> tuple[np.ndarray, np.ndarray] | None:

@@ -23,14 +23,14 @@ TIE = 1e-5  # utilities closer than this share of the largest valuation are equa
 
 
 class Chain(NamedTuple):
-    """What is the same for all types: how metrics are revealed and what that costs."""
+    """The chain of metrics, the same for all types: how they are revealed and what that costs."""
 
     initial: jax.Array  # float[Q]
     transitions: jax.Array  # float[T-1, Q, Q]
     cost: jax.Array  # float[], a period
 
 
-class Plan(NamedTuple):
+class StoppingPlan(NamedTuple):
     """A buyer's optimal policy."""
 
     value: jax.Array  # float[], expected utility before the first period
@@ -39,8 +39,8 @@ class Plan(NamedTuple):
     better: jax.Array  # int[I, Q], the item held after metric q is revealed to a holder of an item
 
 
-class Outcome(NamedTuple):
-    """What a buyer does in expectation."""
+class BuyerOutcome(NamedTuple):
+    """A buyer's outcome in expectation."""
 
     joint: jax.Array  # float[T, I], probability of ending after period t + 1 with each item
     stop_law: jax.Array  # float[T], probability that discovery ends after period t + 1
@@ -55,7 +55,7 @@ def chain_of(market) -> Chain:
     return Chain(jnp.asarray(market.initial), jnp.asarray(market.transitions), jnp.asarray(market.cost, jnp.float32))
 
 
-def plan(chain: Chain, valuation: jax.Array, prices: jax.Array) -> Plan:
+def plan(chain: Chain, valuation: jax.Array, prices: jax.Array) -> StoppingPlan:
     """Backward recursion: one matrix product a period.
 
     Args:
@@ -84,10 +84,10 @@ def plan(chain: Chain, valuation: jax.Array, prices: jax.Array) -> Plan:
     values = jnp.concatenate([values, last[None]])
     stop = jnp.concatenate([stop, jnp.ones_like(last, bool)[None]])
     value = jnp.sum(chain.initial * values[0][better[0], latest])
-    return Plan(value, values, stop, better)
+    return StoppingPlan(value, values, stop, better)
 
 
-def outcome(chain: Chain, valuation: jax.Array, prices: jax.Array) -> Outcome:
+def outcome(chain: Chain, valuation: jax.Array, prices: jax.Array) -> BuyerOutcome:
     """Exact forward pass under the optimal policy; arguments as in `plan`."""
     policy = plan(chain, valuation, prices)
     latest = jnp.arange(valuation.shape[0])
@@ -108,10 +108,10 @@ def outcome(chain: Chain, valuation: jax.Array, prices: jax.Array) -> Outcome:
     payment = jnp.sum(items * price)
     spent = chain.cost * jnp.sum(law * jnp.arange(1, law.shape[0] + 1, dtype=law.dtype))
     welfare = jnp.sum(items * value) - spent
-    return Outcome(joint, law, items, payment, welfare, welfare - payment)
+    return BuyerOutcome(joint, law, items, payment, welfare, welfare - payment)
 
 
-def outcomes(chain: Chain, valuations: jax.Array, prices: jax.Array) -> Outcome:
+def outcomes(chain: Chain, valuations: jax.Array, prices: jax.Array) -> BuyerOutcome:
     """`outcome` of every type, float[H, Q], at every price curve, float[..., Q]; fields get the axes [..., H]."""
     each = jax.vmap(outcome, (None, 0, None))
     for _ in range(prices.ndim - 1):

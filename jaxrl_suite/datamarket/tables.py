@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.tabular.datasets import Table, check_table
+from jaxrl_suite.tabular.datasets import Dataset, check_table
 
 
 class SideTable(NamedTuple):
@@ -33,7 +33,7 @@ class SideTable(NamedTuple):
 class Lake:
     """A buyer's task and the tables around it."""
 
-    task: Table  # x float64[N, D] holds the buyer's own columns
+    task: Dataset  # x float64[N, D] holds the buyer's own columns
     key: np.ndarray  # int64[N]
     tables: tuple[SideTable, ...]
     useful: tuple[bool, ...]  # P, whether a side table holds true columns under true keys; for reports only
@@ -118,7 +118,7 @@ def join(lake: Lake) -> Joined:
 
 
 def make_lake(
-    table: Table,
+    table: Dataset,
     *,
     seed: int = 0,
     own: int = 2,

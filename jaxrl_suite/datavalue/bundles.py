@@ -58,7 +58,7 @@ def check_bundles(bundles: ArrayLike) -> np.ndarray:
 
 
 def bundle_gap(bundle_values: ArrayLike, point_values: ArrayLike, bundles: ArrayLike, *, order: float = 1) -> float:
-    """How far values of bundles are from the sums of their points' values, both divided by their total.
+    """The gap of values of bundles from the sums of their points' values, both divided by their total.
 
     Args:
       bundle_values: float[G].

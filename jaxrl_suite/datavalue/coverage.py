@@ -43,7 +43,7 @@ class CoverageUtility:
 
 
 class Similarity(NamedTuple):
-    """How alike points and validation rows are."""
+    """Similarity of points and validation rows."""
 
     values: np.ndarray  # float64[N, M], exp(-d^2 / 2) of distances divided by their standard deviation
     same: np.ndarray  # bool[N, M], whether labels agree

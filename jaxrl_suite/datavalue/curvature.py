@@ -1,4 +1,4 @@
-"""How far a utility is from submodular, and the guarantee that ranking by values has where it is.
+"""Curvature of a utility, its distance from submodular, and the guarantee that ranking by values has where it is.
 
 Shapes: `N` points; a table is float[2^N], bit i of its index saying whether point i is in.
 
@@ -17,8 +17,8 @@ from jaxrl_suite.datavalue.orders import table_curve
 from jaxrl_suite.datavalue.semivalues import check_table
 
 
-class Report(NamedTuple):
-    """What is so in a table of all subsets."""
+class CurvatureReport(NamedTuple):
+    """Properties of a utility of which all subsets are known."""
 
     curvature: float  # c; NaN where no point alone is worth anything
     normalised: bool  # U(none) = 0
@@ -39,7 +39,7 @@ def curvature(table: ArrayLike) -> float:
     return float(1 - np.min(last[worth] / alone[worth])) if worth.any() else float("nan")
 
 
-def report(table: ArrayLike, *, tolerance: float = 1e-9) -> Report:
+def report(table: ArrayLike, *, tolerance: float = 1e-9) -> CurvatureReport:
     """Counts violations of monotonicity and submodularity; N^2 passes over the table."""
     table, n = check_table(table)
     falls, pairs, gains_up, triples, worst = 0, 0, 0, 0, 0.0
@@ -51,7 +51,9 @@ def report(table: ArrayLike, *, tolerance: float = 1e-9) -> Report:
             excess = np.diff(flat.reshape(-1, 2, 1 << j), axis=1)
             gains_up, triples = gains_up + int(np.sum(excess > tolerance)), triples + excess.size
             worst = max(worst, float(excess.max()))
-    return Report(curvature(table), bool(abs(table[0]) <= tolerance), falls / pairs, gains_up / max(triples, 1), worst)
+    return CurvatureReport(
+        curvature(table), bool(abs(table[0]) <= tolerance), falls / pairs, gains_up / max(triples, 1), worst
+    )
 
 
 def best_by_size(table: ArrayLike) -> np.ndarray:

@@ -21,7 +21,7 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.tabular import blas
 
 
-class State(NamedTuple):
+class DataOOBState(NamedTuple):
     moments: streaming.Moments  # of being right, over the models that were not fitted on the point
     fits: int
 
@@ -40,18 +40,18 @@ class DataOOB:
         if self.samples < 1:
             raise UserError(f"samples must be at least 1, got {self.samples}")
 
-    def init(self, num_points: int) -> State:
-        return State(streaming.no_moments(num_points), 0)
+    def init(self, num_points: int) -> DataOOBState:
+        return DataOOBState(streaming.no_moments(num_points), 0)
 
-    def update(self, state: State, key: jax.Array, utility: ModelUtility) -> State:
+    def update(self, state: DataOOBState, key: jax.Array, utility: ModelUtility) -> DataOOBState:
         if not isinstance(utility, ModelUtility):
             raise UserError("Data-OOB asks a model about single points: give it a ModelUtility")
         with blas.one_thread():
             right, outside = (np.asarray(part) for part in _bag(utility, key, self.samples))
         moments = streaming.add_samples(state.moments, right.astype(np.float64), outside)
-        return State(moments, state.fits + self.samples)
+        return DataOOBState(moments, state.fits + self.samples)
 
-    def estimate(self, state: State, level: float = 0.95) -> streaming.Estimate:
+    def estimate(self, state: DataOOBState, level: float = 0.95) -> streaming.Estimate:
         return streaming.normal_estimate(state.moments.mean, state.moments.variance_of_mean(), state.fits, level)
 
 

@@ -20,7 +20,7 @@ from jaxrl_suite.datavalue.utilities import Utility, evaluate
 from jaxrl_suite.errors import UserError
 
 
-class Found(NamedTuple):
+class BeamOrder(NamedTuple):
     """An order, its utilities and what it took to find it."""
 
     order: np.ndarray  # int64[N]
@@ -28,14 +28,14 @@ class Found(NamedTuple):
     fits: int  # distinct utilities asked for
 
 
-def greedy_order(utility: Utility, num_points: int, *, batch: int = 32, mesh: Mesh | None = None) -> Found:
+def greedy_order(utility: Utility, num_points: int, *, batch: int = 32, mesh: Mesh | None = None) -> BeamOrder:
     """Takes the point whose set has the highest utility, N (N + 1) / 2 fits; the lowest number among equals."""
     return beam_order(utility, num_points, 1, batch=batch, mesh=mesh)
 
 
 def beam_order(
     utility: Utility, num_points: int, width: int = 8, *, batch: int = 128, mesh: Mesh | None = None
-) -> Found:
+) -> BeamOrder:
     """Keeps the W sets with the best sums of utilities so far; of two ways to one set only the better.
 
     A wider beam is not always better, but one as wide as the largest layer of sets is exact.
@@ -67,10 +67,10 @@ def beam_order(
         paths = [[*paths[rows[c]], int(points[c])] for c in chosen]
         curves = [[*curves[rows[c]], float(utilities[c])] for c in chosen]
         masks, totals = children[chosen], sums[chosen]
-    return Found(np.array(paths[0]), np.array(curves[0]), fits)
+    return BeamOrder(np.array(paths[0]), np.array(curves[0]), fits)
 
 
-def rollout_order(utility: Utility, base: ArrayLike, *, batch: int = 256, mesh: Mesh | None = None) -> Found:
+def rollout_order(utility: Utility, base: ArrayLike, *, batch: int = 256, mesh: Mesh | None = None) -> BeamOrder:
     """Takes the point after which following the base order gives the best sum: never worse than the base order.
 
     It costs about N^3 / 6 fits.
@@ -94,7 +94,7 @@ def rollout_order(utility: Utility, base: ArrayLike, *, batch: int = 256, mesh: 
         best = int(np.argmax(utilities.sum(axis=1)))  # of equals the base order's own next point
         chosen.append(int(plans[best][0]))
         curve.append(float(utilities[best, 0]))
-    return Found(np.array(chosen), np.array(curve), fits)
+    return BeamOrder(np.array(chosen), np.array(curve), fits)
 
 
 def _grow(start: np.ndarray, plan: list[int]) -> np.ndarray:

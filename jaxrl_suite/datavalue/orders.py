@@ -21,7 +21,7 @@ from jaxrl_suite.datavalue.utilities import Utility, evaluate
 from jaxrl_suite.errors import UserError
 
 
-class Solution(NamedTuple):
+class OrderSolution(NamedTuple):
     """The exact optimum."""
 
     order: np.ndarray  # int64[N], the points as they are chosen; the lowest number among equals
@@ -29,7 +29,7 @@ class Solution(NamedTuple):
     value: np.ndarray  # float64[2^N], the best sum of rewards still to come from each set
 
 
-def solve_order(table: ArrayLike) -> Solution:
+def solve_order(table: ArrayLike) -> OrderSolution:
     """The best order, by dynamic programming over all sets, the larger ones first.
 
     Args:
@@ -56,7 +56,7 @@ def solve_order(table: ArrayLike) -> Solution:
         options = [point for point in range(n) if not state >> point & 1]
         order.append(max(options, key=lambda point: after[state | 1 << point]))
         state |= 1 << order[-1]
-    return Solution(np.array(order), float(value[0] / n), value)
+    return OrderSolution(np.array(order), float(value[0] / n), value)
 
 
 def optimal_values(order: ArrayLike) -> np.ndarray:

@@ -26,7 +26,7 @@ from jaxrl_suite.errors import UserError
 _BLOCK = 8  # prefixes of a permutation that are evaluated before it is asked again whether it was cut off
 
 
-class State(NamedTuple):
+class PermutationState(NamedTuple):
     moments: streaming.Moments  # of the samples, float64[N] each
     ends: np.ndarray  # float64[2]: utility of none and of all, NaN before they are known
     fits: int
@@ -62,12 +62,12 @@ class Permutations:
         if self.samples < 1 or self.tolerance < 0 or (self.shifts is not None and self.shifts < 1):
             raise UserError("samples and shifts must be at least 1 and tolerance at least 0")
 
-    def init(self, num_points: int) -> State:
+    def init(self, num_points: int) -> PermutationState:
         if self.sizes is not None and len(self.sizes) != num_points:
             raise UserError(f"sizes has {len(self.sizes)} entries for {num_points} points: give one a size, from 0 on")
-        return State(streaming.no_moments(num_points), np.full(2, np.nan), 0)
+        return PermutationState(streaming.no_moments(num_points), np.full(2, np.nan), 0)
 
-    def update(self, state: State, key: jax.Array, utility: Utility) -> State:
+    def update(self, state: PermutationState, key: jax.Array, utility: Utility) -> PermutationState:
         n = len(state.moments.count)
         fits, ends = state.fits, state.ends
         if np.isnan(ends).any():
@@ -84,9 +84,9 @@ class Permutations:
         samples = np.empty_like(gains)
         np.put_along_axis(samples, flat, gains, axis=1)
         samples = samples.reshape(orders.shape).mean(axis=1)
-        return State(streaming.add_samples(state.moments, samples), ends, fits + used)
+        return PermutationState(streaming.add_samples(state.moments, samples), ends, fits + used)
 
-    def estimate(self, state: State, level: float = 0.95) -> streaming.Estimate:
+    def estimate(self, state: PermutationState, level: float = 0.95) -> streaming.Estimate:
         moments = state.moments
         return streaming.normal_estimate(moments.mean, moments.variance_of_mean(), state.fits, level)
 

@@ -1,4 +1,4 @@
-"""What values are good for, measured: finding wrong labels, and curves of adding and removing points.
+"""Quality of values: finding wrong labels, and curves of adding and removing points.
 
 Shapes: `N` points.
 
@@ -16,7 +16,7 @@ from scipy import stats
 from jaxrl_suite.errors import UserError
 
 
-class Noisy(NamedTuple):
+class NoisyLabels(NamedTuple):
     """A set of labels of which some were changed."""
 
     labels: np.ndarray  # int32[N]
@@ -24,13 +24,13 @@ class Noisy(NamedTuple):
 
 
 class Detection(NamedTuple):
-    """How well low values point at wrong labels."""
+    """Measures of how well low values point at wrong labels."""
 
     auc: float  # chance that a wrong label has a lower value than a right one; a tie counts half
     f1: float  # of naming as many points of lowest value as are wrong
 
 
-def flip_labels(labels: ArrayLike, share: float, classes: int, seed: int) -> Noisy:
+def flip_labels(labels: ArrayLike, share: float, classes: int, seed: int) -> NoisyLabels:
     """Gives a share of the points, rounded to whole points, another label, uniformly among the others.
 
     Raises:
@@ -43,7 +43,7 @@ def flip_labels(labels: ArrayLike, share: float, classes: int, seed: int) -> Noi
     flipped = np.zeros(len(labels), bool)
     flipped[rng.permutation(len(labels))[: round(share * len(labels))]] = True
     shift = rng.integers(1, classes, len(labels))
-    return Noisy(np.where(flipped, (labels + shift) % classes, labels).astype(np.int32), flipped)
+    return NoisyLabels(np.where(flipped, (labels + shift) % classes, labels).astype(np.int32), flipped)
 
 
 def detect(values: ArrayLike, flipped: ArrayLike) -> Detection:
@@ -75,7 +75,7 @@ def weighted_drop(curve: ArrayLike) -> float:
 
 
 def points_to_reach(curve: ArrayLike, target: float) -> int:
-    """How many points of an addition curve reach the target; one more than there are if none does."""
+    """The number of points of an addition curve that reach the target; one more than there are if none does."""
     curve = np.asarray(curve, np.float64)
     reached = np.flatnonzero(curve >= target)
     return int(reached[0]) + 1 if len(reached) else len(curve) + 1

@@ -43,7 +43,7 @@ class Estimate(NamedTuple):
 
 
 class Estimator(Protocol):
-    """What every sampler here provides."""
+    """The protocol of every sampler here."""
 
     def init(self, num_points: int) -> Any: ...
 

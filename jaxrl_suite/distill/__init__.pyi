@@ -34,7 +34,7 @@ from .presets import paper_student as paper_student
 from .presets import paper_teacher as paper_teacher
 from .random_regressors import RandomRegressors as RandomRegressors
 from .sampling import Buckets as Buckets
-from .sampling import Uniform as Uniform
+from .sampling import UniformBatches as UniformBatches
 from .sampling import balanced_rows as balanced_rows
 from .scorer import Protocol as Protocol
 from .scorer import Scorer as Scorer

@@ -1,4 +1,4 @@
-"""What a distilled set is compared with: as many real pairs, chosen from the data by rules of increasing care.
+"""Baselines of a distilled set: as many real pairs, chosen from the data by rules of increasing care.
 
 Each rule is a function of the data, a number of pairs and a key, and answers distinct rows. With the teacher's answers
 in place of the recorded actions (`relabel`) a rule is compared with distillation that had a teacher.

@@ -23,7 +23,7 @@ _LARGEST = 1 << 30  # bytes that an array of a distilled set may have
 
 
 class DistilledSet(NamedTuple):
-    """What `write_distilled` keeps."""
+    """A distilled set as `write_distilled` keeps it."""
 
     observations: np.ndarray  # float32[N, ...], as students read them: (environment's - obs_mean) / obs_std
     actions: np.ndarray  # float32[N, A]: actions in [-1, 1], or probabilities of the discrete ones

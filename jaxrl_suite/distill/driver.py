@@ -20,18 +20,18 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_choices, check_ranges
+from jaxrl_suite.distill.objective import DriverState as ObjectiveState
 from jaxrl_suite.distill.objective import Objective
-from jaxrl_suite.distill.objective import State as ObjectiveState
 from jaxrl_suite.distill.pairs import LEARNABLE, Distilled, Pairs
-from jaxrl_suite.distill.sampling import Sampler, Uniform
+from jaxrl_suite.distill.sampling import BatchSampler, UniformBatches
 from jaxrl_suite.distill.students import held_out_loss
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
 from jaxrl_suite.rl.policies import Params
 
 
-class State(NamedTuple):
-    """All that an interrupted run needs to go on as if it had not been."""
+class DriverState(NamedTuple):
+    """The state that an interrupted run needs to go on as if it had not been."""
 
     syn: Distilled
     average: Distilled  # exponential moving average of the sets so far
@@ -46,8 +46,8 @@ class State(NamedTuple):
     judge_key: jax.Array  # of the students that choose the best, the same ones at each chunk
 
 
-class Metrics(NamedTuple):
-    """What a chunk reports."""
+class DriverMetrics(NamedTuple):
+    """Measurements of a chunk."""
 
     loss: jax.Array  # float32[C], of the objective
     gradient_norm: jax.Array  # float32[C], mean over students of what is finite, before it is clipped
@@ -77,7 +77,7 @@ class Driver:
     """
 
     objective: Any
-    sampler: Any = dataclasses.field(default_factory=Uniform)
+    sampler: Any = dataclasses.field(default_factory=UniformBatches)
     students: int = 4
     learn: tuple[str, ...] = ("observations", "labels")
     optimiser: Literal["adam", "sgd"] = "adam"
@@ -117,7 +117,7 @@ class Driver:
         *,
         teacher: Params | None = None,
         bounds: tuple[jax.Array, jax.Array] | None = None,
-    ) -> State:
+    ) -> DriverState:
         """The state before the first outer step.
 
         Args:
@@ -135,7 +135,7 @@ class Driver:
         def copy(tree: Distilled) -> Distilled:  # a donated state must not hold one buffer twice
             return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), tree)
 
-        return State(
+        return DriverState(
             syn=copy(syn),
             average=copy(syn),
             best=copy(syn),
@@ -154,7 +154,7 @@ class Driver:
     ) -> tuple[Distilled, tuple[jax.Array, jax.Array, dict[str, jax.Array]]]:
         """The mean of K students' gradients, each with its own batch; loss, norm and scalars to log are means too."""
         objective: Objective = self.objective
-        sampler: Sampler = self.sampler
+        sampler: BatchSampler = self.sampler
 
         def one(state: ObjectiveState, key: jax.Array) -> Any:
             draw_key, loss_key = jax.random.split(key)
@@ -181,7 +181,9 @@ class Driver:
         aux = jax.tree.map(mean, aux) | {"exploded": jnp.mean(~finite, dtype=norm.dtype)}
         return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found), (mean(loss), mean(norm), aux)
 
-    def update(self, state: State, table: Any) -> tuple[State, tuple[jax.Array, jax.Array, dict[str, jax.Array]]]:
+    def update(
+        self, state: DriverState, table: Any
+    ) -> tuple[DriverState, tuple[jax.Array, jax.Array, dict[str, jax.Array]]]:
         """One outer step.
 
         Args:
@@ -208,7 +210,7 @@ class Driver:
         )
         return after, measured
 
-    def chunk(self, state: State, table: Any, held_out: Pairs, steps: int) -> tuple[State, Metrics]:
+    def chunk(self, state: DriverState, table: Any, held_out: Pairs, steps: int) -> tuple[DriverState, DriverMetrics]:
         """`steps` outer steps, then the choice of the best set."""
         state, (loss, norm, aux) = jax.lax.scan(lambda s, _: self.update(s, table), state, None, length=steps)
         judged = held_out_loss(
@@ -222,7 +224,7 @@ class Driver:
         better = judged < state.best_loss
         best = jax.tree.map(lambda a, b: jnp.where(better, a, b), state.average, state.best)
         state = state._replace(best=best, best_loss=jnp.where(better, judged, state.best_loss))
-        return state, Metrics(loss, norm, aux, judged)
+        return state, DriverMetrics(loss, norm, aux, judged)
 
     def _optimiser(self) -> optax.GradientTransformation:
         learning_rate = (
@@ -235,8 +237,8 @@ class Driver:
 
 @functools.partial(jax.jit, static_argnames=("driver", "steps", "runs"), donate_argnames="state")
 def run_chunk(
-    driver: Driver, state: State, table: Any, held_out: Pairs, steps: int, *, runs: bool = False
-) -> tuple[State, Metrics]:
+    driver: Driver, state: DriverState, table: Any, held_out: Pairs, steps: int, *, runs: bool = False
+) -> tuple[DriverState, DriverMetrics]:
     """`driver.chunk`, compiled; the state is donated. With `runs`, state and metrics have a leading axis R."""
     if runs:
         return jax.vmap(driver.chunk, (0, None, None, None))(state, table, held_out, steps)
@@ -254,9 +256,9 @@ def distill(
     chunk: int = 100,
     teacher: Params | None = None,
     bounds: tuple[jax.Array, jax.Array] | None = None,
-    report: Callable[[int, Metrics], None] | None = None,
-) -> State:
-    """Runs the outer loop in memory; a run that is to be resumed keeps the `State` in its own loop of `run_chunk`.
+    report: Callable[[int, DriverMetrics], None] | None = None,
+) -> DriverState:
+    """Runs the outer loop in memory; a run that is to be resumed keeps the state in its own loop of `run_chunk`.
 
     Args:
       driver: configuration.
@@ -286,7 +288,7 @@ def distill(
     return state
 
 
-def check_finite(metrics: Metrics) -> None:
+def check_finite(metrics: DriverMetrics) -> None:
     """Raises a UserError that names the remedy if a loss of the chunk is not finite."""
     if not bool(jnp.all(jnp.isfinite(metrics.loss))):
         raise UserError("the distillation loss is not finite: lower the inner or the outer learning rate, or the clip")

@@ -1,4 +1,4 @@
-"""What the outer loop asks of an objective, and the mean of several.
+"""The protocol of an objective of the outer loop, and the mean of several.
 
 An objective is a frozen config with pure functions on one student; the driver vmaps them over students. What it keeps
 between outer steps (a network that ages, one that is trained along) is its state.

@@ -46,7 +46,7 @@ class Distilled(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Imitation:
-    """What a student is and how it imitates.
+    """Imitation: a student's network and how it imitates.
 
     Args:
       policy: the student's network.

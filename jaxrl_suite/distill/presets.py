@@ -20,7 +20,7 @@ from jaxrl_suite.distill.kernel_ridge import KernelRidge
 from jaxrl_suite.distill.objective import Mean
 from jaxrl_suite.distill.pairs import Distilled, Imitation
 from jaxrl_suite.distill.random_regressors import RandomRegressors
-from jaxrl_suite.distill.sampling import Buckets, Uniform
+from jaxrl_suite.distill.sampling import Buckets, UniformBatches
 from jaxrl_suite.distill.unrolled import Unrolled
 from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.rl.learners.cloning import Recipe
@@ -80,7 +80,7 @@ def make_driver(method: str, policy: Policy, **changes: Any) -> Driver:
 def _paper(policy: Policy, start: Distilled, batch: int, loss: Any, **options: Any) -> Driver:
     if not policy.discrete:
         objective = GradientMatching(Imitation(policy), **options)
-        return Driver(objective, Uniform(batch), **PAPER_OUTER)
+        return Driver(objective, UniformBatches(batch), **PAPER_OUTER)
     imitation = Imitation(policy, loss, "hard")
     classes = tuple(int(label) for label in np.argmax(np.asarray(start.labels), axis=-1))
     objective = GradientMatching(imitation, classes=classes, **options)

@@ -1,4 +1,4 @@
-"""How real batches are drawn: uniformly, or a padded bucket for each discrete action.
+"""Samplers of real batches: uniformly, or a padded bucket for each discrete action.
 
 Shapes: `M` real pairs, `B` rows of a batch, `A` actions, `P` rows of the longest bucket.
 """
@@ -16,7 +16,7 @@ from jaxrl_suite.distill.pairs import Pairs, take
 from jaxrl_suite.errors import UserError
 
 
-class Sampler(Protocol):
+class BatchSampler(Protocol):
     """Draws batches from a table that is prepared once."""
 
     def prepare(self, pairs: Pairs) -> Any:
@@ -29,7 +29,7 @@ class Sampler(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Uniform:
+class UniformBatches:
     """Rows drawn uniformly with replacement.
 
     Args:

@@ -1,4 +1,4 @@
-from .attempts import Setup as Setup
+from .attempts import SearchSetup as SearchSetup
 from .evolve import improve as improve
 from .evolve import search_job as search_job
 from .evolve import start as start

@@ -22,7 +22,7 @@ T = TypeVar("T", bound="Draft | str | tuple[str, ...]")
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
+class SearchSetup:
     """One search: what it is made of.
 
     Args:
@@ -66,7 +66,7 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """How an attempt ended.
+    """The end of an attempt.
 
     Args:
       draft: the last text.
@@ -81,8 +81,8 @@ class Attempt:
     spent: str = ""
 
 
-def propose(setup: Setup, tally: Tally, call: str, path: Path, *args: Any) -> Asking[Any]:
-    """What the proposer returns from `call`, counted and logged."""
+def propose(setup: SearchSetup, tally: Tally, call: str, path: Path, *args: Any) -> Asking[Any]:
+    """The proposer's answer to `call`, counted and logged."""
     result = yield from getattr(setup.proposer, call)(*args, path)
     if result is not None:
         texts = (result.text,) if isinstance(result, Draft) else (result,) if isinstance(result, str) else result
@@ -93,7 +93,7 @@ def propose(setup: Setup, tally: Tally, call: str, path: Path, *args: Any) -> As
 
 
 def attempt(
-    setup: Setup, tally: Tally, call: str, path: Path, *args: Any, parent: Strategy | None = None, repairs: int
+    setup: SearchSetup, tally: Tally, call: str, path: Path, *args: Any, parent: Strategy | None = None, repairs: int
 ) -> Asking[Attempt]:
     """A text from the proposer's `call`, mended up to `repairs` times.
 
@@ -129,8 +129,8 @@ def attempt(
     return Attempt(draft, tuple(failures), passed=False)
 
 
-def _failure(setup: Setup, tally: Tally, draft: Draft, parent: Strategy | None) -> Asking[str]:
-    """Why a draft cannot be used; empty if it can. One in compact form needs no check: it is right by construction."""
+def _failure(setup: SearchSetup, tally: Tally, draft: Draft, parent: Strategy | None) -> Asking[str]:
+    """The reason why a draft cannot be used, or "". One in compact form needs no check: it is right by construction."""
     if draft.problem:
         return draft.problem
     if setup.config.refuse_copies and parent is not None and _same(draft, parent):

@@ -26,7 +26,7 @@ import math
 from collections.abc import Sequence
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.evolve.attempts import Attempt, Setup, Tally, attempt
+from jaxrl_suite.evolve.attempts import Attempt, SearchSetup, Tally, attempt
 from jaxrl_suite.evolve.idea_queue import IdeaQueue
 from jaxrl_suite.evolve.journal import Journal
 from jaxrl_suite.evolve.methods import EvolveConfig
@@ -34,8 +34,8 @@ from jaxrl_suite.evolve.plans import ATTEMPT, plans_from_parents, plans_from_que
 from jaxrl_suite.evolve.progress import Search
 from jaxrl_suite.evolve.proposer import Asking, Proposer
 from jaxrl_suite.evolve.records import Judgement, Kind, Strategy
-from jaxrl_suite.evolve.services import Round, service
-from jaxrl_suite.evolve.tree import Dropped, Played, StrategyTree
+from jaxrl_suite.evolve.services import JudgedRound, service
+from jaxrl_suite.evolve.tree import Dropped, RoundScore, StrategyTree
 from jaxrl_suite.llm.jobs import Job
 from jaxrl_suite.llm.ledger import Budget, BudgetExhaustedError, Ledger
 from jaxrl_suite.llm.questions import Verify
@@ -58,7 +58,7 @@ def search_job(
 
     Args:
       name: tells the jobs of a run, and their events in the journal, apart.
-      config, proposer, seed, kind, judge: as in `Setup`.
+      config, proposer, seed, kind, judge: as in `SearchSetup`.
       seeds: strategies to start from; none: the proposer writes one.
       journal: of the run.
       budget: of the search; when it ends, the search returns what it has.
@@ -66,12 +66,12 @@ def search_job(
     book = Journal() if journal is None else journal
 
     def begin(ledger: Ledger) -> Asking[Search]:
-        return evolve(Setup(config, proposer, seed, kind, judge, book.log(name)), ledger, seeds)
+        return evolve(SearchSetup(config, proposer, seed, kind, judge, book.log(name)), ledger, seeds)
 
     return Job(name, begin, budget)
 
 
-def evolve(setup: Setup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Asking[Search]:
+def evolve(setup: SearchSetup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Asking[Search]:
     """All rounds of a search."""
     search = yield from start(setup, ledger, seeds)
     while not search.is_done:
@@ -80,7 +80,7 @@ def evolve(setup: Setup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Aski
     return search
 
 
-def start(setup: Setup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Asking[Search]:
+def start(setup: SearchSetup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Asking[Search]:
     """The state before the first round: the seeds, judged.
 
     Raises:
@@ -113,7 +113,7 @@ def start(setup: Setup, ledger: Ledger, seeds: Sequence[Strategy] = ()) -> Askin
     return _closed(search, tally)
 
 
-def improve(setup: Setup, search: Search, ledger: Ledger) -> Asking[Search]:
+def improve(setup: SearchSetup, search: Search, ledger: Ledger) -> Asking[Search]:
     """One more round. If the budget ends in it, what was finished counts, and the search is stopped."""
     tally, number = Tally(ledger), search.round + 1
     steps = search.config.strategies_per_round if setup.method.sequential else 1
@@ -128,7 +128,7 @@ def improve(setup: Setup, search: Search, ledger: Ledger) -> Asking[Search]:
     return _closed(dataclasses.replace(search, round=number), tally)
 
 
-def _step(setup: Setup, search: Search, tally: Tally, count: int, path: tuple[int, int, int]) -> Asking[Search]:
+def _step(setup: SearchSetup, search: Search, tally: Tally, count: int, path: tuple[int, int, int]) -> Asking[Search]:
     """Ideas, attempts, games. `path` is the seed, the round and the step in it."""
     seed, number, step = path
     make = plans_from_queue if setup.method.queue else plans_from_parents
@@ -178,8 +178,8 @@ def _step(setup: Setup, search: Search, tally: Tally, count: int, path: tuple[in
     return dataclasses.replace(search, queue=queue)
 
 
-def _judge(setup: Setup, players: Sequence[Strategy], path: tuple[int, ...]) -> Asking[Judgement]:
-    asked = Round(tuple(players), path)
+def _judge(setup: SearchSetup, players: Sequence[Strategy], path: tuple[int, ...]) -> Asking[Judgement]:
+    asked = JudgedRound(tuple(players), path)
     verdicts = yield Verify(service("judge", setup.judge), (asked,), role="judge")
     judgement: Judgement = verdicts.values[0]
     ids = [one.id for one in players]
@@ -189,7 +189,7 @@ def _judge(setup: Setup, players: Sequence[Strategy], path: tuple[int, ...]) -> 
 
 
 def _played(
-    setup: Setup, search: Search, players: Sequence[Strategy], judgement: Judgement, level: int
+    setup: SearchSetup, search: Search, players: Sequence[Strategy], judgement: Judgement, level: int
 ) -> tuple[Search, dict[int, float | None]]:
     """The search with the rewards of `players`, and the improvement of each over its parent where there is one.
 
@@ -205,7 +205,7 @@ def _played(
             gains[one.id] = None
             continue
         fresh += one.parent is not None and one.id not in tree.judged
-        tree = tree.play(Played(level, one.id, scores[one.id], count))
+        tree = tree.play(RoundScore(level, one.id, scores[one.id], count))
         if gain is None and one.parent in scores:
             gain = scores[one.id] - scores[one.parent]
         gains[one.id] = gain if gain is not None and math.isfinite(gain) else None
@@ -234,7 +234,7 @@ def _closed(search: Search, tally: Tally) -> Search:
     return dataclasses.replace(search, curve=(*search.curve, search.point()))
 
 
-def _strategy(setup: Setup, number: int, tried: Attempt, parent: int | None, idea: int | None) -> Strategy:
+def _strategy(setup: SearchSetup, number: int, tried: Attempt, parent: int | None, idea: int | None) -> Strategy:
     draft = tried.draft
     return Strategy(number, setup.kind, draft.text, parent, idea, draft.weights, draft.thought, failures=tried.failures)
 

@@ -81,7 +81,7 @@ class Journal:
         return [json.loads(line) for line in self._events.get(job, [])]
 
     def proposals(self, job: str) -> dict[tuple[str, tuple[int, ...]], Any]:
-        """What was proposed in a job, by call and path, for a `ReplayProposer`."""
+        """Proposals of a job, by call and path, for a `ReplayProposer`."""
         made = [event for event in self.events(job) if event["event"] == "proposal"]
         return {(event["call"], tuple(event["path"])): event["result"] for event in made}
 

@@ -65,7 +65,7 @@ METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method
 
 @dataclasses.dataclass(frozen=True)
 class EvolveConfig:
-    """How one search over strategies runs.
+    """Constants of one search over strategies.
 
     Args:
       method: a key of `METHODS`.

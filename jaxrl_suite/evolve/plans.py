@@ -1,4 +1,4 @@
-"""What the attempts of a round are to do: which strategy is to be improved, and by what idea or thought."""
+"""Plans of a round's attempts: which strategy is to be improved, and by what idea or thought."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.evolve.attempts import Setup, Tally, propose
+from jaxrl_suite.evolve.attempts import SearchSetup, Tally, propose
 from jaxrl_suite.evolve.progress import Search
 from jaxrl_suite.evolve.proposer import Asking, Path
 from jaxrl_suite.evolve.selection import choose_parents
@@ -18,7 +18,7 @@ _FEEDBACK, _PARENTS, _IDEAS = 0, 1, 2  # random streams of a step
 
 
 class Plan(NamedTuple):
-    """What an attempt is to do."""
+    """The plan of an attempt."""
 
     parent: int
     call: str  # of the proposer: implement or follow
@@ -27,7 +27,7 @@ class Plan(NamedTuple):
 
 
 def plans_from_queue(
-    setup: Setup, search: Search, tally: Tally, count: int, path: Path
+    setup: SearchSetup, search: Search, tally: Tally, count: int, path: Path
 ) -> Asking[tuple[Search, list[Plan]]]:
     """New ideas join the queue; then `count` times a strategy and an idea are chosen, apart from each other.
 
@@ -54,7 +54,7 @@ def plans_from_queue(
 
 
 def plans_from_parents(
-    setup: Setup, search: Search, tally: Tally, count: int, path: Path
+    setup: SearchSetup, search: Search, tally: Tally, count: int, path: Path
 ) -> Asking[tuple[Search, list[Plan]]]:
     """`count` strategies are chosen; each is looked at afresh, and given an idea or a revised thought of its own.
 
@@ -90,18 +90,22 @@ def plans_from_parents(
     return dataclasses.replace(search, queue=queue), plans
 
 
-def _conclusions(setup: Setup, search: Search, tally: Tally, strategy: int, path: Path) -> Asking[str]:
+def _conclusions(setup: SearchSetup, search: Search, tally: Tally, strategy: int, path: Path) -> Asking[str]:
     states = search.states.get(strategy, ())[: search.config.feedback]
     return (yield from propose(setup, tally, "conclusions", path, search.tree[strategy], states))
 
 
-def _ideas(setup: Setup, search: Search, tally: Tally, parent: int, count: int, path: Path) -> Asking[tuple[str, ...]]:
+def _ideas(
+    setup: SearchSetup, search: Search, tally: Tally, parent: int, count: int, path: Path
+) -> Asking[tuple[str, ...]]:
     said = yield from _conclusions(setup, search, tally, parent, path)
     known = tuple(idea.text for idea in search.queue.ideas if idea.source == parent)
     return (yield from propose(setup, tally, "ideas", path, search.tree[parent], said, known, count))
 
 
-def _thoughts(setup: Setup, search: Search, tally: Tally, parent: int, count: int, path: Path) -> Asking[list[str]]:
+def _thoughts(
+    setup: SearchSetup, search: Search, tally: Tally, parent: int, count: int, path: Path
+) -> Asking[list[str]]:
     said = yield from _conclusions(setup, search, tally, parent, path)
     revisions = [propose(setup, tally, "revise", (*path, place), search.tree[parent], said) for place in range(count)]
     return (yield from together(revisions))

@@ -1,4 +1,4 @@
-"""Where a search over strategies stands: its tree, its ideas, what it has cost, and its curve."""
+"""Progress of a search over strategies: its tree, its ideas, what it has cost, and its curve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxrl_suite.evolve.tree import StrategyTree
 
 
 class Cost(NamedTuple):
-    """What a search has used."""
+    """The cost of a search so far."""
 
     strategies: int = 0  # that were played, the seeds not counted
     dropped: int = 0
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Where a search stood after a round, and what it had cost."""
+    """A point of a search's curve: where it stood after a round, and what it had cost."""
 
     round: int
     best: int
@@ -70,7 +70,7 @@ class Search:
         return bool(self.stopped) or self.round >= self.config.rounds
 
     def point(self) -> Point:
-        """Where the search stands now."""
+        """The point of the curve where the search stands now."""
         best = self.best
         value = float(self.tree.values(self.config.ranking)[best.id])
         return Point(self.round, best.id, best.score, value, self.cost)

@@ -1,4 +1,4 @@
-"""What a proposer is to the outer search: it draws conclusions, has ideas, and writes, mends and revises strategies.
+"""The protocol of a proposer: it draws conclusions, has ideas, and writes, mends and revises strategies.
 
 Every method is a generator in the manner of `jaxrl_suite.llm.jobs`: it yields questions to a model, is sent the
 answers, and returns its result; one that needs no model returns at once. `path` names its random stream: the same
@@ -33,7 +33,7 @@ CALLS: Mapping[str, int] = {
 
 @dataclasses.dataclass(frozen=True)
 class Brief:
-    """What a proposer is told about its task.
+    """A proposer's description of its task.
 
     Args:
       kind: of the strategies.
@@ -80,7 +80,7 @@ class Proposer(Protocol):
         ...
 
     def conclusions(self, strategy: Strategy, states: Sequence[KeyState], path: Path) -> Asking[str]:
-        """What the states, in which search and heuristic disagree, say about the strategy."""
+        """Conclusions about the strategy from the states in which search and heuristic disagree."""
         ...
 
     def ideas(
@@ -148,7 +148,7 @@ class ReplayProposer:
 
 
 def to_json(result: Draft | str | tuple[str, ...] | None) -> Any:
-    """What a proposer returned, as JSON values."""
+    """A proposer's answer as JSON values."""
     return dataclasses.asdict(result) if isinstance(result, Draft) else result
 
 

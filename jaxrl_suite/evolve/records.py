@@ -1,4 +1,4 @@
-"""What the outer search keeps: strategies, the states they were judged on, and what judging them said.
+"""Records of the outer search: strategies, the states they were judged on, and what judging them said.
 
 The outer search (`evolve`) knows strategies as text and their scores; what a score is, a `Judge` knows. The two meet in
 these records alone.
@@ -56,7 +56,7 @@ class KeyState(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What a round of evaluation says of the strategies it was given, in their order."""
+    """The judgement of a round of evaluation on the strategies it was given, in their order."""
 
     scores: tuple[float, ...]  # mean reward of a game
     games: tuple[int, ...]  # played by each

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.evolve import evolve
-from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.progress import Search
 from jaxrl_suite.evolve.proposer import Asking
 from jaxrl_suite.evolve.records import Strategy
@@ -37,7 +37,7 @@ class Planned(NamedTuple):
 
     name: str
     labels: Mapping[str, Any]
-    setup: Setup
+    setup: SearchSetup
     origin: Strategy
 
 
@@ -90,9 +90,9 @@ def search_rounds(
     return searches, usage
 
 
-def _start(setup: Setup, origin: Strategy, ledger: Ledger) -> Asking[Search]:
+def _start(setup: SearchSetup, origin: Strategy, ledger: Ledger) -> Asking[Search]:
     return (yield from evolve.start(setup, ledger, [origin]))
 
 
-def _improve(setup: Setup, search: Search, ledger: Ledger) -> Asking[Search]:
+def _improve(setup: SearchSetup, search: Search, ledger: Ledger) -> Asking[Search]:
     return (yield from evolve.improve(setup, search, ledger))

@@ -1,4 +1,4 @@
-"""Which strategy of the tree to improve next.
+"""Selection of the strategy of the tree to improve next.
 
     newest          the last one written (line search, as in Reflexion)
     generation      the best of the last generation (greedy)
@@ -27,7 +27,7 @@ Rule = Literal["newest", "generation", "top", "softmax", "bandit", "tree"]
 
 
 class Setting(NamedTuple):
-    """What a rule of selection goes by."""
+    """Constants of a rule of selection."""
 
     best: int = 2  # k, of `top` and `softmax`
     temperature: float = 1.0
@@ -88,7 +88,7 @@ def improvement_scale(tree: StrategyTree, values: np.ndarray) -> float:
 
 
 def _trials(tree: StrategyTree, values: np.ndarray) -> list[list[float]]:
-    """What improving each strategy has led to: its own value first, and again for every attempt that was dropped."""
+    """Values that improving each strategy led to: its own value first, and again for every attempt that was dropped."""
     judged = tree.judged
     trials = [[float(value)] if one.id in judged else [] for one, value in zip(tree, values, strict=True)]
     for one in tree:

@@ -20,7 +20,7 @@ from jaxrl_suite.llm.lockstep import Verifier
 _VECTORS = ("heuristic", "search", "outcome", "features")
 
 
-class Round(NamedTuple):
+class JudgedRound(NamedTuple):
     """A question to a judge."""
 
     strategies: tuple[Strategy, ...]
@@ -62,7 +62,7 @@ def _check(judge: Judge, name: str, journal: Journal, texts: Sequence[str]) -> l
     return [journal.get("check", key) for key in keys]
 
 
-def _judge(judge: Judge, name: str, journal: Journal, rounds: Sequence[Round]) -> list[Judgement]:
+def _judge(judge: Judge, name: str, journal: Journal, rounds: Sequence[JudgedRound]) -> list[Judgement]:
     keys = [_key(judge, name, round_to_json(one)) for one in rounds]
     missing = {key: one for key, one in zip(keys, rounds, strict=True) if journal.get("judge", key) is None}
     together = getattr(judge, "judge_rounds", None)
@@ -77,7 +77,7 @@ def _judge(judge: Judge, name: str, journal: Journal, rounds: Sequence[Round]) -
     return [judgement_from_json(journal.get("judge", key)) for key in keys]
 
 
-def _checked(judgement: Judgement, asked: Round) -> Judgement:
+def _checked(judgement: Judgement, asked: JudgedRound) -> Judgement:
     size = len(asked.strategies)
     parts = {name: len(getattr(judgement, name)) for name in ("scores", "games", "improvements")}
     if any(length != size for length in parts.values()):
@@ -90,8 +90,8 @@ def _key(judge: Judge, name: str, asked: Any) -> str:
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def round_to_json(asked: Round) -> Any:
-    """All that a judgement depends on beside the judge; scores and history are left out."""
+def round_to_json(asked: JudgedRound) -> Any:
+    """A judgement's inputs beside the judge, as JSON; scores and history are left out."""
     rows = [[one.id, one.kind, one.text, one.weights, one.parent] for one in asked.strategies]
     return [rows, list(asked.path)]
 

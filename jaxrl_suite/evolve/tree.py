@@ -35,7 +35,7 @@ class Dropped(NamedTuple):
     failures: tuple[str, ...]
 
 
-class Played(NamedTuple):
+class RoundScore(NamedTuple):
     """The reward of one strategy in one round."""
 
     round: int
@@ -45,7 +45,7 @@ class Played(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """What the reward counts: its games; one where there were none."""
+        """The weight of the reward: its games; one where there were none."""
         return max(self.games, 1)
 
 
@@ -63,7 +63,7 @@ class StrategyTree:
     strategies: tuple[Strategy, ...] = ()
     born: tuple[int, ...] = ()
     dropped: tuple[Dropped, ...] = ()
-    played: tuple[Played, ...] = ()
+    played: tuple[RoundScore, ...] = ()
 
     def __len__(self) -> int:
         return len(self.strategies)
@@ -89,7 +89,7 @@ class StrategyTree:
     def drop(self, attempt: Dropped) -> StrategyTree:
         return dataclasses.replace(self, dropped=(*self.dropped, attempt))
 
-    def play(self, played: Played) -> StrategyTree:
+    def play(self, played: RoundScore) -> StrategyTree:
         """With one more reward; the strategy's score is the mean over all its games.
 
         A reward that is not of games, as a critic's, counts as one.
@@ -173,7 +173,10 @@ def from_json(data: Mapping[str, Any]) -> StrategyTree:
     born = tuple(row.pop("born") for row in rows)
     dropped = tuple(Dropped(**row | {"failures": tuple(row["failures"])}) for row in data["dropped"])
     return StrategyTree(
-        tuple(strategy_from_json(row) for row in rows), born, dropped, tuple(Played(**row) for row in data["played"])
+        tuple(strategy_from_json(row) for row in rows),
+        born,
+        dropped,
+        tuple(RoundScore(**row) for row in data["played"]),
     )
 
 

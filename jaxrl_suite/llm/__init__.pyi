@@ -2,7 +2,7 @@ from .http.config import HTTPConfig as HTTPConfig
 from .http.config import HTTPLimits as HTTPLimits
 from .http.sampler import HTTPSampler as HTTPSampler
 from .jobs import Job as Job
-from .jobs import Outcome as Outcome
+from .jobs import JobOutcome as JobOutcome
 from .ledger import Budget as Budget
 from .ledger import BudgetExhaustedError as BudgetExhaustedError
 from .ledger import Ledger as Ledger
@@ -20,7 +20,7 @@ from .questions import Sample as Sample
 from .questions import Verdicts as Verdicts
 from .questions import Verify as Verify
 from .recorder import Recorder as Recorder
-from .recorder import Replay as Replay
+from .recorder import ReplaySampler as ReplaySampler
 from .recording import Recording as Recording
 from .tabular import TabularSampler as TabularSampler
 from .transformer.config import LMConfig as LMConfig

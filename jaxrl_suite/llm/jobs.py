@@ -42,8 +42,8 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How a job ended.
+class JobOutcome:
+    """The end of a job.
 
     Args:
       name: of the job.
@@ -80,7 +80,7 @@ class Running:
     def __init__(self, job: Job, samplers: Collection[str], verifiers: Collection[str]):
         self.job, self.ledger = job, Ledger(job.budget)
         self._fresh = Usage()
-        self.outcome: Outcome | None = None
+        self.outcome: JobOutcome | None = None
         self._known = {Sample: samplers, Verify: verifiers}
         self._algorithm: Algorithm | None = None
         self._slots: list[Slot] = []
@@ -137,10 +137,10 @@ class Running:
             self._several = isinstance(asked, tuple)
             self._slots = [self._slot(question) for question in (asked if isinstance(asked, tuple) else (asked,))]
         except StopIteration as stop:
-            self.outcome = Outcome(self.job.name, stop.value, None, self.ledger, self._fresh)
+            self.outcome = JobOutcome(self.job.name, stop.value, None, self.ledger, self._fresh)
         except Exception as error:
             self.close()
-            self.outcome = Outcome(self.job.name, None, error, self.ledger, self._fresh)
+            self.outcome = JobOutcome(self.job.name, None, error, self.ledger, self._fresh)
 
     def _slot(self, question: Any) -> Slot:
         kind = next((kind for kind in self._known if isinstance(question, kind)), None)
@@ -157,7 +157,7 @@ class Running:
         return slot
 
     def _problem(self, answers: tuple[Answer, ...]) -> Exception | None:
-        """What to raise in the algorithm instead of answering."""
+        """The error to raise in the algorithm instead of answering."""
         raised = next((slot.raised for slot in self._slots if slot.raised is not None), None)
         if raised is not None:
             return raised

@@ -1,4 +1,4 @@
-"""What language-model work costs, by role, and budgets that stop it without losing what was paid for.
+"""The ledger of what language-model work costs, by role, and budgets that stop it without losing what was paid for.
 
 A request is granted before it is sent: the ledger cuts it to what is left after what is in flight, and reserves its
 worst case, `num_samples * max_tokens` output tokens. When it is settled, what it used replaces the reservation.
@@ -168,7 +168,7 @@ class Ledger:
 
     @property
     def total(self) -> Usage:
-        """What was used, all roles together."""
+        """The usage of all roles together."""
         with self._lock:
             return sum(self._roles.values(), Usage())
 
@@ -179,7 +179,7 @@ class Ledger:
 
     @property
     def left(self) -> Budget:
-        """What may still be spent beside what is in flight."""
+        """The budget that is left beside what is in flight."""
         with self._lock:
             left = self._left()
         values = {name: None if math.isinf(x) else max(x, 0) for name, x in left.items()}

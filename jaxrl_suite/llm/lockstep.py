@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.jobs import Job, Outcome, Running
+from jaxrl_suite.llm.jobs import Job, JobOutcome, Running
 from jaxrl_suite.llm.protocol import Sampler
 from jaxrl_suite.llm.questions import SampleSlot, Slot, VerifySlot
 from jaxrl_suite.llm.recording import RecordingError
@@ -32,13 +32,14 @@ def run_lockstep(
     verifiers: Mapping[str, Verifier] | None = None,
     *,
     max_batch: int | None = None,
-    on_done: Callable[[Outcome], None] | None = None,
+    on_done: Callable[[JobOutcome], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[Outcome]:
+) -> list[JobOutcome]:
     """Advances all jobs together until each has ended.
 
-    A job that raises does not disturb the others; see its `Outcome`. A request that a sampler refuses (`ValueError`),
-    a model that fails (`SamplerFailedError`) and a verifier that breaks are raised in the job that asked.
+    A job that raises does not disturb the others; see its `JobOutcome`. A request that a sampler refuses
+    (`ValueError`), a model that fails (`SamplerFailedError`) and a verifier that breaks are raised in the job
+    that asked.
 
     Args:
       jobs: with different names.

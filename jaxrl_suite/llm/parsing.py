@@ -16,14 +16,14 @@ _ITEM = re.compile(
 )
 
 
-class Found(NamedTuple):
+class ParsedText(NamedTuple):
     """A text found in an answer, or what to tell the model instead."""
 
     text: str
     problem: str = ""
 
 
-def code_of(answer: str, entry: str) -> Found:
+def code_of(answer: str, entry: str) -> ParsedText:
     """The source in an answer: the last block that is not empty, one that defines `entry` before others.
 
     A block that the answer breaks off in counts; without any block an answer that itself defines `entry` does.
@@ -35,23 +35,25 @@ def code_of(answer: str, entry: str) -> Found:
     if not chosen and (found := defines.search(answer)):
         chosen = [answer[_start_of_code(answer, found.start()) :]]
     if not chosen:
-        return Found(
+        return ParsedText(
             answer[:MAX_CODE], f"the answer holds no code: put the whole function {entry} in one block of ```python"
         )
     if len(chosen[-1]) > MAX_CODE:
-        return Found(chosen[-1][:MAX_CODE], f"the code has more than {MAX_CODE} characters: shorten it")
-    return Found(chosen[-1].strip("\n") + "\n")
+        return ParsedText(chosen[-1][:MAX_CODE], f"the code has more than {MAX_CODE} characters: shorten it")
+    return ParsedText(chosen[-1].strip("\n") + "\n")
 
 
-def worksheet_of(answer: str) -> Found:
+def worksheet_of(answer: str) -> ParsedText:
     """The worksheet in an answer: the last block with a question numbered 1, or the lines from there on."""
     answer = without_thinking(answer)
     first = re.compile(r"^[ \t]*+1[ \t]*+[.)][ \t]++\S", re.MULTILINE)
     blocks = [block for block in fenced(answer) if first.search(block)]
     text = blocks[-1] if blocks else answer[found.start() :] if (found := first.search(answer)) else ""
     if not text.strip():
-        return Found(answer[:MAX_CODE], "the answer holds no worksheet: put its numbered questions in one block of ```")
-    return Found(text.strip()[:MAX_CODE] + "\n")
+        return ParsedText(
+            answer[:MAX_CODE], "the answer holds no worksheet: put its numbered questions in one block of ```"
+        )
+    return ParsedText(text.strip()[:MAX_CODE] + "\n")
 
 
 def ideas_of(answer: str, count: int) -> tuple[str, ...]:
@@ -96,7 +98,7 @@ def fenced(text: str) -> list[str]:
 
 
 def _start_of_code(answer: str, place: int) -> int:
-    """Where the code begins that has a definition at `place`: at helpers and imports right above it."""
+    """The start of the code that has a definition at `place`: at helpers and imports right above it."""
     lines = answer[:place].splitlines(keepends=True)
     while lines and re.match(r"\s+\S|\s*$|def |import |from |@|#|\w+\s*=", lines[-1]):
         place -= len(lines.pop())

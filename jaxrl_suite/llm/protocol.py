@@ -1,4 +1,4 @@
-"""What every language model of the suite is to an algorithm: prefixes in; samples, log-probabilities and usage out.
+"""The protocol of every language model of the suite: prefixes in; samples, log-probabilities and usage out.
 
 A `Request` is a plain record: the prefix, how many samples, how they are drawn, and a path of integers that names its
 random stream. Draw `d` of a request depends on the sampler's seed, the path and `d` alone, never on what else is in the
@@ -33,13 +33,13 @@ Prefix: TypeAlias = "tuple[int, ...] | str | tuple[Message, ...]"  # token ids, 
 
 
 def _are_whole(values: tuple[Any, ...]) -> bool:
-    """Whether all are plain ints: numpy's are written in another way, and would name other draws."""
+    """True if all are plain ints: numpy's are written in another way, and would name other draws."""
     return all(type(value) is int for value in values)
 
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """How tokens are drawn.
+    """Constants of how tokens are drawn.
 
     Args:
       max_tokens: longest continuation, at least 1.
@@ -157,7 +157,7 @@ class Completion:
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """What was paid. Adding two adds their parts."""
+    """Usage that was paid. Adding two adds their parts."""
 
     samples: int = 0
     requests: int = 0  # calls of the model: one HTTP exchange, or one request of a local sampler
@@ -197,7 +197,7 @@ class Reply:
 
 
 class Capabilities(NamedTuple):
-    """What a sampler can do. An algorithm checks with `require` before it pays for anything."""
+    """The capabilities of a sampler. An algorithm checks with `require` before it pays for anything."""
 
     prefix: bool  # continues any prefix, for instance half a solution, not only a whole question
     logprobs: bool  # of the tokens that it sampled; False: unknown until seen

@@ -1,4 +1,4 @@
-"""What an algorithm may ask, what it is answered, and how an answer comes together under a budget."""
+"""Questions that an algorithm may ask, their answers, and how an answer comes together under a budget."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Verify:
 
 
 class Verdicts(NamedTuple):
-    """What a verifier said.
+    """A verifier's verdicts.
 
     Args:
       values: one an item, in order; fewer if the budget ended.
@@ -84,7 +84,7 @@ class Slot:
 
     @property
     def has_something(self) -> bool:
-        """Whether a part of the answer is there."""
+        """True if a part of the answer is there."""
         raise NotImplementedError
 
     def grant(self, *, alone: bool) -> bool:

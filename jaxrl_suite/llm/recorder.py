@@ -1,6 +1,6 @@
 """Samplers that answer from a recording, so that nothing is paid for twice.
 
-`Recorder` asks another sampler for the draws that are missing; `Replay` has no model behind it.
+`Recorder` asks another sampler for the draws that are missing; `ReplaySampler` has no model behind it.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Recorder:
         return self.sampler.score(pairs)
 
 
-class Replay:
+class ReplaySampler:
     """A sampler without a model: answers from a recording alone.
 
     Args:

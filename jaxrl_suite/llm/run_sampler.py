@@ -71,7 +71,7 @@ def draws_path(config: Options, run: Run, name: str) -> Path:
 
 @contextlib.contextmanager
 def open_sampler(config: Options, run: Run, name: str) -> Iterator[Any]:
-    """What `run_lockstep` asks: the model, whose every draw is kept; no sampler at all where there is no model.
+    """The sampler of a run: the model, whose every draw is kept; no sampler at all where there is no model.
 
     Args:
       config: names the model.
@@ -79,13 +79,13 @@ def open_sampler(config: Options, run: Run, name: str) -> Iterator[Any]:
       name: of the part of the run, such as its game; each has a file of draws.
     """
     from jaxrl_suite.llm.http.sampler import HTTPSampler
-    from jaxrl_suite.llm.recorder import Replay
+    from jaxrl_suite.llm.recorder import ReplaySampler
     from jaxrl_suite.llm.recording import Recording
 
     path = draws_path(config, run, name)
     if config.proposer == "replay":
         with Recording(path, read_only=True) as known:
-            yield Replay(known)
+            yield ReplaySampler(known)
     elif config.proposer == "openai":
         with Recording(path) as draws, HTTPSampler(http_config(config), recording=draws) as sampler:
             yield sampler

@@ -26,7 +26,7 @@ Initialiser: TypeAlias = Literal["lecun", "orthogonal", "he"]
 
 
 class Policy(Protocol):
-    """What students, teachers and distillation need of a network; hashable, so that it can be a static argument."""
+    """The protocol of a policy network; hashable, so that it can be a static argument."""
 
     @property
     def observation_shape(self) -> tuple[int, ...]: ...

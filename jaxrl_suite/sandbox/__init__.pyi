@@ -7,5 +7,5 @@ from .programs import Check as Check
 from .programs import Program as Program
 from .programs import run_programs as run_programs
 from .records import Limits as Limits
-from .records import Verdict as Verdict
+from .records import SandboxVerdict as SandboxVerdict
 from .sandbox import Sandbox as Sandbox

@@ -28,7 +28,7 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox.exported import ExportedFunction
 from jaxrl_suite.sandbox.inside import plain, stablehlo
 from jaxrl_suite.sandbox.programs import SHOWN, read_reply
-from jaxrl_suite.sandbox.records import Job, Limits, Outcome, Process, Verdict
+from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict
 from jaxrl_suite.sandbox.sandbox import Sandbox, Toolset
 
 EXPORT = Toolset(
@@ -52,7 +52,7 @@ BATCH = 64  # examples are repeated to at least this many, which also tries a la
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportRequest:
-    """What is to be exported.
+    """A request for an export.
 
     Args:
       source: Python with `jnp`, `jax`, `lax` and `nn` at hand; defines the function.
@@ -84,7 +84,7 @@ class ExportRequest:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ExportReport:
-    """What came of a request.
+    """The result of a request.
 
     Args:
       verdict: PASS with a function, else why not.
@@ -95,7 +95,7 @@ class ExportReport:
       work: array elements that it computes for one state, roughly.
     """
 
-    verdict: Verdict
+    verdict: SandboxVerdict
     feedback: str
     function: ExportedFunction | None = None
     seconds: float = 0.0
@@ -117,7 +117,7 @@ def export_functions(
       A report for each request. Nothing that a function does raises here.
     """
     tasks = [_task(request) for request in requests]
-    jobs = [Job((Process("trace", json.dumps(task).encode()),), limits) for task in tasks]
+    jobs = [SandboxJob((Process("trace", json.dumps(task).encode()),), limits) for task in tasks]
     traced = [_read_trace(outcome) for outcome in sandbox.run(jobs)]
     found = [
         (request, name, blob, seconds)
@@ -144,13 +144,13 @@ def check_functions(
     """
     tasks = [_check_task(request, names) for request, names, _ in items]
     jobs = [
-        Job((Process("check", json.dumps(task).encode() + b"\n" + rows + blob),), limits)
+        SandboxJob((Process("check", json.dumps(task).encode() + b"\n" + rows + blob),), limits)
         for (task, rows), (_, _, blob) in zip(tasks, items, strict=True)
     ]
     reports = []
     for (request, names, blob), (task, _), outcome in zip(items, tasks, sandbox.run(jobs), strict=True):
         report = _read_check(task, names, outcome)
-        if report.verdict is Verdict.PASS:
+        if report.verdict is SandboxVerdict.PASS:
             try:
                 exported = jax.export.deserialize(bytearray(blob))
                 inputs, outputs = (
@@ -166,7 +166,9 @@ def check_functions(
                 )
                 report = dataclasses.replace(report, function=function)
             except Exception as error:  # the process that checked it said otherwise: believe the worse of the two
-                report = ExportReport(Verdict.REFUSED, plain.shorten(str(error), 3 * SHOWN), None, report.seconds)
+                report = ExportReport(
+                    SandboxVerdict.REFUSED, plain.shorten(str(error), 3 * SHOWN), None, report.seconds
+                )
         reports.append(report)
     return reports
 
@@ -213,7 +215,7 @@ def _step(key: Any) -> tuple[str, Any]:
     raise UserError(f"a written function can see records, dicts and tuples, and not {key!r}: give it a NamedTuple")
 
 
-def _read_trace(outcome: Outcome) -> tuple[list[str] | None, bytes, ExportReport, float]:
+def _read_trace(outcome: SandboxOutcome) -> tuple[list[str] | None, bytes, ExportReport, float]:
     """(names of auxiliary values or None, the bytes, the report if it failed, seconds)."""
     head, _, blob = (outcome.replies[0] if outcome.replies else b"").partition(b"\n")
     reply = read_reply(head) if outcome.verdict is None else None
@@ -223,11 +225,11 @@ def _read_trace(outcome: Outcome) -> tuple[list[str] | None, bytes, ExportReport
         and all(isinstance(name, str) and re.fullmatch(r"\w{1,64}", name) for name in names)
         and len(set(names)) == len(names) <= MAX_AUXILIARY
     ):
-        return names, blob, ExportReport(Verdict.CRASH, ""), outcome.seconds
+        return names, blob, ExportReport(SandboxVerdict.CRASH, ""), outcome.seconds
     return None, b"", _failure(outcome, reply), outcome.seconds
 
 
-def _read_check(task: dict[str, Any], names: Sequence[str], outcome: Outcome) -> ExportReport:
+def _read_check(task: dict[str, Any], names: Sequence[str], outcome: SandboxOutcome) -> ExportReport:
     reply = read_reply(outcome.replies[0]) if outcome.verdict is None else None
     if reply is None or "nonfinite" not in reply:
         return dataclasses.replace(_failure(outcome, reply), seconds=outcome.seconds)
@@ -237,28 +239,28 @@ def _read_check(task: dict[str, Any], names: Sequence[str], outcome: Outcome) ->
         first = len(task["outputs"]) - len(names)
         what = f"the auxiliary value {names[leaf - first]}" if leaf >= first else "the value"
         line = f"{what} is not finite on example state {row}"
-        return ExportReport(Verdict.WRONG, line, None, outcome.seconds, compiled, work)
-    return ExportReport(Verdict.PASS, "", None, outcome.seconds, compiled, work)
+        return ExportReport(SandboxVerdict.WRONG, line, None, outcome.seconds, compiled, work)
+    return ExportReport(SandboxVerdict.PASS, "", None, outcome.seconds, compiled, work)
 
 
-def _failure(outcome: Outcome, reply: dict[str, Any] | None) -> ExportReport:
+def _failure(outcome: SandboxOutcome, reply: dict[str, Any] | None) -> ExportReport:
     if outcome.verdict is not None:
         return ExportReport(outcome.verdict, f"it did not finish: {outcome.verdict} ({outcome.detail})")
     if reply is not None and "refused" in reply:
-        return ExportReport(Verdict.REFUSED, plain.shorten(str(reply["refused"]), 3 * SHOWN))
+        return ExportReport(SandboxVerdict.REFUSED, plain.shorten(str(reply["refused"]), 3 * SHOWN))
     if reply is not None and "contract" in reply:
-        return ExportReport(Verdict.WRONG, plain.shorten(str(reply["contract"]), 3 * SHOWN))
+        return ExportReport(SandboxVerdict.WRONG, plain.shorten(str(reply["contract"]), 3 * SHOWN))
     if reply is not None and isinstance(reply.get("error"), dict):
         return ExportReport(*_error(reply["error"]))
-    return ExportReport(Verdict.CRASH, "it ended without an answer")
+    return ExportReport(SandboxVerdict.CRASH, "it ended without an answer")
 
 
-def _error(error: dict[str, Any]) -> tuple[Verdict, str]:
+def _error(error: dict[str, Any]) -> tuple[SandboxVerdict, str]:
     """An exception in a line: the first of its message, for JAX explains at length, and where it was raised."""
     kind, text = (plain.shorten(str(error.get(name) or ""), SHOWN) for name in ("type", "text"))
     message = str(error.get("message") or "")
     if kind == "MemoryError" or "RESOURCE_EXHAUSTED" in message or "Out of memory" in message:
-        return Verdict.MEMORY, "it needs more memory than allowed"
+        return SandboxVerdict.MEMORY, "it needs more memory than allowed"
     line, lines = error.get("line"), message.strip().splitlines()
     where = f" at line {line}, {text!r}" if isinstance(line, int) and text else ""
-    return Verdict.ERROR, f"{kind}{where}: {plain.shorten(lines[0] if lines else '', 3 * SHOWN)}"
+    return SandboxVerdict.ERROR, f"{kind}{where}: {plain.shorten(lines[0] if lines else '', 3 * SHOWN)}"

@@ -16,12 +16,12 @@ from jaxrl_suite.sandbox.inside.worker import NONCE_BYTES
 from jaxrl_suite.sandbox.worker_handle import Worker, WorkerError
 
 if TYPE_CHECKING:
-    from jaxrl_suite.sandbox.records import Job, Outcome
+    from jaxrl_suite.sandbox.records import SandboxJob, SandboxOutcome
 
 GRACE_SECONDS = 10.0  # for a worker to report after its job's time is over, on a busy machine
 CHUNK = 1 << 16
 
-Finish = Callable[["Job", "dict | None", bool, Sequence[bytes], Sequence[bytes]], "Outcome"]
+Finish = Callable[["SandboxJob", "dict | None", bool, Sequence[bytes], Sequence[bytes]], "SandboxOutcome"]
 
 
 class _Reader:
@@ -69,7 +69,7 @@ class _Writer:
 class _Run:
     """One job on one worker."""
 
-    def __init__(self, job: Job, worker: Worker, selector: selectors.BaseSelector):
+    def __init__(self, job: SandboxJob, worker: Worker, selector: selectors.BaseSelector):
         assert worker.control is not None
         self.job, self.worker, self.selector = job, worker, selector
         self.nonce = secrets.token_bytes(NONCE_BYTES)
@@ -151,7 +151,7 @@ class _Run:
             pipe.ours = -1
 
 
-def run_jobs(workers: Sequence[Worker], jobs: Sequence[Job], finish: Finish) -> list[Outcome]:
+def run_jobs(workers: Sequence[Worker], jobs: Sequence[SandboxJob], finish: Finish) -> list[SandboxOutcome]:
     """Runs jobs on workers and waits for all. A job whose worker ended on its own is tried once more.
 
     Args:
@@ -159,7 +159,7 @@ def run_jobs(workers: Sequence[Worker], jobs: Sequence[Job], finish: Finish) -> 
       jobs: what to run.
       finish: `(job, report or None, whether there was too much output, replies, outputs)` to an outcome.
     """
-    outcomes: list[Outcome | None] = [None] * len(jobs)
+    outcomes: list[SandboxOutcome | None] = [None] * len(jobs)
     waiting = deque((index, 2) for index in range(len(jobs)))
     idle, running = deque(workers), {}
     with selectors.DefaultSelector() as selector:

@@ -1,4 +1,4 @@
-"""How a worker is started at each level of isolation, and what the sandbox holds.
+"""Levels of isolation: how a worker is started at each, and what the sandbox holds.
 
 Inside, at every level but `none`: the interpreter, the shared libraries, the code of `inside`, packages that a toolset
 names, four devices, an empty folder /tmp of limited size, all else absent and read-only; no network, no /proc, an empty
@@ -31,7 +31,7 @@ START = "import sys; sys.path.append({path!r}); from inside.{module} import main
 
 @dataclasses.dataclass(frozen=True)
 class Toolset:
-    """What a worker can do.
+    """The tools of a worker.
 
     Args:
       module: of `inside`; its `ROLES` are what the worker can be asked for.
@@ -47,7 +47,7 @@ class Toolset:
 
 
 def obstacle(level: Level) -> str | None:
-    """Why a level cannot even be tried, if so."""
+    """The reason why a level cannot even be tried, if so."""
     if not sys.platform.startswith("linux"):
         return "needs Linux"
     if level == "bwrap" and shutil.which("bwrap") is None:
@@ -151,6 +151,6 @@ def _bubblewrap(binds: list[tuple[str, str]], links: list[tuple[str, str]], view
 
 
 def _is_mapped(uid: int) -> bool:
-    """Whether a uid exists in this user namespace."""
+    """True if a uid exists in this user namespace."""
     rows = [[int(x) for x in row.split()] for row in Path("/proc/self/uid_map").read_text().splitlines()]
     return any(first <= uid < first + count for first, _, count in rows)

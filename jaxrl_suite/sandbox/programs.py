@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox.inside import plain
-from jaxrl_suite.sandbox.records import Job, Limits, Outcome, Process, Verdict
+from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict
 from jaxrl_suite.sandbox.sandbox import Sandbox
 
 SHOWN = 100  # characters of a value or message in feedback
@@ -80,18 +80,18 @@ class Check:
 
 
 class TestOutcome(NamedTuple):
-    """How a program did on one test."""
+    """The outcome of a program on one test."""
 
     __test__ = False  # not one of pytest's
 
-    verdict: Verdict
+    verdict: SandboxVerdict
     feedback: str  # one line for a repair prompt: what was returned or raised; empty after a pass
     seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """How a program did on its tests, in their order."""
+class ProgramReport:
+    """The outcomes of a program on its tests, in their order."""
 
     tests: tuple[Case | Check, ...]
     outcomes: tuple[TestOutcome, ...]
@@ -99,17 +99,17 @@ class Report:
     @property
     def reward(self) -> float:
         """The fraction of tests passed, 0 to 1."""
-        return sum(outcome.verdict is Verdict.PASS for outcome in self.outcomes) / len(self.outcomes)
+        return sum(outcome.verdict is SandboxVerdict.PASS for outcome in self.outcomes) / len(self.outcomes)
 
     @property
     def passed(self) -> bool:
-        return all(outcome.verdict is Verdict.PASS for outcome in self.outcomes)
+        return all(outcome.verdict is SandboxVerdict.PASS for outcome in self.outcomes)
 
     def feedback(self, most: int = 3) -> str:
         """The first tests that failed, a line each, for a repair prompt. It holds their calls and expected values."""
         lines = []
         for test, outcome in zip(self.tests, self.outcomes, strict=True):
-            if outcome.verdict is not Verdict.PASS and len(lines) < most:
+            if outcome.verdict is not SandboxVerdict.PASS and len(lines) < most:
                 call = f"call({test})" if isinstance(test, Case) else "the test code"
                 wanted = (
                     f", expected {plain.show(plain.encode(test.expected), SHOWN)}" if isinstance(test, Case) else ""
@@ -123,7 +123,7 @@ def run_programs(
     programs: Sequence[Program],
     tests: Sequence[Sequence[Case | Check]],
     limits: Limits = Limits(),  # noqa: B008
-) -> list[Report]:
+) -> list[ProgramReport]:
     """Runs each program against its tests.
 
     Args:
@@ -143,22 +143,22 @@ def run_programs(
     pairs = [(program, test) for program, group in zip(programs, tests, strict=True) for test in group]
     outcomes = sandbox.run([_job(program, test, limits) for program, test in pairs])
     judged = iter([_judge(test, outcome) for (_, test), outcome in zip(pairs, outcomes, strict=True)])
-    return [Report(tuple(group), tuple(next(judged) for _ in group)) for group in tests]
+    return [ProgramReport(tuple(group), tuple(next(judged) for _ in group)) for group in tests]
 
 
-def _job(program: Program, test: Case | Check, limits: Limits) -> Job:
+def _job(program: Program, test: Case | Check, limits: Limits) -> SandboxJob:
     if isinstance(test, Case):
         task = dataclasses.asdict(program) | {
             "args": plain.encode(test.args),
             "kwargs": plain.encode(dict(test.kwargs)),
         }
-        return Job((Process("serve", json.dumps(task).encode()),), limits)
+        return SandboxJob((Process("serve", json.dumps(task).encode()),), limits)
     judge = {"code": test.code, "entry": program.entry}
     serve = Process("serve", json.dumps(dataclasses.asdict(program)).encode())
-    return Job((serve, Process("judge", json.dumps(judge).encode())), limits)
+    return SandboxJob((serve, Process("judge", json.dumps(judge).encode())), limits)
 
 
-def _judge(test: Case | Check, outcome: Outcome) -> TestOutcome:
+def _judge(test: Case | Check, outcome: SandboxOutcome) -> TestOutcome:
     if outcome.verdict is not None:
         verdict, feedback = outcome.verdict, f"did not finish: {outcome.verdict} ({outcome.detail})"
     else:
@@ -166,44 +166,44 @@ def _judge(test: Case | Check, outcome: Outcome) -> TestOutcome:
     return TestOutcome(verdict, feedback, outcome.seconds)
 
 
-def _case(test: Case, outcome: Outcome) -> tuple[Verdict, str]:
+def _case(test: Case, outcome: SandboxOutcome) -> tuple[SandboxVerdict, str]:
     reply = read_reply(outcome.replies[0])
     if reply is None:
-        return Verdict.CRASH, "ended without a result"
+        return SandboxVerdict.CRASH, "ended without a result"
     if "error" in reply:
         return _error(reply["error"])
     try:
         actual = plain.check(reply["value"])
         equal = plain.equal(plain.encode(test.expected), actual, test.tolerance)
     except (KeyError, plain.NotPlainError):
-        return Verdict.CRASH, "ended without a result"
+        return SandboxVerdict.CRASH, "ended without a result"
     if equal:
-        return Verdict.PASS, ""
-    return Verdict.WRONG, f"returned {plain.show(actual, SHOWN)}"
+        return SandboxVerdict.PASS, ""
+    return SandboxVerdict.WRONG, f"returned {plain.show(actual, SHOWN)}"
 
 
-def _check(outcome: Outcome) -> tuple[Verdict, str]:
+def _check(outcome: SandboxOutcome) -> tuple[SandboxVerdict, str]:
     reply = read_reply(outcome.replies[1])
     if reply is None:
-        return Verdict.CRASH, "ended without a result"
+        return SandboxVerdict.CRASH, "ended without a result"
     if reply.get("passed") is True:
-        return Verdict.PASS, ""
+        return SandboxVerdict.PASS, ""
     error = reply.get("error")
     if not isinstance(error, dict):  # the candidate's process ended first
         verdict, detail = outcome.ends[0]
-        return verdict or Verdict.CRASH, f"did not finish: {detail or 'it ended without a result'}"
+        return verdict or SandboxVerdict.CRASH, f"did not finish: {detail or 'it ended without a result'}"
     if error.get("candidate") or error.get("type") != "AssertionError":
         return _error(error)
     reason = error.get("message") or error.get("text") or ""
-    return Verdict.WRONG, f"failed: {plain.shorten(str(reason), SHOWN)}"
+    return SandboxVerdict.WRONG, f"failed: {plain.shorten(str(reason), SHOWN)}"
 
 
-def _error(error: Any) -> tuple[Verdict, str]:
+def _error(error: Any) -> tuple[SandboxVerdict, str]:
     fields = error if isinstance(error, dict) else {}
     kind, message, text = (plain.shorten(str(fields.get(name) or ""), SHOWN) for name in ("type", "message", "text"))
     line = fields.get("line")
     where = f" at line {line}, {text!r}" if isinstance(line, int) and text else ""
-    verdict = Verdict.MEMORY if kind == "MemoryError" else Verdict.ERROR
+    verdict = SandboxVerdict.MEMORY if kind == "MemoryError" else SandboxVerdict.ERROR
     return verdict, f"raised {kind}{': ' if message else ''}{message}{where}"
 
 

@@ -1,4 +1,4 @@
-"""What goes into a sandbox and what comes out: jobs with their limits, outcomes with their verdicts."""
+"""Records that go into a sandbox and come out of it: jobs with their limits, outcomes with their verdicts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import NamedTuple
 from jaxrl_suite.errors import UserError
 
 
-class Verdict(enum.StrEnum):
-    """How something that was tried in a sandbox ended."""
+class SandboxVerdict(enum.StrEnum):
+    """The verdict on something that was tried in a sandbox."""
 
     PASS = "pass"  # as it should
     WRONG = "wrong"  # another value than the expected one
@@ -26,7 +26,7 @@ class Verdict(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one job may use.
+    """Limits on what one job may use.
 
     Args:
       seconds: wall time of the job, from its start to its end.
@@ -67,7 +67,7 @@ class Process(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class SandboxJob:
     """Processes that start together, at most two, each with a channel to the other; the last one's end is the job's.
 
     Args:
@@ -80,8 +80,8 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came of a job, in the order of its processes. All bytes are the sandbox's word, nothing more.
+class SandboxOutcome:
+    """The outcome of a job, in the order of its processes. All bytes are the sandbox's word, nothing more.
 
     Args:
       verdict: why the job ended, if not by itself: TIMEOUT, MEMORY, OUTPUT, CRASH, UNAVAILABLE; else None.
@@ -93,10 +93,10 @@ class Outcome:
       cpu_seconds: CPU time of the processes, not of what they started and did not wait for.
     """
 
-    verdict: Verdict | None
+    verdict: SandboxVerdict | None
     detail: str
     replies: tuple[bytes, ...] = ()
     outputs: tuple[bytes, ...] = ()
-    ends: tuple[tuple[Verdict | None, str], ...] = ()
+    ends: tuple[tuple[SandboxVerdict | None, str], ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0

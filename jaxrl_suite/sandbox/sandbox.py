@@ -29,7 +29,7 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox import levels as sandbox_levels
 from jaxrl_suite.sandbox.jobs import run_jobs
 from jaxrl_suite.sandbox.levels import Level, Toolset
-from jaxrl_suite.sandbox.records import Job, Limits, Outcome, Process, Verdict
+from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict
 from jaxrl_suite.sandbox.worker_handle import Worker, WorkerError
 
 PROGRAMS = Toolset("program")
@@ -67,7 +67,7 @@ class Sandbox:
         self.startup_seconds = first.startup_seconds
         self.filtered: bool = first.facts["seccomp"]  # whether system calls are filtered too
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def run(self, jobs: Sequence[SandboxJob]) -> list[SandboxOutcome]:
         """Runs jobs, as many at a time as there are workers, and waits for all.
 
         Returns:
@@ -122,10 +122,10 @@ class Sandbox:
 
 
 def _open_doors(worker: Worker) -> str | None:
-    """What written code could reach in a worker that should be isolated."""
+    """Things that written code could reach in a worker that should be isolated."""
     with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as file:
         task = {"file": file.name, "port": server.getsockname()[1], "pid": os.getpid()}
-        job = Job((Process("probe", json.dumps(task).encode()),), Limits(seconds=20))
+        job = SandboxJob((Process("probe", json.dumps(task).encode()),), Limits(seconds=20))
         outcome = run_jobs([worker], [job], _outcome)[0]
     if outcome.verdict is not None:
         return f"a trial run ended with {outcome.verdict} ({outcome.detail})"
@@ -134,36 +134,36 @@ def _open_doors(worker: Worker) -> str | None:
 
 
 def _outcome(
-    job: Job, report: dict | None, excess: bool, replies: Sequence[bytes], outputs: Sequence[bytes]
-) -> Outcome:
+    job: SandboxJob, report: dict | None, excess: bool, replies: Sequence[bytes], outputs: Sequence[bytes]
+) -> SandboxOutcome:
     """Reads a worker's report; None if no worker could run the job."""
     if report is None:
-        return Outcome(Verdict.UNAVAILABLE, "no worker could be started")
+        return SandboxOutcome(SandboxVerdict.UNAVAILABLE, "no worker could be started")
     ends = tuple(_end(job.limits, *pair) for pair in zip(report["processes"], outputs, strict=False))
     if excess:
-        verdict, detail = Verdict.OUTPUT, "more output than allowed"
+        verdict, detail = SandboxVerdict.OUTPUT, "more output than allowed"
     elif report["end"] == "timeout":
-        verdict, detail = Verdict.TIMEOUT, f"more than {job.limits.seconds:g} s"
+        verdict, detail = SandboxVerdict.TIMEOUT, f"more than {job.limits.seconds:g} s"
     elif report["end"] != "exit":
-        verdict, detail = Verdict.CRASH, "the worker ended"
+        verdict, detail = SandboxVerdict.CRASH, "the worker ended"
     else:
         verdict, detail = ends[-1]
     cpu = sum(process["cpu"] for process in report["processes"])
-    return Outcome(verdict, detail, tuple(replies), tuple(outputs), ends, report["seconds"], cpu)
+    return SandboxOutcome(verdict, detail, tuple(replies), tuple(outputs), ends, report["seconds"], cpu)
 
 
-def _end(limits: Limits, process: dict, printed: bytes) -> tuple[Verdict | None, str]:
-    """Why one process ended, if not by itself."""
+def _end(limits: Limits, process: dict, printed: bytes) -> tuple[SandboxVerdict | None, str]:
+    """The reason why one process ended, if not by itself."""
     code = process["code"]
     if code == 0:
         return None, ""
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and process["cpu"] >= limits.cpu_bound):
-        return Verdict.TIMEOUT, f"more than {limits.cpu_bound} s of CPU time"
+        return SandboxVerdict.TIMEOUT, f"more than {limits.cpu_bound} s of CPU time"
     signs = (b"bad_alloc", b"MemoryError", b"RESOURCE_EXHAUSTED", b"out of memory")
     full = code == -signal.SIGKILL and process["memory"] > limits.memory_bytes // 2
     if full or any(sign in printed[-2000:] for sign in signs):
-        return Verdict.MEMORY, f"more than {limits.memory_bytes >> 20} MiB"
-    return Verdict.CRASH, f"signal {-code}" if code < 0 else f"exit code {code}"
+        return SandboxVerdict.MEMORY, f"more than {limits.memory_bytes >> 20} MiB"
+    return SandboxVerdict.CRASH, f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _close_all(workers: list[Worker]) -> None:

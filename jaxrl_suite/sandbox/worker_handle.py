@@ -81,7 +81,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, and has not announced its end."""
+        """True if it runs and has not announced its end."""
         if self._process is None or self.control is None or self._process.poll() is not None:
             return False
         return not select.select([self.control], [], [], 0)[0]  # between jobs the only news is that it has ended

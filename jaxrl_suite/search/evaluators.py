@@ -1,4 +1,4 @@
-"""What a leaf is worth: random rollouts, a function written by hand, or a network.
+"""Leaf evaluators: random rollouts, a function written by hand, or a network.
 
 An evaluator is a frozen record called as `evaluator(params, key, state)` for one state, whose prize or chance may be
 pending. It returns `Evaluation`; the value is player 0's expected reward from here on.

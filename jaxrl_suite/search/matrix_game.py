@@ -30,7 +30,7 @@ _UNCERTAIN = 1e-6  # a gap above it, over the spread of payoffs, is tried again 
 _TRIES = 4
 
 
-class Solution(NamedTuple):
+class MatrixGameSolution(NamedTuple):
     """An equilibrium of each game."""
 
     value: jax.Array  # float32[..., ], expected payoff of the row player
@@ -38,7 +38,7 @@ class Solution(NamedTuple):
     col: jax.Array  # float32[..., A], the minimiser's probabilities
 
 
-def solve(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> Solution:
+def solve(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> MatrixGameSolution:
     """Values and equilibrium strategies of zero-sum games; the row player maximises.
 
     It can be jitted, and vmapping it makes one larger batch. With float32 payoffs of magnitude M the value is exact to
@@ -72,7 +72,7 @@ def solve(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> Solu
     return jax.tree.map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]), flat)
 
 
-def gains(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array, solution: Solution) -> jax.Array:
+def gains(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array, solution: MatrixGameSolution) -> jax.Array:
     """float32[..., 2]: what each player could gain over `solution.value` by deviating; about 0 in an equilibrium.
 
     It certifies a solution without trusting the solver. Arguments and shapes are those of `solve`.
@@ -83,12 +83,12 @@ def gains(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array, solutio
 
 
 @custom_vmap
-def _solve_flat(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> Solution:
+def _solve_flat(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> MatrixGameSolution:
     """`solve` for payoff float32[B, A, A]."""
     value, row, col = solve_batch_last(
         jnp.transpose(payoff, (1, 2, 0)), jnp.transpose(row_legal), jnp.transpose(col_legal)
     )
-    return Solution(value, jnp.transpose(row), jnp.transpose(col))
+    return MatrixGameSolution(value, jnp.transpose(row), jnp.transpose(col))
 
 
 @_solve_flat.def_vmap
@@ -102,7 +102,7 @@ def _solve_flat_vmap(axis_size, in_batched, *args):
     return solution, jax.tree.map(lambda _: True, solution)
 
 
-def solve_batch_last(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> Solution:
+def solve_batch_last(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Array) -> MatrixGameSolution:
     """`solve` in the layout it works in, for callers that build payoffs that way.
 
     Args:
@@ -140,16 +140,16 @@ def solve_batch_last(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Arr
         best_row = jnp.where(row_legal, jnp.sum(centred * col, axis=1, keepdims=True), -jnp.inf).max(0, keepdims=True)
         best_col = jnp.where(col_legal, jnp.sum(centred * row, axis=0, keepdims=True), jnp.inf).min(1, keepdims=True)
         gap = (best_row - best_col) / spread
-        solution = Solution(centre + _expected(row, centred, col), row, col)
+        solution = MatrixGameSolution(centre + _expected(row, centred, col), row, col)
         better = tried & (gap < best.gap)
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), solution, best.solution)
         return _Best(kept, jnp.where(better, gap, best.gap), best.tries + 1)
 
-    nothing = Solution(jnp.zeros((1, 1, batch)), jnp.zeros_like(payoff[:, :1]), jnp.zeros_like(payoff[:1]))
+    nothing = MatrixGameSolution(jnp.zeros((1, 1, batch)), jnp.zeros_like(payoff[:, :1]), jnp.zeros_like(payoff[:1]))
     first = _Best(nothing, jnp.where(legal.any((0, 1), keepdims=True), jnp.inf, 0.0), jnp.int32(0))
     again = jax.lax.while_loop(lambda best: jnp.any(best.gap > _UNCERTAIN) & (best.tries < _TRIES), attempt, first)
     value, row, col = again.solution
-    return Solution(value[0, 0], row[:, 0], col[0])
+    return MatrixGameSolution(value[0, 0], row[:, 0], col[0])
 
 
 class _Best(NamedTuple):
@@ -159,7 +159,7 @@ class _Best(NamedTuple):
     by some 1e-6 of their spread. Those are solved again from the other player's side, where the pivots are others.
     """
 
-    solution: Solution  # value float32[1, 1, B], row float32[A, 1, B], col float32[1, A, B]
+    solution: MatrixGameSolution  # value float32[1, 1, B], row float32[A, 1, B], col float32[1, A, B]
     gap: jax.Array  # float32[1, 1, B], sum of both players' gains over the spread of payoffs
     tries: jax.Array  # int32[]
 

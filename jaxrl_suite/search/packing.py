@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Packing(Generic[T]):
-    """How records of one structure are packed; made by `packing_of`."""
+    """The layout in which records of one structure are packed; made by `packing_of`."""
 
     structure: Any
     leaves: tuple[jax.ShapeDtypeStruct, ...]

@@ -1,4 +1,4 @@
-"""How a simulation picks the two actions at a node where both players move at once.
+"""Selection rules: a simulation's two actions at a node where both players move at once.
 
 Shapes: `P` = 2 players, `A` actions; matrices are `[A, A]`, player 0's action first. Values are player 0's.
 """
@@ -15,7 +15,7 @@ from jaxrl_suite.errors import UserError
 
 
 class Node(NamedTuple):
-    """What a rule may look at: the statistics of one node."""
+    """The statistics of one node, which a rule may look at."""
 
     visits: jax.Array  # float32[A, A]
     values: jax.Array  # float32[A, A], mean value of each visited joint action; 0 where unvisited

@@ -70,7 +70,7 @@ class SimultaneousSearch:
 
     @functools.cached_property
     def packing(self) -> Packing[tuple[State, jax.Array]]:
-        """How a node's embedding holds (state, player 0's reward on the way to it)."""
+        """The packing of a node's embedding: (state, player 0's reward on the way to it)."""
         return packing_of(jax.eval_shape(lambda: (self.game.start(), jnp.float32(0))))
 
     def __call__(self, params: Any, keys: jax.Array, states: State) -> Tree:

@@ -26,7 +26,7 @@ from jaxrl_suite.tabular import linear_fits
 
 
 class Classifier(Protocol):
-    """What a model is: hashable hyper-parameters and this method."""
+    """The protocol of a model: hashable hyper-parameters and this method."""
 
     def scores(self, x: jax.Array, y: jax.Array, weights: jax.Array, queries: jax.Array, classes: int) -> jax.Array:
         """float32[B, M, K].
@@ -99,7 +99,7 @@ class Ridge:
 
 
 @dataclasses.dataclass(frozen=True)
-class KernelRidge:
+class KernelRidgeClassifier:
     """Ridge regression on targets of -1 and 1 with a Gaussian kernel, without an intercept.
 
     Args:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from jaxrl_suite.errors import UserError, suggest
 
 
-class Table(NamedTuple):
+class Dataset(NamedTuple):
     """One classification table."""
 
     name: str
@@ -48,7 +48,7 @@ SYNTHETIC = ("2dplanes", "fried")
 TABLES = tuple(sorted(SKLEARN + SYNTHETIC))
 
 
-def load_table(name: str, *, rows: int = 4000, seed: int = 0) -> Table:
+def load_table(name: str, *, rows: int = 4000, seed: int = 0) -> Dataset:
     """A table by name; columns that are constant in it (three pixels of digits) are left out.
 
     Args:
@@ -64,7 +64,7 @@ def load_table(name: str, *, rows: int = 4000, seed: int = 0) -> Table:
             raise UserError(f"a synthetic table needs at least 2 rows, got {rows}: raise rows")
         x, target = (_two_d_planes if name == "2dplanes" else _fried)(np.random.default_rng(seed), rows)
         columns = tuple(f"x{column + 1}" for column in range(x.shape[1]))
-        return Table(name, x, (target > target.mean()).astype(np.int32), columns, ("N", "P"))
+        return Dataset(name, x, (target > target.mean()).astype(np.int32), columns, ("N", "P"))
     if name not in SKLEARN:
         raise UserError(f"there is no table {name!r}{suggest(name, TABLES)}")
     from sklearn import datasets
@@ -84,7 +84,7 @@ def check_table(
     columns: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     name: str = "table",
-) -> Table:
+) -> Dataset:
     """A table of one's own, if it can be used as it is: nothing is filled in, dropped or converted.
 
     Args:
@@ -122,7 +122,7 @@ def check_table(
     classes = tuple(classes or (str(label) for label in range(int(labels.max()) + 1)))
     if labels.max() >= len(classes):
         raise UserError(f"{name}: label {labels.max()} has no name: give {labels.max() + 1} classes")
-    return Table(name, array, labels, columns, classes)
+    return Dataset(name, array, labels, columns, classes)
 
 
 def check_labels(y: ArrayLike, *, rows: int | None = None, name: str = "labels") -> np.ndarray:
@@ -153,7 +153,7 @@ def encode_labels(y: ArrayLike) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def split_table(
-    table: Table,
+    table: Dataset,
     sizes: tuple[int, int, int],
     seed: int,
     *,

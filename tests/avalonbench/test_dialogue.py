@@ -22,7 +22,7 @@ from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.jobs import Job, SamplerFailedError
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Reply, Usage
-from jaxrl_suite.llm.recorder import Recorder, Replay
+from jaxrl_suite.llm.recorder import Recorder, ReplaySampler
 from jaxrl_suite.llm.recording import Recording
 from jaxrl_suite.strategist.judge.guide import GuideJudge, contract, guide_score, listeners
 
@@ -399,5 +399,5 @@ def test_replays_a_recording_with_no_model_at_all(tmp_path):
     with Recording(tmp_path / "record.jsonl") as recording:
         first = GuideJudge(Recorder(model, recording), "minion", of_role("minion")).judge(guides, (1,))
     with Recording(tmp_path / "record.jsonl") as recording:
-        replay = Replay(recording)
+        replay = ReplaySampler(recording)
         assert GuideJudge(replay, "minion", of_role("minion")).judge(guides, (1,)) == first

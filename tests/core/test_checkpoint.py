@@ -104,6 +104,10 @@ def test_without_the_list_of_files_damage_is_still_an_error(tmp_path):
 
 
 def test_a_class_of_the_carry_may_be_renamed(tmp_path):
+    class Before(NamedTuple):
+        first: jax.Array
+        second: jax.Array
+
     class Renamed(NamedTuple):
         first: jax.Array
         second: jax.Array
@@ -111,9 +115,8 @@ def test_a_class_of_the_carry_may_be_renamed(tmp_path):
     class Shorter(NamedTuple):
         both: tuple[jax.Array, jax.Array]
 
-    before = NamedTuple("Before", [("first", jax.Array), ("second", jax.Array)])
     parts = jnp.arange(2), jnp.arange(3)
-    checkpoint.save(tmp_path, 1, {"pair": before(*parts)}, {})
+    checkpoint.save(tmp_path, 1, {"pair": Before(*parts)}, {})
     restored = checkpoint.restore(tmp_path, {"pair": Renamed(*parts)}).tree["pair"]
     assert isinstance(restored, Renamed)
     np.testing.assert_array_equal(restored.second, parts[1])

@@ -19,7 +19,7 @@ def lake():
 
 @pytest.fixture(scope="module")
 def trainer(lake):
-    return automl.Trainer(lake, MODELS, sizes=(150, 150, 200))
+    return automl.LakeTrainer(lake, MODELS, sizes=(150, 150, 200))
 
 
 def test_a_join_finds_the_row_of_each_key_and_fills_the_rest_with_the_mean():
@@ -95,7 +95,7 @@ def test_a_masked_fit_is_scikit_learns_on_the_columns_that_are_left(trainer, nam
 
 
 def test_a_sweep_is_its_fits_one_by_one_and_none_is_made_twice(lake):
-    trainer = automl.Trainer(lake, {"ridge": Ridge(1.0), "neighbours": Neighbours(5)}, sizes=(150, 150, 200))
+    trainer = automl.LakeTrainer(lake, {"ridge": Ridge(1.0), "neighbours": Neighbours(5)}, sizes=(150, 150, 200))
     choices = np.random.default_rng(0).random((11, trainer.num_tables)) < 0.3
     swept = automl.sweep(trainer, choices)
     assert swept.valid.shape == (2, 11)
@@ -103,13 +103,13 @@ def test_a_sweep_is_its_fits_one_by_one_and_none_is_made_twice(lake):
     assert made == 2 * len(np.unique(choices, axis=0))
     for model in range(2):
         for row in (0, 7, 10):
-            (alone,) = automl.Trainer(lake, {"one": tuple(trainer.models)[model]}, sizes=(150, 150, 200)).scores(
+            (alone,) = automl.LakeTrainer(lake, {"one": tuple(trainer.models)[model]}, sizes=(150, 150, 200)).scores(
                 [(0, choices[row])]
             )
             np.testing.assert_allclose(alone, (swept.valid[model, row], swept.test[model, row]), atol=1e-6)
     automl.sweep(trainer, choices)
     assert trainer.trained == made
-    vmapped = automl.Trainer(
+    vmapped = automl.LakeTrainer(
         lake, dict(zip(trainer.names, trainer.models, strict=True)), sizes=(150, 150, 200), batch=4
     )
     np.testing.assert_allclose(automl.sweep(vmapped, choices).valid, swept.valid, atol=0.01)
@@ -184,4 +184,4 @@ def test_an_unknown_search_gets_a_remedy(trainer):
     with pytest.raises(ValueError, match="no seed"):
         discovery.run(trainer, "automl", [], 3)
     with pytest.raises(ValueError, match="no model"):
-        automl.Trainer(tables.make_lake(load_table("iris"), own=1, width=1, noise=1, shuffled=0), {})
+        automl.LakeTrainer(tables.make_lake(load_table("iris"), own=1, width=1, noise=1, shuffled=0), {})

@@ -74,7 +74,7 @@ def orders_of(table, n, draw):
 def model_table(name):
     """All 2^9 accuracies of a kernel ridge classifier on a table."""
     split = tabular_data.split_table(tabular_data.load_table(name), (9, 60, 60), 1, scale="pool")
-    return dv.utility_table(dv.model_utility(split, classifiers.KernelRidge()), 9)
+    return dv.utility_table(dv.model_utility(split, classifiers.KernelRidgeClassifier()), 9)
 
 
 @pytest.mark.parametrize("name", ["breast_cancer", "digits", "wine", "2dplanes", "fried", "random", "coverage"])

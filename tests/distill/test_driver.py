@@ -15,7 +15,7 @@ from jaxrl_suite.distill.gradient_matching import GradientMatching
 from jaxrl_suite.distill.kernel_ridge import KernelRidge
 from jaxrl_suite.distill.objective import Mean
 from jaxrl_suite.distill.pairs import LEARNABLE, Imitation, make_pairs, start_from
-from jaxrl_suite.distill.sampling import Uniform
+from jaxrl_suite.distill.sampling import UniformBatches
 from jaxrl_suite.distill.unrolled import Unrolled
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
@@ -28,7 +28,11 @@ PAIRS = make_pairs(POLICY, X, np.tanh(X @ np.array([[1.0], [-1.0], [0.5]])).asty
 START = start_from(PAIRS, np.arange(5), POLICY)
 SHORT = Recipe("sgd", 0.1, 4)
 DRIVER = Driver(
-    Unrolled(Imitation(POLICY), SHORT), Uniform(8), students=3, judges=2, recipes=(SHORT, Recipe("adam", 1e-2, 3))
+    Unrolled(Imitation(POLICY), SHORT),
+    UniformBatches(8),
+    students=3,
+    judges=2,
+    recipes=(SHORT, Recipe("adam", 1e-2, 3)),
 )
 
 
@@ -171,7 +175,7 @@ def test_gradient_matching_on_fresh_students_with_soft_labels():
     pairs = make_pairs(policy, X, np.argmax(X, axis=1).astype(np.int32))
     start = start_from(pairs, np.arange(4), policy)
     learn = ("observations", "labels", "log_weights")
-    driver = Driver(GradientMatching(Imitation(policy), "cosine", advance=3), Uniform(32), 2, learn, judges=2)
+    driver = Driver(GradientMatching(Imitation(policy), "cosine", advance=3), UniformBatches(32), 2, learn, judges=2)
     state = distill(driver, jax.random.key(0), start, pairs, pairs, 10, chunk=10)
     for name in learn:
         assert np.any(getattr(state.syn, name) != getattr(start, name)), name

@@ -8,7 +8,7 @@ import pytest
 from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.gradient_matching import GradientMatching
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, make_pairs, start_from, take
-from jaxrl_suite.distill.sampling import Buckets, Uniform
+from jaxrl_suite.distill.sampling import Buckets, UniformBatches
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
 from jaxrl_suite.rl.policies import MLP
@@ -122,7 +122,7 @@ def test_linear_problem_has_the_known_solution():
     np.testing.assert_allclose(state.syn.labels, labels, atol=1e-3)
 
 
-class Whole(Uniform):
+class Whole(UniformBatches):
     """The whole data as one batch."""
 
     def draw(self, table, key):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.distill.pairs import Imitation, make_pairs, start_from
-from jaxrl_suite.distill.sampling import Buckets, Uniform, balanced_rows
+from jaxrl_suite.distill.sampling import Buckets, UniformBatches, balanced_rows
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import MLP
 
@@ -37,7 +37,7 @@ def test_buckets_hold_their_action(replace):
 
 
 def test_uniform_draws_every_row_alike():
-    sampler = Uniform(9000)
+    sampler = UniformBatches(9000)
     batch = sampler.draw(sampler.prepare(PAIRS), jax.random.key(0))
     counts = np.bincount(np.asarray(batch.observations)[:, 0].astype(int), minlength=9)
     assert np.all(np.abs(counts - 1000) < 150)

@@ -8,7 +8,7 @@ import pytest
 from jaxrl_suite.distill.driver import distill
 from jaxrl_suite.distill.pairs import make_pairs, start_from
 from jaxrl_suite.distill.presets import METHODS, make_driver, paper_student, paper_teacher
-from jaxrl_suite.distill.sampling import Uniform, balanced_rows
+from jaxrl_suite.distill.sampling import UniformBatches, balanced_rows
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import CNN, MLP
 
@@ -21,7 +21,7 @@ START = start_from(PAIRS, np.arange(5), POLICY)
 
 @pytest.mark.parametrize("method", ["bptt-both", "gm-cosine", "kernel-ridge", "random-regressors"])
 def test_every_method_lowers_its_loss(method):
-    driver = make_driver(method, POLICY, students=2, sampler=Uniform(32), learning_rate=0.02)
+    driver = make_driver(method, POLICY, students=2, sampler=UniformBatches(32), learning_rate=0.02)
     table, key = driver.sampler.prepare(PAIRS), jax.random.key(0)
 
     @jax.jit

@@ -7,14 +7,14 @@ import numpy as np
 from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, make_pairs
 from jaxrl_suite.distill.random_regressors import RandomRegressors
-from jaxrl_suite.distill.sampling import Uniform
+from jaxrl_suite.distill.sampling import UniformBatches
 from jaxrl_suite.rl.policies import MLP
 
 RNG = np.random.default_rng(0)
 LINEAR = RandomRegressors(Imitation(MLP((2,), 1, widths=(), squash=False)))
 
 
-class Whole(Uniform):
+class Whole(UniformBatches):
     """The whole data as one batch."""
 
     def draw(self, table, key):

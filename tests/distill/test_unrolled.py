@@ -8,7 +8,7 @@ import pytest
 from jaxrl_suite.core import devices
 from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, make_pairs
-from jaxrl_suite.distill.sampling import Uniform
+from jaxrl_suite.distill.sampling import UniformBatches
 from jaxrl_suite.distill.unrolled import Unrolled, repeat
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
@@ -84,7 +84,7 @@ def test_labels_reach_the_known_solution():
     np.testing.assert_allclose(state.syn.labels, np.concatenate([x, np.ones((3, 1))], axis=1) @ best, atol=1e-3)
 
 
-class Whole(Uniform):
+class Whole(UniformBatches):
     """The whole data as one batch."""
 
     def draw(self, table, key):

@@ -9,9 +9,9 @@ import pytest
 
 from jaxrl_suite.datamarket import equilibrium, scenarios
 from jaxrl_suite.envs import Game, check_env, make
-from jaxrl_suite.envs.market import BUY, GO_ON, LEAVE, Market
+from jaxrl_suite.envs.market import BUY, GO_ON, LEAVE, PostedPriceMarket
 
-TINY = Market(
+TINY = PostedPriceMarket(
     initial=(0.7, 0.3),
     transitions=[[[0.4, 0.6], [0.5, 0.5]]],
     valuations=[[0.3, 0.5], [0.2, 1.0]],
@@ -21,15 +21,17 @@ TINY = Market(
 )
 
 
-@pytest.mark.parametrize("env", [Market(), TINY, Market(transitions=())], ids=["default", "tiny", "one period"])
+@pytest.mark.parametrize(
+    "env", [PostedPriceMarket(), TINY, PostedPriceMarket(transitions=())], ids=["default", "tiny", "one period"]
+)
 def test_keeps_the_contract(env):
     assert isinstance(env, Game)
     check_env(env)
 
 
 def test_is_registered():
-    assert make("market", cost=0.1) == Market(cost=0.1)
-    assert hash(Market()) == hash(Market(valuations=np.asarray(Market().valuations)))
+    assert make("market", cost=0.1) == PostedPriceMarket(cost=0.1)
+    assert hash(PostedPriceMarket()) == hash(PostedPriceMarket(valuations=np.asarray(PostedPriceMarket().valuations)))
 
 
 def test_the_exact_solution_is_that_of_expectimax_on_the_rules():
@@ -91,7 +93,7 @@ def play(keys, env, deviates, solution):
 
 
 def test_optimal_play_returns_the_exact_values_and_deviating_does_not_pay():
-    env = Market()
+    env = PostedPriceMarket()
     solution = equilibrium.solve_env(env)
     keys = jax.random.split(jax.random.key(0), 8192)
     returns, over = play(keys, env, -1, solution)
@@ -112,7 +114,7 @@ def test_a_market_becomes_an_environment():
 
 
 def test_only_what_was_seen_can_be_bought_and_the_price_is_paid():
-    env = Market(initial=(0, 1, 0, 0))
+    env = PostedPriceMarket(initial=(0, 1, 0, 0))
     state = env.init(jax.random.key(0))
     for level in (0, 2, 3, 4):
         np.testing.assert_array_equal(env.legal(state)[0], [True] * 5 + [False])
@@ -147,4 +149,4 @@ def test_only_what_was_seen_can_be_bought_and_the_price_is_paid():
 )
 def test_refuses_what_is_no_market(bad, message):
     with pytest.raises(ValueError, match=message):
-        Market(**bad)
+        PostedPriceMarket(**bad)

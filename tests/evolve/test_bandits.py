@@ -11,7 +11,7 @@ from jaxrl_suite.evolve.idea_queue import IdeaQueue, fresh_bounds, softmax_choic
 from jaxrl_suite.evolve.methods import DIFFERENCES, METHODS, PRESETS, EvolveConfig, Method
 from jaxrl_suite.evolve.records import Strategy
 from jaxrl_suite.evolve.selection import Setting, choose_parents, improvement_scale
-from jaxrl_suite.evolve.tree import Dropped, Played, StrategyTree, fitted, from_json, to_json
+from jaxrl_suite.evolve.tree import Dropped, RoundScore, StrategyTree, fitted, from_json, to_json
 
 
 def queue_with(outcomes, **options):
@@ -29,7 +29,7 @@ def tree_of(parents, scores, dropped=()):
     tree = StrategyTree()
     for number, (parent, score) in enumerate(zip(parents, scores, strict=True)):
         tree = tree.add(Strategy(number, "heuristic", str(number), parent), number)
-        tree = tree.play(Played(0, number, score, 10))
+        tree = tree.play(RoundScore(0, number, score, 10))
     for parent in dropped:
         tree = tree.drop(Dropped(parent, None, 0, "", ()))
     return tree
@@ -153,13 +153,18 @@ def test_attempts_that_are_dropped_make_a_strategy_less_attractive():
 
 def test_running_mean_is_weighted_by_games():
     tree = StrategyTree().add(Strategy(0, "heuristic", "x"), 0)
-    tree = tree.play(Played(0, 0, 1.0, 30)).play(Played(1, 0, -1.0, 10))
+    tree = tree.play(RoundScore(0, 0, 1.0, 30)).play(RoundScore(1, 0, -1.0, 10))
     assert tree[0].score == pytest.approx(0.5)
     assert tree[0].games == 40
-    critic = StrategyTree().add(Strategy(0, "heuristic", "x"), 0).play(Played(0, 0, 1.0, 0)).play(Played(1, 0, 2.0, 0))
+    critic = (
+        StrategyTree()
+        .add(Strategy(0, "heuristic", "x"), 0)
+        .play(RoundScore(0, 0, 1.0, 0))
+        .play(RoundScore(1, 0, 2.0, 0))
+    )
     assert (critic[0].score, critic[0].games, critic.ranked("mean")) == (1.5, 0, (0,))  # judged without games
     with pytest.raises(ValueError, match="finite"):
-        tree.play(Played(2, 0, math.nan, 1))
+        tree.play(RoundScore(2, 0, math.nan, 1))
     with pytest.raises(ValueError, match="parent 7"):
         tree.add(Strategy(1, "heuristic", "", 7), 1)
 
@@ -173,7 +178,7 @@ def test_fitted_ratings_see_through_opponents_of_another_strength():
     for turn, group in enumerate([(0, 1, 2), (2, 3)]):
         for one in group:
             others = [other for other in group if other != one]
-            tree = tree.play(Played(turn, one, truth[one] - np.mean(truth[others]), 1000))
+            tree = tree.play(RoundScore(turn, one, truth[one] - np.mean(truth[others]), 1000))
     means = tree.values("mean")
     assert means[3] < means[2] + 0.5  # 1.0 and 1.39: nearly alike
     ratings = fitted(tree)
@@ -184,7 +189,7 @@ def test_fitted_ratings_see_through_opponents_of_another_strength():
     for number in range(4):
         fixed = fixed.add(Strategy(number, "heuristic", ""), 0)
     for turn, number in [(0, 0), (0, 1), (1, 1), (1, 2), (2, 2), (2, 3)]:
-        fixed = fixed.play(Played(turn, number, truth[number] + 10 * turn, 1000))
+        fixed = fixed.play(RoundScore(turn, number, truth[number] + 10 * turn, 1000))
     np.testing.assert_allclose(fitted(fixed), truth - truth.mean(), atol=0.02)  # levels of rounds cancel
     assert improvement_scale(fixed, fitted(fixed)) == 1.0
 

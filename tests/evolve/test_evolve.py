@@ -11,7 +11,7 @@ from fixtures.toy_strategies import ScriptedModel, ToyJudge, ToyLibrary, sensibl
 
 from jaxrl_suite.evolve import evolve as evolving
 from jaxrl_suite.evolve import progress
-from jaxrl_suite.evolve.attempts import Setup
+from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.evolve import search_job
 from jaxrl_suite.evolve.journal import Journal
 from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
@@ -23,7 +23,7 @@ from jaxrl_suite.llm.jobs import Job, SamplerFailedError
 from jaxrl_suite.llm.ledger import Budget
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Reply, Usage
-from jaxrl_suite.llm.recorder import Recorder, Replay
+from jaxrl_suite.llm.recorder import Recorder, ReplaySampler
 from jaxrl_suite.llm.recording import Recording
 from jaxrl_suite.strategist.heuristics.grammar_proposer import GrammarProposer
 
@@ -124,7 +124,7 @@ def test_round_by_round_equals_the_whole():
         (outcome,) = run_lockstep([Job("step", make)], ScriptedModel(sensible), judge)
         return outcome.value
 
-    setup = Setup(SMALL, MODEL)
+    setup = SearchSetup(SMALL, MODEL)
     search = step(lambda ledger: evolving.start(setup, ledger))
     while not search.is_done:
         search = step(lambda ledger, search=search: evolving.improve(setup, search, ledger))
@@ -393,7 +393,7 @@ def test_replays_need_neither_model_nor_judge(tmp_path):
         Journal(tmp_path / "journal", read_only=True) as journal,
     ):
         jobs = [search_job("it", SMALL, MODEL, journal=journal)]
-        assert run(jobs, Nobody(), Replay(draws), journal) == [whole]
+        assert run(jobs, Nobody(), ReplaySampler(draws), journal) == [whole]
         known = journal.proposals("it")
         replay = run([search_job("other", SMALL, ReplayProposer(known))], journal=journal)
         assert replay[0].tree == whole.tree

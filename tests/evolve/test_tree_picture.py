@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxrl_suite.core import plot
 from jaxrl_suite.evolve.records import Strategy
-from jaxrl_suite.evolve.tree import Dropped, Played, StrategyTree
+from jaxrl_suite.evolve.tree import Dropped, RoundScore, StrategyTree
 from jaxrl_suite.evolve.tree_picture import layout, tree_figure
 
 
@@ -18,7 +18,7 @@ def random_tree(seed, size, dropped, chain=False):
     for number in range(size):
         parent = None if number == 0 else number - 1 if chain else int(rng.integers(number))
         tree = tree.add(Strategy(number, "heuristic", "", parent), number)
-        tree = tree.play(Played(number, number, float(rng.normal()), 5))
+        tree = tree.play(RoundScore(number, number, float(rng.normal()), 5))
     for _ in range(dropped):
         tree = tree.drop(Dropped(int(rng.integers(size)), None, 0, "", ()))
     return tree

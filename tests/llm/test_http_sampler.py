@@ -21,7 +21,7 @@ from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.http.wire import share
 from jaxrl_suite.llm.ledger import Budget, Ledger
 from jaxrl_suite.llm.protocol import Decoding, Message, Request, Sampler, Usage
-from jaxrl_suite.llm.recorder import Recorder, Replay
+from jaxrl_suite.llm.recorder import Recorder, ReplaySampler
 from jaxrl_suite.llm.recording import Recording
 
 SECRET = "sk-0123456789abcdefSECRET"
@@ -588,7 +588,7 @@ def test_a_recording_replays_without_a_server(server, tmp_path):
         with pytest.raises(ValueError, match="give it the recording itself"):
             Recorder(sampler, recording)
     with Recording(path, read_only=True) as recording:
-        replay = Replay(recording)
+        replay = ReplaySampler(recording)
         assert replay.name == sampler.name
         assert replay.sample([request(num_samples=2)])[0].completions == told[0].completions
 

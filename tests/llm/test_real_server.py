@@ -21,7 +21,7 @@ from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits
 from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.ledger import Budget, Ledger
 from jaxrl_suite.llm.protocol import Decoding, Message, Request, Usage
-from jaxrl_suite.llm.recorder import Replay
+from jaxrl_suite.llm.recorder import ReplaySampler
 from jaxrl_suite.llm.recording import Recording
 
 URL = os.environ.get("JAXRL_SUITE_TEST_SERVER", "")
@@ -99,7 +99,7 @@ def test_a_batch_is_recorded_and_never_asked_for_again(tmp_path):
         assert sampler.ledger.total == spent == recording.by_role["solve"]
     assert all(reply.error is None and reply.fresh == Usage() for reply in again)
     with Recording(tmp_path / "r.jsonl", read_only=True) as recording:
-        replayed = Replay(recording).sample(requests)
+        replayed = ReplaySampler(recording).sample(requests)
     texts = [[completion.text for completion in reply.completions] for reply in first]
     assert [[completion.text for completion in reply.completions] for reply in replayed] == texts
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Reply, Request, Usage
-from jaxrl_suite.llm.recorder import Recorder, Replay
+from jaxrl_suite.llm.recorder import Recorder, ReplaySampler
 from jaxrl_suite.llm.recording import Draw, Recording, RecordingError, split_usage
 
 CAPABILITIES = Capabilities(prefix=True, logprobs=True, seed=False, fork=False, tokens=True, text=True)
@@ -256,7 +256,7 @@ def test_a_replay_needs_no_model_and_says_what_is_missing(tmp_path):
     with Recording(path) as recording:
         told = Recorder(Model(), recording).sample([request(num_samples=3)])[0]
     with Recording(path, read_only=True) as recording:
-        replay = Replay(recording)
+        replay = ReplaySampler(recording)
         assert replay.name == "model"
         assert replay.capabilities == CAPABILITIES._replace(seed=True)
         reply = replay.sample([request(num_samples=3)])[0]
@@ -270,7 +270,7 @@ def test_a_replay_needs_no_model_and_says_what_is_missing(tmp_path):
         with pytest.raises(ValueError, match="use the sampler itself"):
             replay.score([("question", (1,))])
         with pytest.raises(ValueError, match="Did you mean model"):
-            Replay(recording, "modle")
+            ReplaySampler(recording, "modle")
 
 
 def test_several_samplers_share_a_file(tmp_path):
@@ -281,8 +281,8 @@ def test_several_samplers_share_a_file(tmp_path):
         Recorder(other, recording).sample([request()])
     with Recording(path, read_only=True) as recording:
         with pytest.raises(ValueError, match="Choose from: model, other"):
-            Replay(recording)
-        assert Replay(recording, "other").sample([request()])[0].error is None
+            ReplaySampler(recording)
+        assert ReplaySampler(recording, "other").sample([request()])[0].error is None
         assert recording.by_role["solve"].samples == 4
 
 

@@ -215,7 +215,7 @@ def test_a_small_store_forgets_and_still_answers():
 
 
 def test_the_store_gives_up_what_was_unused_longest():
-    pool = prefix_store.Pool(CONFIG, 16, 3)
+    pool = prefix_store.CachePool(CONFIG, 16, 3)
     slots = [pool.place((i,)) for i in range(3)]
     pool.slot_of.move_to_end((0,))
     assert pool.place((7,)) == slots[1]

@@ -16,11 +16,11 @@ from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.bench import heuristics as bench
 from jaxrl_suite.sandbox.export import EXPORT, EXPORT_LIMITS, ExportRequest, check_functions, export_functions
-from jaxrl_suite.sandbox.records import Verdict
+from jaxrl_suite.sandbox.records import SandboxVerdict
 from jaxrl_suite.sandbox.sandbox import Sandbox
 
 GAME = Gops(6)
-REFUSED, WRONG, ERROR = Verdict.REFUSED, Verdict.WRONG, Verdict.ERROR
+REFUSED, WRONG, ERROR = SandboxVerdict.REFUSED, SandboxVerdict.WRONG, SandboxVerdict.ERROR
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def function(sandbox, states):
     import inspect
 
     report = export_functions(sandbox, [ExportRequest(inspect.getsource(bench.evaluate), "evaluate", states)])[0]
-    assert report.verdict is Verdict.PASS, report.feedback
+    assert report.verdict is SandboxVerdict.PASS, report.feedback
     assert report.work > 10
     return report.function
 
@@ -148,7 +148,7 @@ def evaluate(view):
     return total * 2, {"total": total, "count": view.inner["n"], "big": total > 0}
 """
     report = one(sandbox, source, EXAMPLES)
-    assert report.verdict is Verdict.PASS, report.feedback
+    assert report.verdict is SandboxVerdict.PASS, report.feedback
     assert report.function.auxiliary == ("big", "count", "total")
     values, auxiliary = report.function.call_with_auxiliary(EXAMPLES)
     totals = EXAMPLES.x.sum(1)
@@ -174,7 +174,7 @@ def evaluate(state: Unknown) -> dict[str, jnp.ndarray]:
 """
     examples = ({"x": EXAMPLES.x}, EXAMPLES.inner["n"])
     report = one(sandbox, source, examples, output=output)
-    assert report.verdict is Verdict.PASS, report.feedback
+    assert report.verdict is SandboxVerdict.PASS, report.feedback
     values = report.function.call(examples)
     np.testing.assert_array_equal(values["a"], np.sort(EXAMPLES.x)[:, ::-1])
     np.testing.assert_array_equal(values["b"][0], np.arange(5) + 1)
@@ -248,18 +248,18 @@ BAD = {
     "long_loop": (LOOP.format(n=10**8), REFUSED, "shorten its loops"),
     "giant_constant": ("def evaluate(view): return jnp.array([0.5] * 20_000).sum()", REFUSED, "20000 elements"),
     "giant_tensor": ("def evaluate(view): return jnp.ones((9000, 9000)).sum()", REFUSED, "81000000 elements"),
-    "memory_bomb": ("def evaluate(view):\n    return [0.0] * 10**11", Verdict.MEMORY, "more memory"),
-    "endless_trace": ("def evaluate(view):\n    while True:\n        pass", Verdict.TIMEOUT, "more than 1 s"),
-    "endless_module": ("while True:\n    pass", Verdict.TIMEOUT, "more than 1 s"),
+    "memory_bomb": ("def evaluate(view):\n    return [0.0] * 10**11", SandboxVerdict.MEMORY, "more memory"),
+    "endless_trace": ("def evaluate(view):\n    while True:\n        pass", SandboxVerdict.TIMEOUT, "more than 1 s"),
+    "endless_module": ("while True:\n    pass", SandboxVerdict.TIMEOUT, "more than 1 s"),
     "unrolled": ("def evaluate(view):\n    c = view.x[0]\n    for i in range(10**7): c = c * 0.5\n    return c",
-                 Verdict.TIMEOUT, "more than 1 s"),
+                 SandboxVerdict.TIMEOUT, "more than 1 s"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_wrong_is_a_verdict_with_a_line_for_the_writer(sandbox, name):
     source, verdict, message = BAD[name]
-    report = one(sandbox, source, EXAMPLES, seconds=1.0 if verdict is Verdict.TIMEOUT else 30.0)
+    report = one(sandbox, source, EXAMPLES, seconds=1.0 if verdict is SandboxVerdict.TIMEOUT else 30.0)
     assert report.function is None
     assert report.verdict is verdict, report
     import re
@@ -282,7 +282,13 @@ def test_every_level_exports_and_one_bad_function_does_not_disturb_the_others(le
     with sandbox:
         reports = export_functions(sandbox, requests, dataclasses.replace(EXPORT_LIMITS, seconds=5.0))
     verdicts = [report.verdict for report in reports]
-    assert verdicts == [Verdict.PASS, REFUSED, Verdict.PASS, Verdict.TIMEOUT, Verdict.MEMORY]
+    assert verdicts == [
+        SandboxVerdict.PASS,
+        REFUSED,
+        SandboxVerdict.PASS,
+        SandboxVerdict.TIMEOUT,
+        SandboxVerdict.MEMORY,
+    ]
     np.testing.assert_array_equal(reports[2].function.call(EXAMPLES), EXAMPLES.x[:, 1])
 
 
@@ -353,7 +359,7 @@ def test_hostile_bytes_are_refused(sandbox, name):
     request = ExportRequest("", "evaluate", EXAMPLES.x, platforms=("cpu",))
     report = check_functions(sandbox, [(request, (), make())])[0]
     assert report.function is None
-    assert report.verdict in (REFUSED, ERROR, Verdict.CRASH), report
+    assert report.verdict in (REFUSED, ERROR, SandboxVerdict.CRASH), report
     assert re.search(message, report.feedback), report.feedback
 
 
@@ -361,7 +367,7 @@ def test_the_check_knows_a_good_function_when_it_sees_one(sandbox):
     """The same way of making bytes, with nothing wrong: what the hostile ones are refused for is what is wrong."""
     request = ExportRequest("", "evaluate", EXAMPLES.x, platforms=("cpu",))
     report = check_functions(sandbox, [(request, (), serialized(loop(lambda x: 10), ROW))])[0]
-    assert report.verdict is Verdict.PASS, report.feedback
+    assert report.verdict is SandboxVerdict.PASS, report.feedback
     np.testing.assert_allclose(report.function.call(EXAMPLES.x), 11 * EXAMPLES.x[:, 0], rtol=1e-6)
 
 
@@ -376,7 +382,7 @@ def test_bytes_with_errors_in_them_never_harm_this_process(sandbox):
             data[place] = rng.integers(256)
         variants.append(bytes(data))
     reports = check_functions(sandbox, [(request, (), data) for data in variants])
-    assert all(report.verdict is not Verdict.UNAVAILABLE for report in reports)
+    assert all(report.verdict is not SandboxVerdict.UNAVAILABLE for report in reports)
     assert sum(report.function is None for report in reports) > 8
     for report in reports:  # an error in a name or a constant leaves a function, still a harmless one
         if report.function is not None:
@@ -387,7 +393,7 @@ def test_compilation_has_a_time_limit(sandbox, function, states):
     request = ExportRequest("", "evaluate", states)
     limits = dataclasses.replace(EXPORT_LIMITS, seconds=0.02)
     report = check_functions(sandbox, [(request, (), function.serialized)], limits)[0]
-    assert report.verdict is Verdict.TIMEOUT
+    assert report.verdict is SandboxVerdict.TIMEOUT
     assert report.function is None
 
 
@@ -407,7 +413,7 @@ def test_a_worker_has_one_thread_when_it_forks():
         assert bare._workers[0].facts["threads"] == 1
         with pytest.warns(UserWarning, match="without a sandbox"):
             report = export_functions(bare, [ExportRequest("def evaluate(x): return x[0]", "evaluate", EXAMPLES.x)])[0]
-    assert report.verdict is Verdict.PASS, report.feedback
+    assert report.verdict is SandboxVerdict.PASS, report.feedback
 
 
 def test_values_that_are_not_finite_are_found_in_the_right_row(sandbox):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox.inside import plain
 from jaxrl_suite.sandbox.programs import Case, Check, Program, read_reply, run_programs
-from jaxrl_suite.sandbox.records import Limits, Verdict
+from jaxrl_suite.sandbox.records import Limits, SandboxVerdict
 from jaxrl_suite.sandbox.sandbox import Sandbox
 
 
@@ -66,7 +66,10 @@ def test_results_do_not_depend_on_the_batch_and_keep_their_order(sandbox):
     tests = [[Case((i,), i), Check(f"assert f({i}) == {i} + 1")] for i in range(24)]
     together = run_programs(sandbox, programs, tests, Limits(seconds=10.0))
     for i, report in enumerate(together):
-        expected = [Verdict.PASS if i % 3 == 0 else Verdict.WRONG, Verdict.PASS if i % 3 == 1 else Verdict.WRONG]
+        expected = [
+            SandboxVerdict.PASS if i % 3 == 0 else SandboxVerdict.WRONG,
+            SandboxVerdict.PASS if i % 3 == 1 else SandboxVerdict.WRONG,
+        ]
         assert [outcome.verdict for outcome in report.outcomes] == expected
         assert report.tests == tuple(tests[i])
 

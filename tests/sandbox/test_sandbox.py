@@ -19,7 +19,7 @@ from escapes import ESCAPES
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox import levels as sandbox_levels
 from jaxrl_suite.sandbox.programs import Case, Check, Program, run_programs
-from jaxrl_suite.sandbox.records import Job, Limits, Process, Verdict
+from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxVerdict
 from jaxrl_suite.sandbox.sandbox import PROGRAMS, Sandbox, Toolset
 
 LEVELS = ("bwrap", "unshare")
@@ -27,7 +27,7 @@ TOKEN = "token-0" + secrets.token_hex(16)
 QUICK = Limits(seconds=0.8, memory_bytes=256 << 20, output_bytes=10_000, reply_bytes=100_000)
 LIMITS = dataclasses.replace(QUICK, seconds=10.0)
 SLOW = Limits(seconds=10.0, memory_bytes=256 << 20)
-TIMEOUT, ERROR, CRASH, WRONG = Verdict.TIMEOUT, Verdict.ERROR, Verdict.CRASH, Verdict.WRONG
+TIMEOUT, ERROR, CRASH, WRONG = SandboxVerdict.TIMEOUT, SandboxVerdict.ERROR, SandboxVerdict.CRASH, SandboxVerdict.WRONG
 # What each must end with; a forgery that is only a wrong answer is WRONG. Those not listed may be any but PASS.
 ENDS = {
     "busy_loop": {TIMEOUT},
@@ -38,21 +38,21 @@ ENDS = {
     "zombies": {TIMEOUT},
     "fork_bomb": {TIMEOUT},
     "count_forks": {WRONG},
-    "memory_bomb": {Verdict.MEMORY},
-    "stdout_flood": {Verdict.OUTPUT},
-    "stderr_flood": {Verdict.OUTPUT},
-    "reply_flood": {Verdict.OUTPUT},
+    "memory_bomb": {SandboxVerdict.MEMORY},
+    "stdout_flood": {SandboxVerdict.OUTPUT},
+    "stderr_flood": {SandboxVerdict.OUTPUT},
+    "reply_flood": {SandboxVerdict.OUTPUT},
     "stdin_wait": {ERROR},
     "exit_early": {CRASH},
     "close_descriptors": {CRASH},
-    "deep_recursion": {CRASH, Verdict.MEMORY, ERROR},
+    "deep_recursion": {CRASH, SandboxVerdict.MEMORY, ERROR},
     "system_exit": {ERROR},
     "base_exception": {ERROR},
     "equal_object": {ERROR},
     "equal_to_everything": {WRONG},
     "write_every_descriptor": {CRASH, WRONG},
-    "hostile_reply": {CRASH, Verdict.OUTPUT},
-    "many_threads": {ERROR, Verdict.MEMORY},
+    "hostile_reply": {CRASH, SandboxVerdict.OUTPUT},
+    "many_threads": {ERROR, SandboxVerdict.MEMORY},
     "big_file": {ERROR, CRASH},
     "many_files": {ERROR, CRASH},
     "read_file": {ERROR},
@@ -156,11 +156,11 @@ def test_no_program_breaks_out(sandbox, target, name):
     before = set(os.listdir(target["site"]))
     limits = QUICK if ENDS.get(name) == {TIMEOUT} else LIMITS
     outcome = attempt(sandbox, name, target, limits)
-    assert outcome.verdict is not Verdict.PASS
+    assert outcome.verdict is not SandboxVerdict.PASS
     assert outcome.feedback != "returned 'pwned'", name
     assert TOKEN not in outcome.feedback
-    assert outcome.verdict in ENDS.get(name, set(Verdict)), outcome
-    assert outcome.verdict is not Verdict.UNAVAILABLE
+    assert outcome.verdict in ENDS.get(name, set(SandboxVerdict)), outcome
+    assert outcome.verdict is not SandboxVerdict.UNAVAILABLE
     assert outcome.seconds < limits.seconds + 3
     assert set(os.listdir(target["site"])) == before
     still_works(sandbox)
@@ -421,7 +421,7 @@ def test_a_job_that_cannot_be_run_is_unavailable(sandbox, monkeypatch):
     sandbox._workers[0].close()
     monkeypatch.setattr(sandbox_levels, "command", lambda *_: ["/nonexistent"])
     report = run_programs(sandbox, [Program("def f(): return 1", "f")], [[Case((), 1)]], SLOW)[0]
-    assert report.outcomes[0].verdict is Verdict.UNAVAILABLE
+    assert report.outcomes[0].verdict is SandboxVerdict.UNAVAILABLE
     monkeypatch.undo()
     still_works(sandbox)
 
@@ -432,7 +432,7 @@ def test_nothing_runs_after_close():
         pytest.skip("no level works here; that it refuses is tested")
     with Sandbox(workers=2, levels=levels) as made:
         processes = [worker._process for worker in made._workers if worker._process]
-        made.run([Job((Process("probe", b'{"file": "/", "port": 1, "pid": 1}'),))] * 2)
+        made.run([SandboxJob((Process("probe", b'{"file": "/", "port": 1, "pid": 1}'),))] * 2)
         processes += [worker._process for worker in made._workers]
     assert all(process.poll() is not None for process in processes)
     with pytest.raises(UserError, match="closed"):
@@ -451,5 +451,5 @@ def test_limits_are_checked():
 def test_cpu_time_has_a_limit_of_its_own(sandbox):
     limits = Limits(seconds=20.0, cpu_seconds=1)
     outcome = attempt(sandbox, "busy_loop", {}, limits)
-    assert outcome.verdict is Verdict.TIMEOUT
+    assert outcome.verdict is SandboxVerdict.TIMEOUT
     assert outcome.seconds < 15

@@ -20,7 +20,7 @@ from jaxrl_suite.strategist.learners.deeprole.play import play
 from jaxrl_suite.strategist.learners.deeprole.round import (
     ACCEPTING,
     REJECTING,
-    Round,
+    RoundModel,
     Situation,
     Strategies,
     constants,
@@ -59,7 +59,7 @@ def fixed_leaves():
 
 
 def one_round(where, belief, leaf_values=None):
-    return Round.at(GAME, where, jnp.asarray(belief, jnp.float32), leaf_values)
+    return RoundModel.at(GAME, where, jnp.asarray(belief, jnp.float32), leaf_values)
 
 
 said = jax.jit(functools.partial(likelihood, GAME))

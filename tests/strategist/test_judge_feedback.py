@@ -11,7 +11,7 @@ from jaxrl_suite.envs import Gops
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.journal import Journal
 from jaxrl_suite.evolve.records import Strategy
-from jaxrl_suite.evolve.services import Round, services
+from jaxrl_suite.evolve.services import JudgedRound, services
 from jaxrl_suite.strategist.heuristics.libraries import library
 from jaxrl_suite.strategist.heuristics.pool import ROLLOUT
 from jaxrl_suite.strategist.heuristics.views import example_states
@@ -116,7 +116,7 @@ def test_selecting_no_state_selects_none():
 
 
 def test_a_journal_does_not_answer_for_a_judge_with_another_config():
-    journal, asked = Journal(), [Round(tuple(ROUND[:2]), (0,))]
+    journal, asked = Journal(), [JudgedRound(tuple(ROUND[:2]), (0,))]
     config = JudgeConfig(deals=4, batch_size=16, key_states=0)
     changed = [config, dataclasses.replace(config, batch_size=4), dataclasses.replace(config, deals=8)]
     said = [services(Paper(one), journal)["judge"](asked)[0].games for one in changed]

@@ -9,7 +9,7 @@ import pytest
 
 from jaxrl_suite.core import devices
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.envs.gops.game import State
+from jaxrl_suite.envs.gops.game import GopsState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.records import Strategy
 from jaxrl_suite.search.gops import exact as gops_exact
@@ -47,7 +47,9 @@ def pool(solution):
             return jnp.sum(mask.astype(jnp.int32) * powers, axis=-1)
 
         whole = (view.prize, view.carry, view.scores)
-        state = State(bits(view.hands), bits(view.deck), *(x.astype(jnp.int32) for x in whole), jnp.zeros(2), *_over())
+        state = GopsState(
+            bits(view.hands), bits(view.deck), *(x.astype(jnp.int32) for x in whole), jnp.zeros(2), *_over()
+        )
         value = gops_exact.value(solution, state)
         return jnp.stack([value / 2, -value / 2])
 

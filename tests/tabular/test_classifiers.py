@@ -101,7 +101,7 @@ def test_ridge_and_neighbours_equal_scikit_learns(name):
 def test_kernel_ridge_scores_equal_scikit_learns():
     data = split("breast_cancer")
     masks = draw_masks(data, 10, smallest=5)
-    found = scores(classifiers.KernelRidge(alpha=0.5, gamma=0.1), data, masks)
+    found = scores(classifiers.KernelRidgeClassifier(alpha=0.5, gamma=0.1), data, masks)
     for row, mask in zip(found, masks, strict=True):
         target = 2.0 * data.y[mask] - 1
         expected = ReferenceKernelRidge(alpha=0.5, kernel="rbf", gamma=0.1).fit(data.x[mask], target)
@@ -112,7 +112,7 @@ def test_kernel_ridge_scores_equal_scikit_learns():
 MODELS = [
     classifiers.Logistic(),
     classifiers.Ridge(),
-    classifiers.KernelRidge(),
+    classifiers.KernelRidgeClassifier(),
     classifiers.Neighbours(),
     classifiers.Perceptron((8,), 30),
 ]
@@ -150,7 +150,7 @@ def test_weights_are_repeated_rows():
     counts = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60))
     repeated = np.repeat(np.arange(60), counts)
     alone = data._replace(x=data.x[repeated], y=data.y[repeated])
-    for model in (classifiers.Logistic(), classifiers.Ridge(), classifiers.KernelRidge()):
+    for model in (classifiers.Logistic(), classifiers.Ridge(), classifiers.KernelRidgeClassifier()):
         weighted = scores(model, data, counts[None])
         np.testing.assert_allclose(weighted, scores(model, alone, np.ones((1, 60), bool)), atol=2e-3)
 

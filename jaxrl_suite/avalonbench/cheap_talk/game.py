@@ -38,7 +38,7 @@ LOSS_FLOOR = 1e-3  # least probability that a log loss counts, so that one mista
 
 
 class Deduction(NamedTuple):
-    """What the players make of each other."""
+    """Measures of the players' beliefs about each other."""
 
     accuracy: jax.Array  # float32[], of the Servants' judgements on sides, their own seats included
     log_loss: jax.Array  # float32[], of the Servants' beliefs on sides, nats a seat
@@ -136,7 +136,7 @@ def talk(
 
 
 def deduction(game: Avalon, belief: Belief, roles: jax.Array) -> Deduction:
-    """How well the players of one game are judged by those who know nothing, and Merlin by the Assassin."""
+    """Quality of the beliefs of those who know nothing about the players of one game, and Merlin by the Assassin."""
     seats = jnp.arange(game.num_players)
     posteriors = jax.vmap(lambda viewer: in_the_eyes_of(game, belief, roles, viewer))(seats)
     good = jax.vmap(lambda chances: beliefs.p_good(game, chances))(posteriors)

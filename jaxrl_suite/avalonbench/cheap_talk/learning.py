@@ -44,13 +44,13 @@ class Params(NamedTuple):
     hearing: ClaimPolicy  # what listeners take it to be
 
 
-class LearnerState(NamedTuple):
+class TalkLearnerState(NamedTuple):
     params: Params
     memory: Any  # of the optimiser
     baseline: jax.Array  # float32[], running mean of the return
 
 
-class Metrics(NamedTuple):
+class TalkMetrics(NamedTuple):
     good_return: jax.Array  # float32[], mean over deals
     deduction: Deduction  # means over deals
     surprise: jax.Array  # float32[], the listeners' mean -ln posterior of the true roles
@@ -92,7 +92,7 @@ class TalkLearner:
     def _optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def init(self) -> LearnerState:
+    def init(self) -> TalkLearnerState:
         """Everybody babbles, but for a slight candour of Merlin; listeners start where speakers do."""
         policy = babbling()
         logits = np.array(policy.logits)
@@ -101,9 +101,9 @@ class TalkLearner:
             jnp.asarray(logits), jnp.full(len(ROLE_NAMES), -3.0, jnp.float32)
         )  # finite, so that it can be learned
         params = Params(policy, policy)
-        return LearnerState(params, self._optimiser.init(params), jnp.float32(0))
+        return TalkLearnerState(params, self._optimiser.init(params), jnp.float32(0))
 
-    def update(self, state: LearnerState, key: jax.Array) -> tuple[LearnerState, Metrics]:
+    def update(self, state: TalkLearnerState, key: jax.Array) -> tuple[TalkLearnerState, TalkMetrics]:
         """One step on a fresh batch; `key` is consumed."""
 
         def loss(params: Params):
@@ -114,9 +114,9 @@ class TalkLearner:
         updates, memory = self._optimiser.update(grads, state.memory, state.params)
         params: Any = optax.apply_updates(state.params, updates)
         baseline = 0.9 * state.baseline + 0.1 * metrics.good_return
-        return LearnerState(params, memory, baseline), metrics
+        return TalkLearnerState(params, memory, baseline), metrics
 
-    def evaluate(self, params: Params, key: jax.Array) -> Metrics:
+    def evaluate(self, params: Params, key: jax.Array) -> TalkMetrics:
         """Means over a batch of deals, and no learning; `key` is consumed."""
         return self._surrogate(params, jnp.float32(0), key)[1]
 
@@ -124,14 +124,14 @@ class TalkLearner:
         """float32[B]: what the good side gets on each deal; `key` is consumed."""
         return jax.vmap(lambda key: self._episode(params, key)[0])(jax.random.split(key, self.batch))
 
-    def _surrogate(self, params: Params, baseline: jax.Array, key: jax.Array) -> tuple[jax.Array, Metrics]:
+    def _surrogate(self, params: Params, baseline: jax.Array, key: jax.Array) -> tuple[jax.Array, TalkMetrics]:
         """A loss whose gradient is the policy gradient of each side for its own return; and what happened."""
         keys = jax.random.split(key, self.batch)
         good, log_chance, found, surprise = jax.vmap(lambda key: self._episode(params, key))(keys)
         advantage = jax.lax.stop_gradient(good - baseline)
         by_good, by_evil = log_chance  # float32[B] each
         evil_part = jnp.where(self.train_evil, jnp.mean(advantage * by_evil), 0.0)
-        metrics = Metrics(jnp.mean(good), jax.tree.map(jnp.mean, found), jnp.mean(surprise))
+        metrics = TalkMetrics(jnp.mean(good), jax.tree.map(jnp.mean, found), jnp.mean(surprise))
         return evil_part - jnp.mean(advantage * by_good), metrics
 
     def _episode(self, params: Params, key: jax.Array):

@@ -1,4 +1,4 @@
-"""How players talk on a channel of claims: a few numbers for each role.
+"""Policies of talk on a channel of claims: a few numbers for each role.
 
 A claim is silence, "seat i is evil" or "seat i is good". How likely a player makes each depends on its role and on how
 evil it holds each seat to be. Any informed player may instead speak exactly as a Servant in its seat would, who knows

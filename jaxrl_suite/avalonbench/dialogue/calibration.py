@@ -1,4 +1,4 @@
-"""What a listener's ratings are worth as evidence: the two scales of the tilt, fitted to games whose roles are known.
+"""Calibration of a listener's ratings as evidence: the two scales of the tilt, fitted to games whose roles are known.
 
 The log-posterior of the true roles is concave in the scales, so that there is one best pair; 0 means that the ratings
 tell nothing, and a negative scale that they mislead. Fit on some games and score on others.
@@ -64,7 +64,7 @@ def calibrate(game: Avalon, heard: Sequence[Heard]) -> Scales:
 
 
 def quality(game: Avalon, heard: Sequence[Heard], scales: Scales) -> Quality:
-    """How good the beliefs are after a tilt by `scales`; `Scales(0, 0)` is before it."""
+    """Quality of the beliefs after a tilt by `scales`; `Scales(0, 0)` is before it."""
     logs, features, truth = _arrays(game, heard)
     chances, log_total, scores = _tilted(logs, features, np.asarray(scales))
     rows = np.arange(len(truth))

@@ -28,7 +28,7 @@ from jaxrl_suite.avalonbench.beliefs import Belief, tilt
 from jaxrl_suite.avalonbench.dialogue import words
 from jaxrl_suite.avalonbench.dialogue.guides import Guide
 from jaxrl_suite.envs.avalon.game import Avalon
-from jaxrl_suite.envs.avalon.state import State
+from jaxrl_suite.envs.avalon.state import AvalonState
 from jaxrl_suite.llm.prompts import fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Reply, Request
 from jaxrl_suite.llm.questions import Sample
@@ -50,7 +50,7 @@ class Scene(NamedTuple):
     """A discussion as it stands when somebody is to speak or has spoken."""
 
     game: Avalon
-    state: State  # concrete, before a proposal
+    state: AvalonState  # concrete, before a proposal
     dialogue: Dialogue = ()
 
 
@@ -62,7 +62,7 @@ class Utterance(NamedTuple):
 
 
 class Ratings(NamedTuple):
-    """What a listener makes of a speech: whole numbers from -2 to 2 for each player, 0 where its reply was unclear."""
+    """A listener's ratings of a speech: whole numbers from -2 to 2 for each player, 0 where its reply was unclear."""
 
     evil: tuple[int, ...]  # change of the belief that the player is evil
     merlin: tuple[int, ...]  # change of the belief that it is Merlin

@@ -29,7 +29,7 @@ from jaxrl_suite.avalonbench.dialogue.words import players
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.log import GameLog
 from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, MERLIN, ROLE_NAMES, mask_to_seats
-from jaxrl_suite.envs.avalon.state import TEAM, State
+from jaxrl_suite.envs.avalon.state import TEAM, AvalonState
 from jaxrl_suite.errors import UserError
 
 _PHASES = 24  # of each game that scenarios are cut from
@@ -67,7 +67,7 @@ class Scenario:
         return ROLE_NAMES[self.log.roles[self.speaker]]
 
     @functools.cached_property
-    def state(self) -> State:
+    def state(self) -> AvalonState:
         return self.log.replay()[-1]
 
     @property
@@ -152,7 +152,7 @@ def generate(game: Avalon, per_role: int = 10, seed: int = 0) -> list[Scenario]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _play(bots: Bots, keys: jax.Array) -> tuple[State, jax.Array]:
+def _play(bots: Bots, keys: jax.Array) -> tuple[AvalonState, jax.Array]:
     """The states [T + 1, B] and actions int32[T, B, P] of one game a key."""
 
     def one(key):
@@ -172,7 +172,7 @@ def _play(bots: Bots, keys: jax.Array) -> tuple[State, jax.Array]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _wishes(bots: Bots, state: State, words: jax.Array) -> jax.Array:
+def _wishes(bots: Bots, state: AvalonState, words: jax.Array) -> jax.Array:
     """int32[P]: the team that each player would propose, a bit mask; `words` uint32[P] are random."""
     memory = bots.memory_of(state)
     seats = jnp.arange(bots.game.num_players)
@@ -183,7 +183,7 @@ def _wishes(bots: Bots, state: State, words: jax.Array) -> jax.Array:
     return jax.vmap(wish)(words, seats)
 
 
-def _scenario(bots: Bots, log: GameLog, state: State, speaker: int, rng: np.random.Generator) -> Scenario:
+def _scenario(bots: Bots, log: GameLog, state: AvalonState, speaker: int, rng: np.random.Generator) -> Scenario:
     game, leader = bots.game, int(state.leader)
     words = jnp.asarray(rng.integers(0, 2**32, game.num_players, dtype=np.uint32))
     wishes = [mask_to_seats(mask) for mask in np.asarray(_wishes(bots, state, words))]
@@ -196,7 +196,7 @@ def _scenario(bots: Bots, log: GameLog, state: State, speaker: int, rng: np.rand
     return Scenario(log, speaker, tuple(dialogue), intention)
 
 
-def _speech(game: Avalon, state: State, seat: int, wishes: list[list[int]], rng: np.random.Generator) -> str:
+def _speech(game: Avalon, state: AvalonState, seat: int, wishes: list[list[int]], rng: np.random.Generator) -> str:
     """A sentence or two from a template: Merlin hints, evil players deflect, the others go by failed quests."""
     role, evil = int(state.roles[seat]), [s for s in range(game.num_players) if int(state.evil) >> s & 1]
     others = [other for other in range(game.num_players) if other != seat]

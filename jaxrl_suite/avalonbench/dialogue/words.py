@@ -16,20 +16,20 @@ import numpy as np
 
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import NUM_QUESTS, ROLE_NAMES, mask_to_seats
-from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, VOTE, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, VOTE, AvalonState
 from jaxrl_suite.llm.prompts import fill
 
 PROMPTS = "jaxrl_suite.avalonbench.dialogue"  # the package whose prompts are filled in
 
 
 def rules_text(game: Avalon) -> str:
-    """What the game is about, and which roles are in it."""
+    """The rules in words, with the roles that are in the game."""
     counts = collections.Counter(ROLE_NAMES[role].capitalize() for role in game.roles)
     roles = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
     return fill(PROMPTS, "rules", players=str(game.num_players), last=str(game.num_players - 1), roles=roles)
 
 
-def public_text(game: Avalon, state: State) -> str:
+def public_text(game: Avalon, state: AvalonState) -> str:
     """Quests, votes on every team so far, and what happens now."""
     state = jax.device_get(state)
     lines = [f"Quest {quest + 1}: {_result(game, state, quest)}" for quest in range(NUM_QUESTS)]
@@ -44,7 +44,7 @@ def public_text(game: Avalon, state: State) -> str:
     return "\n".join([*lines, _now(game, state)])
 
 
-def private_text(game: Avalon, state: State, seat: int) -> str:
+def private_text(game: Avalon, state: AvalonState, seat: int) -> str:
     """Role of the player on `seat`, and what the rules told it of the others."""
     state = jax.device_get(state)
     sides, merlin = (np.asarray(part) for part in _told(game, state, jnp.int32(seat)))
@@ -62,13 +62,13 @@ def private_text(game: Avalon, state: State, seat: int) -> str:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _told(game: Avalon, state: State, seat: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What `seat` was told: int32[P] sides, and a mask of those of whom one is Merlin."""
+def _told(game: Avalon, state: AvalonState, seat: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The private knowledge of `seat`: int32[P] sides, and a mask of those of whom one is Merlin."""
     return game.knowledge(state)[seat], game.merlin_candidates(state, seat)
 
 
 def dialogue_text(dialogue: Iterable[tuple[int, str]]) -> str:
-    """What was said, a line for each speech."""
+    """The dialogue so far, a line for each speech."""
     lines = [f"Player {seat}: {_one_line(speech) or '(says nothing)'}" for seat, speech in dialogue]
     return "\n".join(lines) if lines else "(nothing yet)"
 
@@ -87,7 +87,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _result(game: Avalon, state: State, quest: int) -> str:
+def _result(game: Avalon, state: AvalonState, quest: int) -> str:
     size, needed = game.team_sizes[quest], game.fails_needed[quest]
     result = int(state.results[quest])
     if result < 0:
@@ -95,7 +95,7 @@ def _result(game: Avalon, state: State, quest: int) -> str:
     return f"{'succeeded' if result else 'failed'} with {int(state.fails[quest])} of {size} votes to fail"
 
 
-def _now(game: Avalon, state: State) -> str:
+def _now(game: Avalon, state: AvalonState) -> str:
     if bool(state.terminated):
         return f"The game is over: {'good' if bool(state.good_victory) else 'evil'} has won."
     quest, phase = int(state.quest), int(state.phase)

@@ -1,4 +1,4 @@
-"""Which server an HTTP sampler talks to, and how hard."""
+"""Config of an HTTP sampler: its server, and the limits on its requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OWN_FIELDS |= {"max_tokens", "max_completion_tokens", "logprobs", "top_logprobs"
 
 @dataclasses.dataclass(frozen=True)
 class HTTPLimits:
-    """How requests are sent; nothing here changes a sample.
+    """Limits on how requests are sent; nothing here changes a sample.
 
     Args:
       concurrency: exchanges in flight at once, at least 1.
@@ -127,7 +127,7 @@ class HTTPConfig:
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is on this machine."""
+        """True if the server is on this machine."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -135,12 +135,12 @@ class HTTPConfig:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the connection is unencrypted."""
+        """True if the connection is unencrypted."""
         return urlsplit(self.base_url).scheme == "http"
 
     @property
     def url(self) -> str:
-        """Where requests go."""
+        """The address of requests."""
         return self.base_url.rstrip("/") + ("/chat/completions" if self.api == "chat" else "/completions")
 
     @property

@@ -1,4 +1,4 @@
-"""When exchanges start: the clock, the space between them, and the wait before another try."""
+"""Pacing of exchanges: the clock, the space between them, and the wait before another try."""
 
 from __future__ import annotations
 

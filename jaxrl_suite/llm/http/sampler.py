@@ -49,7 +49,7 @@ class _Job(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What one attempt brought and cost; no draws if it failed."""
+    """The result and cost of one attempt; no draws if it failed."""
 
     draws: tuple[Draw, ...]
     usage: Usage

@@ -180,7 +180,7 @@ class Transport:
         return data
 
     def _failure(self, response: httpx.Response, raw: bytes) -> ExchangeError:
-        """What a status other than 2xx means."""
+        """The error that a status other than 2xx means."""
         status, config = response.status_code, self._config
         said, code = "", ""
         with contextlib.suppress(ValueError, RecursionError):

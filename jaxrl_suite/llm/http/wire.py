@@ -35,7 +35,7 @@ _FINISH: dict[str, Finish] = {
 
 
 class Exchange(NamedTuple):
-    """What a reply holds.
+    """The content of a reply.
 
     Args:
       completions: at most as many as were asked for; none if the reply has no usable choice.
@@ -215,5 +215,5 @@ def _count(value: Any) -> int | None:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number that float32 can hold."""
+    """True if it is a number that float32 can hold."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_FLOAT

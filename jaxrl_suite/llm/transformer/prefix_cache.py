@@ -48,7 +48,7 @@ def most_rows(config: LMConfig, prompt: int, new: int, max_rows: int, max_bytes:
     return min(max_rows, 1 << (max(1, max_bytes // each).bit_length() - 1))
 
 
-class Pool:
+class CachePool:
     """Prompts of up to P tokens.
 
     Attributes:
@@ -87,13 +87,13 @@ class PrefixStore:
     ):
         self._config, self._params = config, params
         self._max_bytes, self._max_rows, self._fixed_rows = max_bytes, max_rows, fixed_rows
-        self._pools: dict[int, Pool] = {}
+        self._pools: dict[int, CachePool] = {}
 
-    def pool(self, size: int) -> Pool:
+    def pool(self, size: int) -> CachePool:
         """The pool for prompts of up to `size` tokens, a bucket."""
         if size not in self._pools:
             slots = self._max_bytes // (size * slot_bytes(self._config))
-            self._pools[size] = Pool(self._config, size, max(1, min(256, slots)))
+            self._pools[size] = CachePool(self._config, size, max(1, min(256, slots)))
         return self._pools[size]
 
     def ensure(self, size: int, prefixes: Sequence[Tokens]) -> tuple[np.ndarray, list[int]]:
@@ -153,7 +153,7 @@ class PrefixStore:
         return 0, 0, 0
 
     def _compute(
-        self, pool: Pool, home: int, rest: int, jobs: list[tuple[Tokens, int, int]]
+        self, pool: CachePool, home: int, rest: int, jobs: list[tuple[Tokens, int, int]]
     ) -> tuple[Cache, jax.Array]:
         """Cache and last hidden states of prompts (tokens, slot of the start in pool `home`, its length)."""
         rows = self._max_rows(pool.size) if self._fixed_rows else bucket(len(jobs), 1)

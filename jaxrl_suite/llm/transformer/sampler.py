@@ -26,7 +26,7 @@ from jaxrl_suite.llm.transformer.tokenizer import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """How a `TransformerSampler` uses the device.
+    """Limits on how a `TransformerSampler` uses the device.
 
     Args:
       seed: of all draws.

@@ -47,7 +47,7 @@ class Tokenizer:
 
     @property
     def has_chat(self) -> bool:
-        """Whether the model knows chats."""
+        """True if the model knows chats."""
         return self._chat_template is not None
 
     def encode(self, text: str) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ Source: TypeAlias = Callable[[jax.Array, jax.Array], Any]
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How parameters are trained.
+    """Constants of a training.
 
     Args:
       steps: of the whole schedule.
@@ -98,7 +98,7 @@ class TrainConfig:
 
 
 class TrainState(NamedTuple):
-    """All that the next step needs; its buffers are donated to `Trainer.update`."""
+    """The state that the next step needs; its buffers are donated to `Trainer.update`."""
 
     params: Params  # what is trained, float32
     opt_state: optax.OptState
@@ -106,8 +106,8 @@ class TrainState(NamedTuple):
     step: jax.Array  # int32[], steps done
 
 
-class Metrics(NamedTuple):
-    """What each step of a chunk measured."""
+class TrainMetrics(NamedTuple):
+    """Measurements of each step of a chunk."""
 
     loss: jax.Array  # float32[N], the mean over what weighs
     grad_norm: jax.Array  # float32[N], before clipping
@@ -149,7 +149,7 @@ class Trainer(NamedTuple):
     init: Callable[..., TrainState]
     """`(key, params=None) -> state` before the first step; `params` are copied, or `init_params` makes them."""
     update: Any
-    """`(state, batches=None, frozen=None) -> (state, Metrics)`: the next N steps, jitted; `state` is used up.
+    """`(state, batches=None, frozen=None) -> (state, TrainMetrics)`: the next N steps, jitted; `state` is used up.
 
     `batches` [N, B, ...] are trained on instead of those of the source; `frozen` is for `assemble`, beside `params`."""
 
@@ -216,7 +216,7 @@ def make_trainer(
         sums = jax.checkpoint(sums, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
     slope = jax.grad(sums, has_aux=True)
 
-    def step(state: TrainState, batch: Batch | None, frozen: Any) -> tuple[TrainState, Metrics]:
+    def step(state: TrainState, batch: Batch | None, frozen: Any) -> tuple[TrainState, TrainMetrics]:
         if batch is None:
             if source is None:
                 raise UserError("the trainer has no source: give it one, or batches to update()")
@@ -239,10 +239,10 @@ def make_trainer(
         weight = jnp.where(total.weight > 0, total.weight, 1.0)
         grads, loss, means = jax.tree.map(lambda x: x / weight, (grads, total.loss, total.metrics))
         updates, opt_state = adamw.update(grads, state.opt_state, state.params)
-        metrics = Metrics(loss, optax.global_norm(grads), total.weight, means)
+        metrics = TrainMetrics(loss, optax.global_norm(grads), total.weight, means)
         return TrainState(optax.apply_updates(state.params, updates), opt_state, state.key, state.step + 1), metrics
 
-    def update(state: TrainState, batches: Batch | None = None, frozen: Any = None) -> tuple[TrainState, Metrics]:
+    def update(state: TrainState, batches: Batch | None = None, frozen: Any = None) -> tuple[TrainState, TrainMetrics]:
         return jax.lax.scan(lambda state, batch: step(state, batch, frozen), state, batches, length=chunk)
 
     # The state leaves as it came in, so that the next call finds its program.

@@ -28,7 +28,7 @@ class Episodes(NamedTuple):
 
 
 def episodes(data: OfflineData) -> Episodes:
-    """Where the episodes are; an unfinished last one is among them."""
+    """The places of the episodes; an unfinished last one is among them."""
     ends = np.flatnonzero(data.terminals | data.timeouts) + 1
     finished = np.ones(len(ends), bool)
     if ends[-1] < len(data):

@@ -26,7 +26,7 @@ _MAX_ACTION = 2**31 - 1
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """Where data comes from, and the returns that its scores are measured against.
+    """The origin of data, and the returns that its scores are measured against.
 
     Args:
       env: the environment's name.

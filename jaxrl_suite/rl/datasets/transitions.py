@@ -1,4 +1,4 @@
-"""What a learner reads off offline data: one-step transitions, actions within [-1, 1], scaled observations.
+"""Transitions that a learner reads off offline data: one step each, actions within [-1, 1], scaled observations.
 
 Shapes: `N` rows of the data, `M` transitions, `A` dimensions of an action; an observation has any shape.
 
@@ -21,7 +21,7 @@ _STD_FLOOR = 1e-3  # added to a deviation, so that a constant feature becomes 0
 
 
 class Transitions(NamedTuple):
-    """What a learner with a critic reads."""
+    """Transitions for a learner with a critic."""
 
     observations: Array  # float32[M, ...]
     actions: Array  # float32[M, A] or int32[M]

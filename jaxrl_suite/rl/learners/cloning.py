@@ -25,7 +25,7 @@ _OPTIMISERS = {"sgd": optax.sgd, "adam": optax.adam, "adamw": optax.adamw}
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How a student is trained: optimiser, learning rate and number of steps.
+    """A recipe of a student's training: optimiser, learning rate and number of steps.
 
     Args:
       optimiser: name in optax.

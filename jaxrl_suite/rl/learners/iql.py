@@ -27,7 +27,7 @@ from jaxrl_suite.rl.policies import MLP, Params
 _LOG_STD = (-5.0, 2.0)  # bounds of the log-deviation of a continuous policy
 
 
-class State(NamedTuple):
+class IQLState(NamedTuple):
     actor: Params
     log_std: jax.Array  # float32[A], of a continuous policy
     critic: Params
@@ -86,13 +86,13 @@ class IQL:
     def value(self) -> MLP:
         return MLP(self.observation_shape, 1, widths=self.widths, squash=False)
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
         critic = self.critic.init(critic_key)
         learned = (self.policy.init(actor_key), jnp.zeros(self.actions), critic, self.value.init(value_key))
-        return State(*learned, target_critic=critic, opt_state=optax.adam(self.learning_rate).init(learned))
+        return IQLState(*learned, target_critic=critic, opt_state=optax.adam(self.learning_rate).init(learned))
 
-    def update(self, state: State, batch: Transitions, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+    def update(self, state: IQLState, batch: Transitions, key: jax.Array) -> tuple[IQLState, dict[str, jax.Array]]:
         """One step of value, critics and actor on the same batch [B, ...]; all three see the state before it."""
         del key
         values = self.critic.apply(state.target_critic, batch.observations, batch.actions)
@@ -119,7 +119,7 @@ class IQL:
         after: Any = optax.apply_updates(learned, updates)
         actor, log_std, critic, value = after
         target = polyak_average(state.target_critic, critic, self.tau)
-        return State(actor, log_std, critic, value, target, opt_state), parts
+        return IQLState(actor, log_std, critic, value, target, opt_state), parts
 
     def state_values(self, params: Params, observations: jax.Array) -> jax.Array:
         """float32[B]."""

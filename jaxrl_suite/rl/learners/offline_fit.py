@@ -20,7 +20,7 @@ State: TypeAlias = Any  # a pytree of arrays; its field `actor` holds the policy
 Metrics: TypeAlias = dict[str, jax.Array]
 
 
-class Learner(Protocol):
+class OfflineLearner(Protocol):
     """An (init, update) pair; frozen and hashable."""
 
     @property
@@ -36,7 +36,9 @@ class Learner(Protocol):
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "updates"))
-def fit(learner: Learner, state: State, data: Transitions, keys: jax.Array, updates: int) -> tuple[State, Metrics]:
+def fit(
+    learner: OfflineLearner, state: State, data: Transitions, keys: jax.Array, updates: int
+) -> tuple[State, Metrics]:
     """Goes on training from `state`; call it again with other keys to train in chunks.
 
     Args:
@@ -69,7 +71,7 @@ def fit(learner: Learner, state: State, data: Transitions, keys: jax.Array, upda
     return jax.vmap(lambda state, key: jax.lax.scan(update, state, jax.random.split(key, updates)))(state, keys)
 
 
-def init_seeds(learner: Learner, keys: jax.Array) -> State:
+def init_seeds(learner: OfflineLearner, keys: jax.Array) -> State:
     """States with a leading axis S, one for each of the keys."""
     return jax.vmap(learner.init)(keys)
 

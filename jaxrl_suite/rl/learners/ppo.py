@@ -34,7 +34,7 @@ from jaxrl_suite.rl.running_statistics import Statistics
 
 
 class ActorParams(NamedTuple):
-    """All that a trained policy needs to act."""
+    """Parameters that a trained policy needs to act."""
 
     statistics: Statistics  # of observations, which are normalised by them
     policy: Params
@@ -57,7 +57,7 @@ class PPOState(NamedTuple):
     key: jax.Array
 
 
-class Metrics(NamedTuple):
+class PPOMetrics(NamedTuple):
     """Of one update; means over its iterations."""
 
     score: jax.Array  # float32[], mean return of the evaluation after it
@@ -69,7 +69,7 @@ class Metrics(NamedTuple):
     clipped: jax.Array  # float32[], share of ratios beyond the bound
 
 
-class Batch(NamedTuple):
+class PPOBatch(NamedTuple):
     """Rows of experience, of shape [T, B], later [M]."""
 
     observations: jax.Array  # [..., *shape], normalised
@@ -142,7 +142,7 @@ class PPO:
             key=key,
         )
 
-    def update(self, state: PPOState) -> tuple[PPOState, Metrics]:
+    def update(self, state: PPOState) -> tuple[PPOState, PPOMetrics]:
         """`config.chunk` iterations and an evaluation."""
         state, (losses, ended) = jax.lax.scan(lambda s, _: self._iterate(s), state, None, self.config.chunk)
         key, eval_key = jax.random.split(state.key)
@@ -152,7 +152,7 @@ class PPO:
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), Best(now, score), state.best)
         total, count = (jnp.sum(part) for part in ended)
         means = [jnp.mean(loss) for loss in losses]
-        metrics = Metrics(score, total / count, *means)
+        metrics = PPOMetrics(score, total / count, *means)
         return state._replace(best=best, key=key), metrics
 
     def actor_params(self, state: PPOState) -> ActorParams:
@@ -238,10 +238,10 @@ class PPO:
         advantages = gae(
             config.reward_scale * rewards, values, next_values, terminated, truncated, config.discount, config.decay
         )
-        batch = Batch(seen, actions, log_probs, values, advantages)
+        batch = PPOBatch(seen, actions, log_probs, values, advantages)
         return state._replace(envs=envs, running=running), batch, raw, ended
 
-    def _loss(self, params: dict[str, Any], batch: Batch) -> tuple[jax.Array, list[jax.Array]]:
+    def _loss(self, params: dict[str, Any], batch: PPOBatch) -> tuple[jax.Array, list[jax.Array]]:
         config, policy = self.config, self.policy
         output = policy.apply(params["policy"], batch.observations)
         log_ratio = densities.log_density(policy, output, params["log_std"], batch.actions) - batch.log_probs

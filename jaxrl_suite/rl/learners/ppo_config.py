@@ -10,7 +10,7 @@ from jaxrl_suite.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
-    """What `rl.ppo.PPO` is told.
+    """The config of `rl.ppo.PPO`.
 
     Args:
       num_envs: environments that run side by side.

@@ -23,7 +23,7 @@ from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, polyak_av
 from jaxrl_suite.rl.policies import MLP, Params
 
 
-class State(NamedTuple):
+class TD3BCState(NamedTuple):
     actor: Params
     critic: Params
     target_actor: Params
@@ -78,13 +78,13 @@ class TD3BC:
     def critic(self) -> TwinCritic:
         return TwinCritic(self.observation_shape, self.actions, widths=self.widths)
 
-    def init(self, key: jax.Array) -> State:
+    def init(self, key: jax.Array) -> TD3BCState:
         actor_key, critic_key = jax.random.split(key)
         actor, critic = self.policy.init(actor_key), self.critic.init(critic_key)
         adam = optax.adam(self.learning_rate)
-        return State(actor, critic, actor, critic, adam.init(actor), adam.init(critic))
+        return TD3BCState(actor, critic, actor, critic, adam.init(actor), adam.init(critic))
 
-    def update(self, state: State, batch: Transitions, key: jax.Array) -> tuple[State, dict[str, jax.Array]]:
+    def update(self, state: TD3BCState, batch: Transitions, key: jax.Array) -> tuple[TD3BCState, dict[str, jax.Array]]:
         """One update on a batch [delay, B, ...]; the actor learns from the last B rows."""
 
         def critic_step(carry: tuple[Params, Any], row: tuple[Transitions, jax.Array]):
@@ -102,7 +102,7 @@ class TD3BC:
         (loss, aux), gradient = jax.value_and_grad(self.actor_loss, has_aux=True)(state.actor, critic, last)
         updates, actor_opt_state = optax.adam(self.learning_rate).update(gradient, state.actor_opt_state, state.actor)
         actor = optax.apply_updates(state.actor, updates)
-        after = State(
+        after = TD3BCState(
             actor=actor,
             critic=critic,
             target_actor=polyak_average(state.target_actor, actor, self.tau),
@@ -112,7 +112,7 @@ class TD3BC:
         )
         return after, {"critic_loss": jnp.mean(losses), "actor_loss": loss, **aux}
 
-    def targets(self, state: State, batch: Transitions, key: jax.Array) -> jax.Array:
+    def targets(self, state: TD3BCState, batch: Transitions, key: jax.Array) -> jax.Array:
         """float32[B]: r + discount (1 - terminal) min Q'(s', a'), a' the target's action with cut noise."""
         noise = jnp.clip(self.noise * jax.random.normal(key, batch.actions.shape), -self.noise_limit, self.noise_limit)
         action = jnp.clip(self.policy.apply(state.target_actor, batch.next_observations) + noise, -1.0, 1.0)

@@ -95,7 +95,7 @@ def key(data: Any) -> str:
 
 
 def equal(expected: Any, actual: Any, tolerance: float = 0.0) -> bool:
-    """Whether two encoded values are equal as Python's `==` would say, floats up to a tolerance; nan equals nan.
+    """True if two encoded values are equal as Python's `==` would say, floats up to a tolerance; nan equals nan.
 
     Args:
       expected: an encoded value.

@@ -1,4 +1,4 @@
-"""Whether an exported function is what it should be, by its signature and by every operation in its module.
+"""Checks that an exported function is what it should be, by its signature and by every operation in its module.
 
 Used in a clean process of the sandbox first and in the parent then, so that nothing that could not come out of a pure
 array function of bounded size and length is ever compiled outside: no custom call, no transfer, no collective, no

@@ -87,7 +87,7 @@ def serve_one(control: socket.socket, roles: dict[str, Role], scratch: str, isol
 
 
 def state(scratch: str) -> tuple:
-    """What a job could change that the next one would see: files, and this process's own limits and priority."""
+    """State that a job could change for the next one: files, and this process's own limits and priority."""
     folder = os.stat(scratch)
     limits = [resource.getrlimit(which) for which in range(NUM_LIMITS)]
     schedule = os.sched_getscheduler(0), os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
@@ -145,7 +145,7 @@ def descendants() -> list[int]:
 
 
 def run_role(control, role: Role, used: list[int], all_: list[int], limits: dict, isolated: bool) -> None:
-    """What a fork does. Never returns."""
+    """The life of a fork. Never returns."""
     try:
         control.close()
         os.setsid()
@@ -200,7 +200,7 @@ def limit(limits: dict) -> None:
 
 
 def read_all(descriptor: int) -> bytes:
-    """What the parent sends until it closes its end.
+    """The bytes that the parent sends until it closes its end.
 
     Raises:
       ValueError: if it is too much.

@@ -1,4 +1,4 @@
-"""How strong a GOPS policy is, exactly: best responses, exploitability and head-to-head results, without sampling.
+"""Exact strength of a GOPS policy: best responses, exploitability and head-to-head results, without sampling.
 
 A policy is a function of batched states: it is asked once about every state of the game, and all the rest is backward
 induction on the host in float64. What a policy may depend on is the whole public state, both scores included.
@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.gops.keys import decision_states, subsets
 from jaxrl_suite.search.gops.states import Layout, Successors, enumerate_states, slices, successors
 
-Policy = Callable[[State], jax.Array]  # batched states [B, ...] -> float32[B, P, A], probabilities of legal bids
+Policy = Callable[[GopsState], jax.Array]  # batched states [B, ...] -> float32[B, P, A], probabilities of legal bids
 
 
 class PolicyTable(NamedTuple):
@@ -41,14 +41,14 @@ class BestResponse(NamedTuple):
 
 
 class Matchup(NamedTuple):
-    """What happens when player 0 follows one policy and player 1 another."""
+    """The result of player 0 following one policy and player 1 another."""
 
     p_win: float  # probability that player 0 has more points
     p_tie: float
     mean_point_diff: float  # player 0's points less player 1's
 
 
-def states(game: Gops, k: int) -> State:
+def states(game: Gops, k: int) -> GopsState:
     """All decision states with `k` cards left, batched in the order in which policies are asked about them.
 
     Raises:

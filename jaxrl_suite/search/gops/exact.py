@@ -19,10 +19,10 @@ import numpy as np
 from flax import struct
 
 from jaxrl_suite.envs.bits import has_bit, popcount
-from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.search.gops.keys import Detail, StateSpace
 from jaxrl_suite.search.gops.states import Layout, StateIndex, enumerate_states, slices, state_number, successors
-from jaxrl_suite.search.matrix_game import Solution, solve_batch_last
+from jaxrl_suite.search.matrix_game import MatrixGameSolution, solve_batch_last
 
 _GAMES = 8192  # sent to the device at once; one size, so that there is one compilation for each number of cards left
 _BLOCK = 512  # solved at once
@@ -50,7 +50,7 @@ class GopsSolution:
         return self.values.shape[0]
 
 
-def solve_gops(game: Gops, root: State | None = None) -> GopsSolution:
+def solve_gops(game: Gops, root: GopsState | None = None) -> GopsSolution:
     """Solves a game: the value and an equilibrium of every state reachable from `root`.
 
     On two cores six cards take a few seconds and seven less than a minute; seven need some 1.5 GB with objective
@@ -79,7 +79,7 @@ def solve_gops(game: Gops, root: State | None = None) -> GopsSolution:
     return GopsSolution(game, detail, layout.counts, jax.tree.map(jnp.asarray, layout.index), *arrays)
 
 
-def value(solution: GopsSolution, state: State) -> jax.Array:
+def value(solution: GopsSolution, state: GopsState) -> jax.Array:
     """Player 0's value of a state; player 1's is its negative. It can be jitted and vmapped.
 
     Args:
@@ -101,7 +101,7 @@ def value(solution: GopsSolution, state: State) -> jax.Array:
     return jnp.where(state.terminated, game.outcome(diff)[0], result)
 
 
-def policy(solution: GopsSolution, state: State) -> jax.Array:
+def policy(solution: GopsSolution, state: GopsState) -> jax.Array:
     """Both players' equilibrium strategies in a state. It can be jitted and vmapped.
 
     Args:
@@ -123,7 +123,7 @@ def policy(solution: GopsSolution, state: State) -> jax.Array:
     return jnp.where(legal, jnp.where(_decided(game, state), uniform, result), 0.0)
 
 
-def batched_policy(solution: GopsSolution) -> Callable[[State], jax.Array]:
+def batched_policy(solution: GopsSolution) -> Callable[[GopsState], jax.Array]:
     """`policy` as a jitted function of batched states alone, float32[B, P, A]: what `gops_evaluation` takes."""
     return functools.partial(jax.jit(jax.vmap(policy, in_axes=(None, 0))), solution)
 
@@ -143,7 +143,7 @@ def _solve_layer(layout: Layout, k: int, below: np.ndarray) -> _Layer:
     """
     m, keys = layout.space.num_prizes(k), layout.keys[k]
     parts = [_Layer(np.zeros((0, m), np.float32), *[np.zeros((0, m, k), np.float32)] * 2)]
-    running: tuple[int, Solution] | None = None
+    running: tuple[int, MatrixGameSolution] | None = None
     for part in slices(layout.space, k, len(keys), _GAMES):
         payoff = _payoffs(layout, k, keys[part], below).reshape(k, k, -1)
         games = payoff.shape[2]
@@ -158,14 +158,14 @@ def _solve_layer(layout: Layout, k: int, below: np.ndarray) -> _Layer:
     return _Layer(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _batch_first(games: int, solution: Solution, m: int) -> _Layer:
+def _batch_first(games: int, solution: MatrixGameSolution, m: int) -> _Layer:
     """The first `games` of values [m * S] and strategies [k, m * S], fetched from the device."""
     value, row, col = (np.asarray(leaf)[..., :games] for leaf in solution)
     return _Layer(value.reshape(m, -1).T, row.reshape(len(row), m, -1).T, col.reshape(len(col), m, -1).T)
 
 
 @jax.jit
-def _solve_games(payoff: jax.Array) -> Solution:
+def _solve_games(payoff: jax.Array) -> MatrixGameSolution:
     """`solve_batch_last` of payoff float32[k, k, _GAMES], in blocks that stay in a core's cache."""
     k = payoff.shape[0]
     legal = jnp.ones((k, _BLOCK), bool)
@@ -188,7 +188,7 @@ def _payoffs(layout: Layout, k: int, keys: np.ndarray, below: np.ndarray) -> np.
     return np.where(after.decided, ends.astype(np.float32), below[np.minimum(number, len(below) - 1)])
 
 
-def _decided(game: Gops, state: State) -> jax.Array:
+def _decided(game: Gops, state: GopsState) -> jax.Array:
     """bool[]: whether the winner is known already, which only matters to the objective `win_loss`."""
     if game.objective == "points":
         return jnp.zeros_like(state.terminated)
@@ -197,7 +197,7 @@ def _decided(game: Gops, state: State) -> jax.Array:
 
 
 class _Place(NamedTuple):
-    """Where a state stands in the flat arrays of a solution; 0 if it is not found. All int32[]."""
+    """The place of a state in the flat arrays of a solution; 0 if it is not found. All int32[]."""
 
     found: jax.Array  # bool[]
     chance: jax.Array
@@ -205,7 +205,7 @@ class _Place(NamedTuple):
     strategy: jax.Array  # of its first card
 
 
-def _locate(solution: GopsSolution, state: State) -> _Place:
+def _locate(solution: GopsSolution, state: GopsState) -> _Place:
     space = StateSpace(solution.game, solution.detail)
     sizes = range(len(solution.counts))
     prizes = np.array([space.num_prizes(k) for k in sizes])

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
 
 Detail = Literal["points", "win_loss", "history"]
@@ -27,7 +27,7 @@ Detail = Literal["points", "win_loss", "history"]
 
 @dataclasses.dataclass(frozen=True)
 class StateSpace:
-    """Which states of a game are told apart, and how they are packed.
+    """The states of a game that are told apart, and how they are packed.
 
     Args:
       game: the rules.
@@ -127,7 +127,7 @@ def subsets(num_cards: int, k: int) -> Subsets:
     return Subsets(masks, cards, without, cards.sum(0, dtype=np.int32) + k)
 
 
-def state_key(space: StateSpace, state: State) -> tuple[int, int]:
+def state_key(space: StateSpace, state: GopsState) -> tuple[int, int]:
     """The number of cards left and the key of the chance state that `state` is, or that its prize was drawn in.
 
     Raises:
@@ -162,7 +162,7 @@ def state_key(space: StateSpace, state: State) -> tuple[int, int]:
     return k, space.bases[k] + space.pack(ranks[hand0], ranks[hand1], deck_rank, held, score0 - score1, *sizes)
 
 
-def decision_states(space: StateSpace, k: int, keys: np.ndarray) -> State:
+def decision_states(space: StateSpace, k: int, keys: np.ndarray) -> GopsState:
     """The decision states of chance states `keys` int32[S] with k cards left, batched: [S * m], prizes ascending.
 
     Under detail `history` the scores are those of the state; otherwise they only have its difference.
@@ -181,7 +181,7 @@ def decision_states(space: StateSpace, k: int, keys: np.ndarray) -> State:
     def by_prize(x):
         return jnp.asarray(np.repeat(x, drawn.shape[1], axis=0), jnp.int32)
 
-    return State(
+    return GopsState(
         hands=by_prize(np.stack([hands.masks[hand0], hands.masks[hand1]], axis=-1)),
         deck=jnp.asarray((masks[:, None] & ~(1 << drawn)).ravel(), jnp.int32),
         prize=jnp.asarray(drawn.ravel() + 1, jnp.int32),
@@ -201,7 +201,7 @@ def state_from_cards(
     carry: int,
     prizes_remaining: list[int],
     score_diff: int,
-) -> State:
+) -> GopsState:
     """A state in the middle of a game, from lists of cards.
 
     Args:
@@ -230,7 +230,7 @@ def state_from_cards(
     space = StateSpace(game, "points")
     played = space.total - sum(prizes) - carry
     claimed = max(played - (played - score_diff) % 2, abs(score_diff))
-    state = State(
+    state = GopsState(
         hands=jnp.array([mask(hand0), mask(hand1)], jnp.int32),
         deck=jnp.int32(mask(prizes_remaining)),
         prize=jnp.int32(prize),

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.bits import popcount
-from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.search.gops.keys import Detail, StateSpace, state_key, subset_ranks, subsets
 
 _SUCCESSORS = 1 << 20  # held at a time on the host, in some ten arrays
@@ -52,7 +52,7 @@ class Layout:
         return tuple(map(len, self.keys))
 
 
-def enumerate_states(game: Gops, detail: Detail, root: State | None = None) -> Layout:
+def enumerate_states(game: Gops, detail: Detail, root: GopsState | None = None) -> Layout:
     """All states that can be reached from `root`, the start of the game by default.
 
     Raises:
@@ -85,7 +85,7 @@ def slices(space: StateSpace, k: int, count: int, decisions: int | None = None) 
 
 
 class Successors(NamedTuple):
-    """What follows from bids of the i-th and j-th card held when the c-th prize is drawn: [k, k, m, S], by i, j, c."""
+    """Successors of bids of the i-th and j-th card held when the c-th prize is drawn: [k, k, m, S], by i, j, c."""
 
     gain: np.ndarray  # int32, points won by player 0, negative if by player 1
     diff: np.ndarray  # int32, difference of points afterwards
@@ -94,7 +94,7 @@ class Successors(NamedTuple):
 
 
 def successors(space: StateSpace, k: int, keys: np.ndarray) -> Successors:
-    """All that can follow from chance states `keys` int32[S] with k cards left."""
+    """Successors of chance states `keys` int32[S] with k cards left."""
     game = space.game
     hand0, hand1, deck, carry, diff = space.unpack(k, keys)
     hands = subsets(game.num_cards, k)
@@ -124,7 +124,7 @@ def successors(space: StateSpace, k: int, keys: np.ndarray) -> Successors:
     return Successors(gain, diff + gain, np.abs(diff + gain) > left, keys)
 
 
-def state_number(space: StateSpace, index: StateIndex, state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
+def state_number(space: StateSpace, index: StateIndex, state: GopsState) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Looks a state up on the device; it can be jitted and vmapped.
 
     Args:

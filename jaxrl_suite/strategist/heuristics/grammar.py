@@ -26,7 +26,7 @@ RIDGE = 0.3  # of the regression on key states, in units of a feature's mean squ
 
 
 class Features(Protocol):
-    """What the grammar needs of a library, see `features.FeatureLibrary`."""
+    """The protocol of a library that the grammar needs, see `features.FeatureLibrary`."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -181,7 +181,7 @@ def parse_findings(conclusions: str) -> tuple[Finding, ...]:
 
 
 def _lead(values: Sequence[float]) -> float:
-    """How far player 0 of two, or the larger of two sides, is above the middle; a median is of the larger side."""
+    """The lead over the middle of player 0 of two, or of the larger of two sides; a median is of the larger side."""
     first = values[0] if len(values) == 2 else float(np.median(values))
     return first - (max(values) + min(values)) / 2
 

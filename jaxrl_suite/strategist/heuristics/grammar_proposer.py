@@ -55,7 +55,7 @@ class GrammarProposer:
         return _at_once(lambda: self._ideas(strategy, conclusions, known, count, _rng("ideas", path)))
 
     def revise(self, strategy: Strategy, conclusions: str, path: Path) -> Asking[str]:
-        """What was done on the way to the strategy, and one thing more that was not."""
+        """A thought of what was done on the way to the strategy, and one thing more that was not."""
         done = strategy.thought.splitlines()
         new = self._ideas(strategy, conclusions, done, 1, _rng("revise", path))
         return _at_once(lambda: "\n".join([*done, *new][-MEMORY:]))

@@ -32,7 +32,7 @@ LARGEST = 1e6  # value that counts
 
 
 class Choice(NamedTuple):
-    """Which heuristic of a pool: data, so that every row of a batch has its own."""
+    """The choice of a heuristic of a pool: data, so that every row of a batch has its own."""
 
     member: jax.Array | np.ndarray  # int32[], ROLLOUT, COMPACT or the place of a function, from 1
     weights: jax.Array | np.ndarray  # float32[F], of the compact form; any numbers otherwise

@@ -1,4 +1,4 @@
-"""What a value heuristic sees of a game: a record of fixed shapes, made of 0/1 masks and points.
+"""Views of a game for a value heuristic: records of fixed shapes, made of 0/1 masks and points.
 
 A heuristic is judged inside a search, on states the search imagines, so it sees all of such a state: in GOPS that is
 public anyway; in Avalon it includes the roles that the search assumes.
@@ -22,7 +22,7 @@ from jaxrl_suite.envs.avalon.roles import ASSASSIN, MERLIN
 from jaxrl_suite.envs.avalon.state import VOTE
 from jaxrl_suite.envs.bits import has_bit, popcount
 from jaxrl_suite.envs.gops.game import Gops
-from jaxrl_suite.envs.gops.game import State as GopsState
+from jaxrl_suite.envs.gops.game import GopsState as GopsState
 from jaxrl_suite.errors import UserError
 
 StrategyGame: TypeAlias = Gops | Avalon
@@ -232,7 +232,7 @@ with `if`. Every value must be finite. Seats are alike: the result must not depe
 
 
 def contract(game: StrategyGame) -> str:
-    """What a heuristic for `game` must be, in words, for a prompt.
+    """The contract of a heuristic for `game`, in words, for a prompt.
 
     Raises:
       UserError: if strategies are not defined for this game.

@@ -1,4 +1,4 @@
-"""What a judge of heuristics does in any game: a league among the strategies of a round, scores, key states.
+"""The judge of heuristics for any game: a league among the strategies of a round, scores, key states.
 
 Three kinds of feedback, as in the paper's comparison: `population`, all strategies of a round play each other; `fixed`,
 each plays one and the same opponent, a search that ends in random play; `critic`, no games at all: a score that says
@@ -41,7 +41,7 @@ KEPT = 8  # rounds of written heuristics whose programs are kept; a program take
 
 @dataclasses.dataclass(frozen=True)
 class JudgeConfig:
-    """How a round is judged.
+    """Constants of how a round is judged.
 
     Args:
       feedback: who plays whom, see the module.
@@ -123,7 +123,7 @@ class HeuristicJudge(abc.ABC):
 
     @property
     def identity(self) -> str:
-        """What answers depend on beside the question; how many games are played at a time is not."""
+        """Identity: all that answers depend on beside the question; how many games are played at a time is not."""
         return f"{type(self).__name__} {self.library.game} {dataclasses.replace(self.config, batch_size=1)}"
 
     def check(self, texts: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, GOOD_ROLES, MERLIN
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
-from jaxrl_suite.llm.jobs import Job, Outcome, SamplerFailedError
+from jaxrl_suite.llm.jobs import Job, JobOutcome, SamplerFailedError
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.prompts import fill
 from jaxrl_suite.llm.protocol import Sampler, require
@@ -35,7 +35,7 @@ PROMPTS = "jaxrl_suite.strategist.judge"  # the package whose prompts are filled
 
 
 def contract(game: Avalon, role: str) -> str:
-    """What a proposer is told: the rules, what a worksheet for `role` is, and how its speeches are judged."""
+    """The contract for a proposer: the rules, what a worksheet for `role` is, and how its speeches are judged."""
     aim = "guide_aim_merlin" if role == "merlin" else "guide_aim"
     return fill(PROMPTS, "guide_contract", rules=words.rules_text(game), role=role.capitalize(), aim=fill(PROMPTS, aim))
 
@@ -217,7 +217,7 @@ def _problem(role: str, text: str) -> str:
     return ""
 
 
-def _failures(outcome: Outcome) -> list[str]:
+def _failures(outcome: JobOutcome) -> list[str]:
     if outcome.error is not None:
         return [f"{outcome.name}: {outcome.error}"]
     one: Trial = outcome.value

@@ -1,4 +1,4 @@
-"""Who is stronger: round robins with seat swaps on common random numbers, racing, and ratings.
+"""Leagues: round robins with seat swaps on common random numbers, racing, and ratings.
 
 All pairs play the same deals, once in each seat; so differences between strategies are paired, deal by deal. All of it
 is plain numpy on the host; the games themselves are a function that is handed in.
@@ -52,7 +52,7 @@ class League(NamedTuple):
         return np.where(played.any(0), total / np.maximum(played.sum(0), 1), np.nan)
 
     def improvement(self, child: int, parent: int) -> Interval:
-        """How much better `child` does than `parent` against the same others, on the same deals; Student's interval.
+        """The improvement of `child` over `parent` against the same others, on the same deals; Student's interval.
 
         Their own games against each other count for both. Only deals on which both played the same opponents count.
         """

@@ -1,1 +1,1 @@
-"""What learns to play beside the search over strategies: AlphaZero, a value network for Avalon, DeepRole."""
+"""Learners beside the search over strategies: AlphaZero, a value network for Avalon, DeepRole."""

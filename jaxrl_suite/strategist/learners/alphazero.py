@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_ranges
-from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import arena
 from jaxrl_suite.search.agents import SearchPolicy
@@ -34,7 +34,7 @@ from jaxrl_suite.search.rules import DecoupledPUCT, RegretMatching, SelectionRul
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.learners import replay_buffer as replay
-from jaxrl_suite.strategist.learners.replay_buffer import Replay
+from jaxrl_suite.strategist.learners.replay_buffer import ReplayBuffer
 from jaxrl_suite.strategist.learners.value_networks import (
     CardsNetwork,
     GopsExample,
@@ -47,16 +47,16 @@ SearchKind = Literal["regret_matching", "puct", "paper"]
 Target = Literal["solve", "average"]
 
 
-class LearnerState(NamedTuple):
+class AlphaZeroState(NamedTuple):
     params: Any
     memory: Any  # of the optimiser
-    replay: Replay
+    replay: ReplayBuffer
     episodes: jax.Array  # int32[], games of self-play so far
 
 
 @dataclasses.dataclass(frozen=True)
 class AlphaZero:
-    """How the network is trained; `fair` and `paper` are the two ways that are meant.
+    """The learner; `fair` and `paper` are the two ways that are meant.
 
     Args:
       network: policy and value.
@@ -143,13 +143,13 @@ class AlphaZero:
     def _optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate) if self.optimiser == "adam" else optax.sgd(self.learning_rate)
 
-    def init(self, key: jax.Array) -> LearnerState:
+    def init(self, key: jax.Array) -> AlphaZeroState:
         """An untrained network and an empty replay; `key` is consumed."""
         params = self.network.init(key)
         example = jax.eval_shape(lambda: self._example(self.game.start(), jnp.zeros((2, self.game.num_actions))))
-        return LearnerState(params, self._optimiser.init(params), replay.empty(example, self.capacity), jnp.int32(0))
+        return AlphaZeroState(params, self._optimiser.init(params), replay.empty(example, self.capacity), jnp.int32(0))
 
-    def update(self, state: LearnerState, key: jax.Array) -> tuple[LearnerState, jax.Array]:
+    def update(self, state: AlphaZeroState, key: jax.Array) -> tuple[AlphaZeroState, jax.Array]:
         """Plays games, keeps them, and learns; the mean loss float32[] of the steps. `key` is consumed."""
         play_key, learn_key = jax.random.split(key)
         examples = self.self_play(state.params, jax.random.split(play_key, self.games))
@@ -170,7 +170,7 @@ class AlphaZero:
             return (optax.apply_updates(params, updates), memory), loss
 
         (params, memory), losses = jax.lax.scan(step, (state.params, state.memory), batches)
-        return LearnerState(params, memory, kept, state.episodes + self.games), jnp.mean(losses)
+        return AlphaZeroState(params, memory, kept, state.episodes + self.games), jnp.mean(losses)
 
     def policy(self, params: Any, num_simulations: int | None = None) -> arena.Policy:
         """The search with the network, as a policy `(keys, states) -> float32[B, P, A]`.
@@ -225,7 +225,7 @@ class AlphaZero:
         )
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), both)
 
-    def _example(self, state: State, strategy: jax.Array) -> GopsExample:
+    def _example(self, state: GopsState, strategy: jax.Array) -> GopsExample:
         """An example whose end is not known yet."""
         game = self.game
         acts = jnp.float32(1) * (state.prize > 0)

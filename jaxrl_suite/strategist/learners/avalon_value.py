@@ -33,21 +33,21 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.strategist.heuristics.views import avalon_view
 from jaxrl_suite.strategist.learners import replay_buffer as replay
 from jaxrl_suite.strategist.learners.avalon_positions import draw_positions
-from jaxrl_suite.strategist.learners.replay_buffer import Replay
+from jaxrl_suite.strategist.learners.replay_buffer import ReplayBuffer
 from jaxrl_suite.strategist.learners.value_networks import Layers, init_layers, perceptron
 
 _SEAT_FEATURES = 6
 
 
-class Example(NamedTuple):
+class ValuedPosition(NamedTuple):
     features: jax.Array  # float32[D]
     good_won: jax.Array  # float32[], 1 if good won in the end, else -1
 
 
-class LearnerState(NamedTuple):
+class AvalonValueState(NamedTuple):
     params: Any
     memory: Any  # of the optimiser
-    replay: Replay
+    replay: ReplayBuffer
     episodes: jax.Array  # int32[], games so far
 
 
@@ -79,7 +79,7 @@ def num_features(game: Avalon) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class AvalonValueLearner:
-    """How the network is trained.
+    """The learner of the value network.
 
     Args:
       bots: who play, and how a searching player takes the others to act.
@@ -128,14 +128,14 @@ class AvalonValueLearner:
     def _optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def init(self, key: jax.Array) -> LearnerState:
+    def init(self, key: jax.Array) -> AvalonValueState:
         """An untrained network and an empty replay; `key` is consumed."""
         params = init_layers(key, (num_features(self.game), *self.hidden, 1), last_scale=0.1)
-        example = Example(jnp.zeros(num_features(self.game)), jnp.zeros(()))
+        example = ValuedPosition(jnp.zeros(num_features(self.game)), jnp.zeros(()))
         kept = replay.empty(example, self.capacity)
-        return LearnerState(params, self._optimiser.init(params), kept, jnp.int32(0))
+        return AvalonValueState(params, self._optimiser.init(params), kept, jnp.int32(0))
 
-    def update(self, state: LearnerState, key: jax.Array) -> tuple[LearnerState, jax.Array]:
+    def update(self, state: AvalonValueState, key: jax.Array) -> tuple[AvalonValueState, jax.Array]:
         """Plays games and learns; the mean loss float32[] of the steps. `key` is consumed."""
         play_key, draw_key, learn_key = jax.random.split(key, 3)
         final = self.finals(state.params, jax.random.split(play_key, self.games))
@@ -146,7 +146,7 @@ class AvalonValueLearner:
             self.loss, self._optimiser, state.params, state.memory, kept, learn_key,
             steps=self.gradient_steps, batch=self.batch,
         )  # fmt: skip
-        return LearnerState(params, memory, kept, state.episodes + self.games), loss
+        return AvalonValueState(params, memory, kept, state.episodes + self.games), loss
 
     def finals(self, params: Layers, keys: jax.Array) -> State:
         """The last states [B, ...] of one game a key."""
@@ -167,24 +167,24 @@ class AvalonValueLearner:
 
         return jax.vmap(one)(keys)
 
-    def examples(self, final: State, keys: jax.Array) -> Example:
+    def examples(self, final: State, keys: jax.Array) -> ValuedPosition:
         """Examples [B * M] drawn from games that are over; `keys` key[B] are consumed."""
 
         def one(final, key):
             drawn = draw_positions(self.game, final, key, self.examples_per_game)
             won = jnp.where(final.good_victory, 1.0, -1.0)
             seen = jax.vmap(lambda state: features(self.game, state))(drawn)
-            return Example(seen, jnp.full(self.examples_per_game, won))
+            return ValuedPosition(seen, jnp.full(self.examples_per_game, won))
 
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(final, keys))
 
-    def loss(self, params: Layers, examples: Example) -> jax.Array:
+    def loss(self, params: Layers, examples: ValuedPosition) -> jax.Array:
         """float32[]: mean squared error of the value over examples."""
         values = jax.vmap(value, (None, 0))(params, examples.features)
         return jnp.mean((values - examples.good_won) ** 2)
 
     def evaluator(self, params: Layers) -> Evaluator:
-        """What a state is worth to the good side, for a `SearchAgent`."""
+        """The evaluator of states for the good side, for a `SearchAgent`."""
         return lambda key, state, memory: value(params, features(self.game, state))
 
     def agent(self, params: Layers, model: ObservationModel, num_simulations: int) -> SearchAgent:

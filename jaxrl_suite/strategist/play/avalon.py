@@ -32,7 +32,7 @@ from jaxrl_suite.strategist.heuristics.views import avalon_view
 
 
 @dataclasses.dataclass(frozen=True)
-class PoolEvaluator:
+class AvalonPoolEvaluator:
     """A state is worth the chance that good wins less the chance that evil does, as the row's heuristic has it.
 
     Chances outside of 0 to 1 count as 0 and 1; a side's chance is the mean over its players.
@@ -53,7 +53,7 @@ class PoolEvaluator:
 
 @dataclasses.dataclass(frozen=True)
 class AvalonPlayer:
-    """How a heuristic plays Avalon.
+    """A player of Avalon by a heuristic.
 
     Args:
       pool: the heuristics.
@@ -86,7 +86,7 @@ class AvalonPlayer:
         `key` is consumed.
         """
         game, bots, actions = self.game, Bots(self.game), jnp.arange(self.game.num_actions)
-        evaluator = PoolEvaluator(self.pool, bots)
+        evaluator = AvalonPoolEvaluator(self.pool, bots)
         chances = posterior(from_state(game, state, viewer, self.model))
         legal = game.legal(state)[viewer]
         count = jnp.maximum(jnp.sum(legal, dtype=jnp.int32), 1)

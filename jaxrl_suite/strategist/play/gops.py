@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.gops.game import Gops, State
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import arena, matrix_game
 from jaxrl_suite.search.agents import shrunk_values
@@ -27,12 +27,12 @@ Style = Literal["regret_matching", "paper"]
 
 
 @dataclasses.dataclass(frozen=True)
-class PoolEvaluator:
+class GopsPoolEvaluator:
     """A leaf is worth the difference of the scores that the row's heuristic expects; `params` is a `Choice`."""
 
     pool: Pool
 
-    def __call__(self, params: Choice, key: jax.Array, state: State) -> Evaluation:
+    def __call__(self, params: Choice, key: jax.Array, state: GopsState) -> Evaluation:
         game: Any = self.pool.library.game
         values = self.pool.values(params, gops_view(game, state))
         difference = values[0] - values[1]
@@ -43,7 +43,7 @@ class PoolEvaluator:
 
 @dataclasses.dataclass(frozen=True)
 class GopsPlayer:
-    """How a heuristic plays GOPS.
+    """A player of GOPS by a heuristic.
 
     Args:
       pool: the heuristics.
@@ -75,10 +75,10 @@ class GopsPlayer:
     @property
     def search(self) -> SimultaneousSearch:
         kind = PaperSearch if self.style == "paper" else SimultaneousSearch
-        evaluator = PoolEvaluator(self.pool)
+        evaluator = GopsPoolEvaluator(self.pool)
         return kind(self.game, evaluator, num_simulations=self.num_simulations, params_per_row=True)
 
-    def __call__(self, choices: Choice, keys: jax.Array, states: State) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, choices: Choice, keys: jax.Array, states: GopsState) -> tuple[jax.Array, jax.Array]:
         """Searches every state of a batch.
 
         Args:
@@ -106,9 +106,9 @@ class GopsGames(NamedTuple):
     """Games that were played."""
 
     difference: jax.Array  # float32[B], final points of seat 0 less those of seat 1
-    states: State  # [B, T, ...], before each searched move
+    states: GopsState  # [B, T, ...], before each searched move
     estimates: jax.Array  # float32[B, T, P], the final difference as the search of each seat's player has it
-    final: State  # [B, ...]
+    final: GopsState  # [B, ...]
 
 
 def play(player: GopsPlayer, first: Choice, second: Choice, keys: jax.Array) -> GopsGames:

@@ -1,4 +1,4 @@
-"""What a compiled batch of games returns, and the states that it met, as the host sorts them out.
+"""Records of a compiled batch of games, and the states that it met, as the host sorts them out.
 
 Shapes: `R` games, `T` states met in each, seen by `V` players, `P` players, `M` states seen in all.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Played(NamedTuple):
-    """What a game's program returns, arrays [R, ...]."""
+    """Results of a game's program, arrays [R, ...]."""
 
     reward: Any  # float[R], of seat 0, or whether good won
     outcome: Any  # float[R, P], how the game ended

@@ -1,4 +1,4 @@
-"""How strong a GOPS heuristic is in absolute terms: its return against exact equilibrium play, and its exploitability.
+"""Absolute strength of a GOPS heuristic: its return against exact equilibrium play, and its exploitability.
 
 Both depend on the budget of the search that uses it. Win rates against other heuristics say who is better; these say
 how far the best is from what can be had.

@@ -27,7 +27,7 @@ from jaxrl_suite.strategist.learners.deeprole.round import (
     NUM_PATTERNS,
     REJECTING,
     LeafValues,
-    Round,
+    RoundModel,
     Situation,
     Strategies,
     constants,
@@ -35,14 +35,14 @@ from jaxrl_suite.strategist.learners.deeprole.round import (
 )
 
 
-class Solution(NamedTuple):
+class CFRSolution(NamedTuple):
     strategies: Strategies  # averages over the iterations
     values: jax.Array  # float32[K], what they are worth to good under each assignment, from -1 to 1
 
 
 def solve(
     game: Avalon, situation: Situation, belief: jax.Array, leaf_values: LeafValues, iterations: int = 40
-) -> Solution:
+) -> CFRSolution:
     """Average strategies after some iterations of CFR+, weighted by the square of the iteration.
 
     The values are those of the average strategies against the best Assassin: those of the iterations themselves would
@@ -60,7 +60,7 @@ def solve(
     """
     if iterations < 1:
         raise UserError(f"iterations must be at least 1, got {iterations}")
-    one_round = Round.at(game, situation, belief, leaf_values)
+    one_round = RoundModel.at(game, situation, belief, leaf_values)
     actions = one_round.teams.shape[0]
     nothing = Strategies(
         jnp.zeros((15, actions)), jnp.zeros((5, 15, actions, 2)), jnp.zeros((2, len(ACCEPTING), actions, 20, 2))
@@ -90,7 +90,7 @@ def solve(
     steps = jnp.arange(iterations + 1, dtype=jnp.float32)
     start = (nothing, zeros, zeros, jnp.zeros_like(belief))
     (_, played, weighted, values), _ = jax.lax.scan(iterate, start, steps)
-    return Solution(average(played, weighted), values)
+    return CFRSolution(average(played, weighted), values)
 
 
 def likelihood(
@@ -107,7 +107,7 @@ def likelihood(
       fails: int32[], fail votes; not looked at if the team was rejected.
     """
     const = constants(game)
-    one_round = Round.at(game, situation, jnp.zeros(len(const.order)))
+    one_round = RoundModel.at(game, situation, jnp.zeros(len(const.order)))
     chances = one_round.chances(strategies)
     pattern = jnp.where(one_round.forced, NUM_PATTERNS - 1, pattern)
     votes = jnp.asarray(BITS)[pattern][:, None]

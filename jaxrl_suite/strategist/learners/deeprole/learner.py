@@ -36,25 +36,25 @@ from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.strategist.learners import replay_buffer as replay
 from jaxrl_suite.strategist.learners.deeprole import network as deeprole_network
-from jaxrl_suite.strategist.learners.deeprole.cfr import Solution, solve
+from jaxrl_suite.strategist.learners.deeprole.cfr import CFRSolution, solve
 from jaxrl_suite.strategist.learners.deeprole.round import Situation
 from jaxrl_suite.strategist.learners.deeprole.situations import backwards, random_situation
-from jaxrl_suite.strategist.learners.replay_buffer import Replay
+from jaxrl_suite.strategist.learners.replay_buffer import ReplayBuffer
 from jaxrl_suite.strategist.learners.value_networks import Layers
 
 SITUATIONS_A_GAME = 8  # a game of naive bots has 7.6 proposals, each of which is such a situation
 
 
-class Example(NamedTuple):
+class SolvedSituation(NamedTuple):
     situation: Situation
     belief: jax.Array  # float32[K]
     values: jax.Array  # float32[K]
 
 
-class LearnerState(NamedTuple):
+class DeepRoleState(NamedTuple):
     params: Any
     memory: Any  # of the optimiser
-    replay: Replay
+    replay: ReplayBuffer
     solved: jax.Array  # int32[], situations so far
 
 
@@ -99,14 +99,14 @@ class DeepRole:
     def _optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
-    def init(self, key: jax.Array) -> LearnerState:
+    def init(self, key: jax.Array) -> DeepRoleState:
         """An untrained network and an empty replay; `key` is consumed."""
         count = len(tables(self.game).roles)
         params = deeprole_network.init(key, self.hidden)
         nothing = jnp.zeros(count)
-        example = Example(Situation(*(jnp.int32(0) for _ in Situation._fields)), nothing, nothing)
+        example = SolvedSituation(Situation(*(jnp.int32(0) for _ in Situation._fields)), nothing, nothing)
         kept = replay.empty(example, self.capacity)
-        return LearnerState(params, self._optimiser.init(params), kept, jnp.int32(0))
+        return DeepRoleState(params, self._optimiser.init(params), kept, jnp.int32(0))
 
     def values(self, params: Layers, situation: Situation, belief: jax.Array) -> jax.Array:
         """float32[K]: worth of a situation to good under each assignment, from -1 to 1."""
@@ -124,7 +124,7 @@ class DeepRole:
         own = jnp.asarray(1 - 2 * evil) * values[None]
         return jnp.stack([conditional(member, belief, own[seat]) for seat, member in enumerate(sets.member)])
 
-    def solve(self, params: Layers, situation: Situation, belief: jax.Array) -> Solution:
+    def solve(self, params: Layers, situation: Situation, belief: jax.Array) -> CFRSolution:
         """Strategies for a round, with the network at its ends."""
         return solve(
             self.game,
@@ -134,7 +134,7 @@ class DeepRole:
             self.iterations,
         )
 
-    def update(self, state: LearnerState, key: jax.Array) -> tuple[LearnerState, jax.Array]:
+    def update(self, state: DeepRoleState, key: jax.Array) -> tuple[DeepRoleState, jax.Array]:
         """Solves situations of the next stage and learns; the mean loss float32[] of the steps. `key` is consumed."""
         draw_key, learn_key = jax.random.split(key)
         stage = backwards(state.solved // self.situations)
@@ -145,15 +145,15 @@ class DeepRole:
             self.loss, self._optimiser, state.params, state.memory, kept, learn_key,
             steps=self.gradient_steps, batch=self.batch,
         )  # fmt: skip
-        return LearnerState(params, memory, kept, state.solved + self.situations), loss
+        return DeepRoleState(params, memory, kept, state.solved + self.situations), loss
 
-    def examples(self, params: Layers, keys: jax.Array, stage: jax.Array) -> Example:
+    def examples(self, params: Layers, keys: jax.Array, stage: jax.Array) -> SolvedSituation:
         """Examples [B, ...] of a stage int32[], one a key; `keys` key[B] are consumed."""
         situations, beliefs = jax.vmap(lambda key: random_situation(self.game, key, stage))(keys)
         values = jax.vmap(lambda s, b: self.solve(params, s, b).values)(situations, beliefs)
-        return Example(situations, beliefs, values)
+        return SolvedSituation(situations, beliefs, values)
 
-    def loss(self, params: Layers, examples: Example) -> jax.Array:
+    def loss(self, params: Layers, examples: SolvedSituation) -> jax.Array:
         """float32[]: squared error, half weighted by belief and half the same for all assignments."""
         predicted = jax.vmap(self.values, (None, 0, 0))(params, examples.situation, examples.belief)
         weights = (examples.belief + 1 / examples.belief.shape[1]) / 2

@@ -39,7 +39,7 @@ IN_ORDER = np.argsort(np.concatenate([REJECTING, ACCEPTING]))
 
 
 class Situation(NamedTuple):
-    """What is public when a leader is to propose, but for the belief."""
+    """The public state when a leader is to propose, but for the belief."""
 
     won: jax.Array  # int32[], quests that succeeded, 0 to 2
     lost: jax.Array  # int32[], quests that failed, 0 to 2
@@ -60,7 +60,7 @@ LeafValues = Callable[[Situation, jax.Array], jax.Array]
 int32[], and assignments are sorted by pairs."""
 
 
-class Tables(NamedTuple):
+class RoundConstants(NamedTuple):
     """Constants of the game; assignments are sorted by pairs but in `place` and `pair`."""
 
     order: np.ndarray  # int32[K], the sorted assignments by their usual numbers
@@ -73,7 +73,7 @@ class Tables(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def constants(game: Avalon) -> Tables:
+def constants(game: Avalon) -> RoundConstants:
     """The constant tables of Avalon for five; other games are refused with a UserError."""
     if game != Avalon(5):
         raise UserError("DeepRole is for five players, the basic roles and the rules of avalonbench: Avalon(5)")
@@ -83,7 +83,7 @@ def constants(game: Avalon) -> Tables:
     place = np.argsort(order).astype(np.int32)
     evil = np.stack([seats[MINION], seats[ASSASSIN]])[:, order]  # [E, K]
     holds = (evil[:, None] == np.arange(5)[None, :, None]).astype(np.float32)
-    return Tables(
+    return RoundConstants(
         order=order,
         place=place,
         pair=place // 3,
@@ -95,7 +95,7 @@ def constants(game: Avalon) -> Tables:
 
 
 class Chances(NamedTuple):
-    """What players do under each assignment, sorted by pairs."""
+    """Probabilities of the players' actions under each assignment, sorted by pairs."""
 
     propose: jax.Array  # float32[A, K]
     approve: jax.Array  # float32[P, A, K], 1 where the proposal is forced
@@ -103,10 +103,10 @@ class Chances(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Round:
+class RoundModel:
     """One round from one situation; `at` makes it. Inside, assignments are sorted by pairs."""
 
-    const: Tables
+    const: RoundConstants
     situation: Situation
     belief: jax.Array  # float32[K], sorted
     teams: jax.Array  # float32[A, P]
@@ -115,7 +115,9 @@ class Round:
     leaf_values: LeafValues | None
 
     @classmethod
-    def at(cls, game: Avalon, situation: Situation, belief: jax.Array, leaf_values: LeafValues | None = None) -> Round:
+    def at(
+        cls, game: Avalon, situation: Situation, belief: jax.Array, leaf_values: LeafValues | None = None
+    ) -> RoundModel:
         const = constants(game)
         teams = (jnp.asarray(game.teams())[situation.won + situation.lost][:, None] >> jnp.arange(5)[None]) & 1
         leads = (jnp.arange(5) == situation.leader).astype(jnp.float32)
@@ -196,7 +198,7 @@ class Round:
         return value[const.place], Strategies(propose_gain, vote_gain, jnp.stack(fail_gain))
 
     def own_reach(self, strategies: Strategies) -> Strategies:
-        """How likely each player itself makes its information sets reached: the weights of its average strategy."""
+        """Each player's own reach of its information sets: the weights of its average strategy."""
         const, chances = self.const, self.chances(strategies)
         lead = jnp.where(self.leads[:, None, None] > 0, strategies.propose[None], 1.0)  # [P, I, A]
         holds = const.holds[..., ::3]  # [E, P, D]
