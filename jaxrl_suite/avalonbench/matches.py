@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
-from jaxrl_suite.envs.avalon.game import ASSASSINATION, QUEST, State
+from jaxrl_suite.envs.avalon.game import ASSASSINATION, QUEST, AvalonState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.tree_search import split_rows
 
@@ -28,11 +28,11 @@ class Outcome(NamedTuple):
     by_assassination: jax.Array  # bool[B], evil named Merlin
     proposals: jax.Array  # int32[B]
     decisions: jax.Array  # int32[B], decisions that were searched
-    final: State  # batched
+    final: AvalonState  # batched
 
 
 class _Tables(NamedTuple):
-    states: State
+    states: AvalonState
     memory: Memory
     waiting: jax.Array  # int32[B], bit mask of the searching players who still have to decide in this phase
     chosen: jax.Array  # int32[B, P]
@@ -61,7 +61,7 @@ def play_side(agent: SearchAgent, side: Literal["good", "evil", "both"], bots: B
     rows, everyone = jnp.arange(keys.shape[0]), (1 << game.num_players) - 1
     deal_keys, bot_keys, search_keys = split_rows(keys, 3)
 
-    def searching(state: State) -> jax.Array:
+    def searching(state: AvalonState) -> jax.Array:
         good = jnp.where(state.phase == QUEST, 0, ~state.evil & everyone)
         mine = {"good": good, "evil": state.evil, "both": good | state.evil}[side]
         return game.acting(state) & mine

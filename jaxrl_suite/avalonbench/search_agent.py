@@ -23,19 +23,19 @@ from jaxrl_suite.avalonbench.beliefs import from_state, posterior
 from jaxrl_suite.avalonbench.bot_games import rollout
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.observation_models import ObservationModel
-from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.packing import Packing, packing_of
 from jaxrl_suite.search.records import ROOT, RecurrentFnOutput, RootFnOutput
 
-Evaluator = Callable[[jax.Array, State, Memory], jax.Array]  # (key, state, memory) -> float32[], worth to the good side
+Evaluator = Callable[[jax.Array, AvalonState, Memory], jax.Array]  # (key, state, memory) -> float32[], value for good
 
 
 class SeatNode(NamedTuple):
     """A node of a tree: a state with assumed roles, and what the policies remember."""
 
-    state: State
+    state: AvalonState
     memory: Memory
     viewer: jax.Array  # int32[], the seat that decides
 
@@ -46,7 +46,7 @@ class BotRollout:
 
     bots: Bots
 
-    def __call__(self, key: jax.Array, state: State, memory: Memory) -> jax.Array:
+    def __call__(self, key: jax.Array, state: AvalonState, memory: Memory) -> jax.Array:
         result = rollout(self.bots, key, state, memory)
         seat_is_good = ((state.evil >> jnp.arange(self.bots.game.num_players)) & 1) == 0
         return jnp.sum(jnp.where(seat_is_good, result, -result)) / self.bots.game.num_players
@@ -97,12 +97,12 @@ class SearchAgent:
     def packing(self) -> Packing[SeatNode]:
         return packing_of(jax.eval_shape(lambda: SeatNode(self.game.start(), self.bots.init(), jnp.int32(0))))
 
-    def __call__(self, keys: jax.Array, states: State, viewers: jax.Array) -> jax.Array:
+    def __call__(self, keys: jax.Array, states: AvalonState, viewers: jax.Array) -> jax.Array:
         """int32[B]: the action of seat `viewers` int32[B] in each game; `keys` key[B] are consumed."""
         values = self.values(keys, states, viewers)
         return jnp.argmax(values, axis=1).astype(jnp.int32)
 
-    def values(self, keys: jax.Array, states: State, viewers: jax.Array) -> jax.Array:
+    def values(self, keys: jax.Array, states: AvalonState, viewers: jax.Array) -> jax.Array:
         """float32[B, A]: what each action is worth to the player, from -1 to 1; -inf where illegal."""
         batch, width = viewers.shape[0], self.width
         world_keys, root_keys, search_keys = tree_search.split_rows(keys, 3)
@@ -137,7 +137,7 @@ class SearchAgent:
         mean = jnp.sum(jnp.where(weight > 0, weight * found, 0.0), axis=1) / jnp.maximum(total, 1e-30)
         return jnp.where((total > 0) & legal[:, 0], mean, -jnp.inf)
 
-    def _worlds(self, key: jax.Array, state: State, viewer: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _worlds(self, key: jax.Array, state: AvalonState, viewer: jax.Array) -> tuple[jax.Array, jax.Array]:
         """int32[K] assignments and their weights float32[K]: the possible ones by enumeration, or a sample."""
         chances = posterior(from_state(self.game, state, viewer, self.model))
         if self.num_assignments is None:

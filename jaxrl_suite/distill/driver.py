@@ -20,8 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_choices, check_ranges
-from jaxrl_suite.distill.objective import DriverState as ObjectiveState
-from jaxrl_suite.distill.objective import Objective
+from jaxrl_suite.distill.objective import Objective, ObjectiveState
 from jaxrl_suite.distill.pairs import LEARNABLE, Distilled, Pairs
 from jaxrl_suite.distill.sampling import BatchSampler, UniformBatches
 from jaxrl_suite.distill.students import held_out_loss

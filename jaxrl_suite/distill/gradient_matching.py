@@ -22,7 +22,7 @@ import optax
 
 from jaxrl_suite.core.config import check_choices, check_ranges
 from jaxrl_suite.distill.distances import Distance, gradient_distance
-from jaxrl_suite.distill.objective import Aux, State
+from jaxrl_suite.distill.objective import Aux, ObjectiveState
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.distill.sampling import group_rows
 from jaxrl_suite.errors import UserError
@@ -67,7 +67,7 @@ class GradientMatching:
             if not self.classes or min(self.classes) < 0 or max(self.classes) >= policy.actions:
                 raise UserError(f"classes must name actions 0 to {policy.actions - 1}, got {self.classes}")
 
-    def init(self, key: jax.Array, teacher: Params | None) -> State:
+    def init(self, key: jax.Array, teacher: Params | None) -> ObjectiveState:
         if self.network == "teacher":
             if teacher is None:
                 raise UserError("network='teacher' needs the teacher's parameters: pass them to the driver's init")
@@ -83,7 +83,7 @@ class GradientMatching:
         params = self.imitation.policy.init(key)
         return params, self.inner.make().init(params)
 
-    def loss(self, syn: Distilled, batch: Pairs, state: State, key: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(self, syn: Distilled, batch: Pairs, state: ObjectiveState, key: jax.Array) -> tuple[jax.Array, Aux]:
         params = self._network(syn, state, key)
         pairs, gradient = self.imitation.pairs(syn), jax.grad(self.imitation.mean_loss)
         if self.classes is None:
@@ -108,11 +108,11 @@ class GradientMatching:
         both = jnp.any(batch.weights > 0, axis=1) & jnp.any(mask > 0, axis=1)
         return jnp.sum(jnp.where(both, distances, 0.0)), {"gradient_norm": optax.global_norm(real)}
 
-    def update(self, syn: Distilled, state: State, key: jax.Array) -> State:
+    def update(self, syn: Distilled, state: ObjectiveState, key: jax.Array) -> ObjectiveState:
         del key
         return self._train(syn, state, self.inner.steps) if self.network == "student" else state
 
-    def _network(self, syn: Distilled, state: State, key: jax.Array) -> Params:
+    def _network(self, syn: Distilled, state: ObjectiveState, key: jax.Array) -> Params:
         if self.network != "fresh":
             return state if self.network == "teacher" else state[0]
         init_key, step_key = jax.random.split(key)
@@ -122,10 +122,10 @@ class GradientMatching:
         steps = jax.random.randint(step_key, (), 0, self.advance + 1)
         return self._train(jax.lax.stop_gradient(syn), (params, self.inner.make().init(params)), steps)[0]
 
-    def _train(self, syn: Distilled, state: State, steps: int | jax.Array) -> State:
+    def _train(self, syn: Distilled, state: ObjectiveState, steps: int | jax.Array) -> ObjectiveState:
         pairs, optimiser = self.imitation.pairs(syn), self.inner.make()
 
-        def step(_: jax.Array, state: State) -> State:
+        def step(_: jax.Array, state: ObjectiveState) -> ObjectiveState:
             params, momentum = state
             gradient = jax.grad(self.imitation.mean_loss)(params, pairs)
             updates, momentum = optimiser.update(gradient, momentum, params)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_ranges
-from jaxrl_suite.distill.objective import Aux, State
+from jaxrl_suite.distill.objective import Aux, ObjectiveState
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
@@ -56,7 +56,7 @@ class KernelRidge:
         if self.inner.batch is not None:
             raise UserError("the pool trains on the whole distilled set: leave the recipe's batch out")
 
-    def init(self, key: jax.Array, teacher: Params | None) -> State:
+    def init(self, key: jax.Array, teacher: Params | None) -> ObjectiveState:
         del teacher
         init_key, age_key = jax.random.split(key)
         params = self.imitation.policy.init(init_key)

@@ -15,7 +15,7 @@ from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.policies import Params
 
-State: TypeAlias = Any  # a pytree of arrays
+ObjectiveState: TypeAlias = Any  # a pytree of arrays
 Aux: TypeAlias = dict[str, jax.Array]  # scalars to log
 
 
@@ -25,15 +25,15 @@ class Objective(Protocol):
     @property
     def imitation(self) -> Imitation: ...
 
-    def init(self, key: jax.Array, teacher: Params | None) -> State:
+    def init(self, key: jax.Array, teacher: Params | None) -> ObjectiveState:
         """The state of one student; `teacher` is there for objectives that match a teacher's own gradients."""
         ...
 
-    def loss(self, syn: Distilled, batch: Pairs, state: State, key: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(self, syn: Distilled, batch: Pairs, state: ObjectiveState, key: jax.Array) -> tuple[jax.Array, Aux]:
         """float32[], differentiable in `syn`; the batch is real pairs as the driver's sampler draws them."""
         ...
 
-    def update(self, syn: Distilled, state: State, key: jax.Array) -> State:
+    def update(self, syn: Distilled, state: ObjectiveState, key: jax.Array) -> ObjectiveState:
         """The state after an outer step."""
         ...
 
@@ -56,15 +56,15 @@ class Mean:
     def imitation(self) -> Imitation:
         return self.parts[0].imitation
 
-    def init(self, key: jax.Array, teacher: Params | None) -> State:
+    def init(self, key: jax.Array, teacher: Params | None) -> ObjectiveState:
         return tuple(part.init(k, teacher) for part, k in zip(self.parts, self._keys(key), strict=True))
 
-    def loss(self, syn: Distilled, batch: Pairs, state: State, key: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(self, syn: Distilled, batch: Pairs, state: ObjectiveState, key: jax.Array) -> tuple[jax.Array, Aux]:
         found = [part.loss(syn, batch, s, k) for part, s, k in zip(self.parts, state, self._keys(key), strict=True)]
         aux = {f"part{i}": loss for i, (loss, _) in enumerate(found)}
         return sum(loss for loss, _ in found) / len(found), aux  # pyright: ignore[reportReturnType]
 
-    def update(self, syn: Distilled, state: State, key: jax.Array) -> State:
+    def update(self, syn: Distilled, state: ObjectiveState, key: jax.Array) -> ObjectiveState:
         return tuple(part.update(syn, s, k) for part, s, k in zip(self.parts, state, self._keys(key), strict=True))
 
     def _keys(self, key: jax.Array) -> jax.Array:

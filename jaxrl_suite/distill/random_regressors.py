@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.core.config import check_ranges
-from jaxrl_suite.distill.objective import Aux, State
+from jaxrl_suite.distill.objective import Aux, ObjectiveState
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.rl.policies import Params
 
@@ -38,11 +38,11 @@ class RandomRegressors:
     def __post_init__(self):
         check_ranges(self, count=(1, 10**6), scale=(1e-6, 1e6))
 
-    def init(self, key: jax.Array, teacher: Params | None) -> State:
+    def init(self, key: jax.Array, teacher: Params | None) -> ObjectiveState:
         del key, teacher
         return ()
 
-    def loss(self, syn: Distilled, batch: Pairs, state: State, key: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(self, syn: Distilled, batch: Pairs, state: ObjectiveState, key: jax.Array) -> tuple[jax.Array, Aux]:
         del state
         pairs = self.imitation.pairs(syn)
 
@@ -52,7 +52,7 @@ class RandomRegressors:
 
         return jnp.mean(jax.vmap(gap)(jax.random.split(key, self.count)) ** 2), {}
 
-    def update(self, syn: Distilled, state: State, key: jax.Array) -> State:
+    def update(self, syn: Distilled, state: ObjectiveState, key: jax.Array) -> ObjectiveState:
         del syn, key
         return state
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_choices
-from jaxrl_suite.distill.objective import Aux, State
+from jaxrl_suite.distill.objective import Aux, ObjectiveState
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
@@ -61,11 +61,11 @@ class Unrolled:
         if self.inner.batch is not None:
             raise UserError("an unrolled student trains on the whole distilled set: leave the recipe's batch out")
 
-    def init(self, key: jax.Array, teacher: Params | None) -> State:
+    def init(self, key: jax.Array, teacher: Params | None) -> ObjectiveState:
         del key, teacher
         return ()
 
-    def loss(self, syn: Distilled, batch: Pairs, state: State, key: jax.Array) -> tuple[jax.Array, Aux]:
+    def loss(self, syn: Distilled, batch: Pairs, state: ObjectiveState, key: jax.Array) -> tuple[jax.Array, Aux]:
         del state
         stop = None
         if self.shortest is not None:
@@ -74,7 +74,7 @@ class Unrolled:
         params = self.train(syn, self.imitation.policy.init(key), stop)
         return self.imitation.scaled_loss(params, batch), {}
 
-    def update(self, syn: Distilled, state: State, key: jax.Array) -> State:
+    def update(self, syn: Distilled, state: ObjectiveState, key: jax.Array) -> ObjectiveState:
         del syn, key
         return state
 

@@ -22,7 +22,7 @@ from jaxrl_suite.llm.jobs import Job
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.lockstep import Verifier, run_lockstep
 from jaxrl_suite.llm.protocol import Usage
-from jaxrl_suite.llm.run_sampler import told
+from jaxrl_suite.llm.run_sampler import as_user_error
 
 
 class Planned(NamedTuple):
@@ -73,7 +73,7 @@ def search_rounds(
         outcomes = run_lockstep(jobs, samplers, judges)
         for outcome in outcomes:
             if outcome.error is not None:
-                raise told(outcome.error)
+                raise as_user_error(outcome.error)
             for role, used in outcome.ledger.by_role.items():
                 usage[role] = usage.get(role, Usage()) + used
         searches = [outcome.value for outcome in outcomes]

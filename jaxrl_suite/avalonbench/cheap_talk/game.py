@@ -28,7 +28,7 @@ from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, claim_distribution, mix_in
 from jaxrl_suite.avalonbench.information_sets import conditional, information_sets
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, Proposal, Quest, Vote
-from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, SERVANT
 from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE
 from jaxrl_suite.envs.bits import has_bit
@@ -196,7 +196,7 @@ def play_and_talk(
 
 
 def _learn(
-    game: Avalon, model: ObservationModel, belief: Belief, before: State, after: State, action: jax.Array
+    game: Avalon, model: ObservationModel, belief: Belief, before: AvalonState, after: AvalonState, action: jax.Array
 ) -> Belief:
     """The public belief after the phase between two states."""
     seats = jnp.arange(game.num_players)

@@ -16,13 +16,11 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.avalon.game import Avalon
-from jaxrl_suite.envs.avalon.game import State as AvalonState
+from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, MERLIN
 from jaxrl_suite.envs.avalon.state import VOTE
 from jaxrl_suite.envs.bits import has_bit, popcount
-from jaxrl_suite.envs.gops.game import Gops
-from jaxrl_suite.envs.gops.game import GopsState as GopsState
+from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
 
 StrategyGame: TypeAlias = Gops | Avalon

@@ -11,12 +11,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE
 
 
-def positions(game: Avalon, final: State) -> tuple[State, jax.Array]:
+def positions(game: Avalon, final: AvalonState) -> tuple[AvalonState, jax.Array]:
     """The states before each decision of one game.
 
     Args:
@@ -30,7 +30,7 @@ def positions(game: Avalon, final: State) -> tuple[State, jax.Array]:
     final = jax.tree.map(jnp.asarray, final)
     index = jnp.arange(MAX_PROPOSALS)
 
-    def all_before(phase: int) -> State:
+    def all_before(phase: int) -> AvalonState:
         return jax.vmap(lambda number: _before(game, final, number, phase))(index)
 
     rounds = [all_before(phase) for phase in (TEAM, VOTE, QUEST)]
@@ -49,14 +49,14 @@ def positions(game: Avalon, final: State) -> tuple[State, jax.Array]:
     return states, jnp.concatenate([played, played, accepted, assassination_reached[None]])
 
 
-def draw_positions(game: Avalon, final: State, key: jax.Array, count: int) -> State:
+def draw_positions(game: Avalon, final: AvalonState, key: jax.Array, count: int) -> AvalonState:
     """States [count, ...] that the game went through, uniformly with replacement; `key` is consumed."""
     states, valid = positions(game, final)
     rows = jax.random.categorical(key, jnp.where(valid, 0.0, -jnp.inf), shape=(count,))
     return jax.tree.map(lambda leaf: leaf[rows], states)
 
 
-def _before(game: Avalon, final: State, number: jax.Array, phase: int) -> State:
+def _before(game: Avalon, final: AvalonState, number: jax.Array, phase: int) -> AvalonState:
     """The state in `phase` of proposal `number` int32[]."""
     slots = jnp.arange(MAX_PROPOSALS)
     quest, leader = final.proposal_quest[number], final.proposal_leader[number]

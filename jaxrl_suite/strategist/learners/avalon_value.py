@@ -27,7 +27,7 @@ from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.avalonbench.observation_models import ObservationModel
 from jaxrl_suite.avalonbench.search_agent import Evaluator, SearchAgent
 from jaxrl_suite.core.config import check_ranges
-from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.strategist.heuristics.views import avalon_view
@@ -51,7 +51,7 @@ class AvalonValueState(NamedTuple):
     episodes: jax.Array  # int32[], games so far
 
 
-def features(game: Avalon, state: State) -> jax.Array:
+def features(game: Avalon, state: AvalonState) -> jax.Array:
     """float32[D]: the state as numbers, with seats sorted by role, so that their numbering does not matter.
 
     For each seat: whether it leads, how long until it does, whether it is on the team, on how many failed and
@@ -148,7 +148,7 @@ class AvalonValueLearner:
         )  # fmt: skip
         return AvalonValueState(params, memory, kept, state.episodes + self.games), loss
 
-    def finals(self, params: Layers, keys: jax.Array) -> State:
+    def finals(self, params: Layers, keys: jax.Array) -> AvalonState:
         """The last states [B, ...] of one game a key."""
         if self.play == "search":
             assert self.model is not None
@@ -167,7 +167,7 @@ class AvalonValueLearner:
 
         return jax.vmap(one)(keys)
 
-    def examples(self, final: State, keys: jax.Array) -> ValuedPosition:
+    def examples(self, final: AvalonState, keys: jax.Array) -> ValuedPosition:
         """Examples [B * M] drawn from games that are over; `keys` key[B] are consumed."""
 
         def one(final, key):

@@ -21,7 +21,7 @@ from jaxrl_suite.avalonbench.beliefs import from_state, p_merlin, posterior
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, VotesAndProposals
 from jaxrl_suite.avalonbench.search_agent import BotRollout
-from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST
 from jaxrl_suite.envs.bits import lowest_bit
 from jaxrl_suite.errors import UserError
@@ -41,7 +41,7 @@ class AvalonPoolEvaluator:
     pool: Pool
     bots: Bots
 
-    def __call__(self, params: Choice, key: jax.Array, state: State, memory: Memory) -> jax.Array:
+    def __call__(self, params: Choice, key: jax.Array, state: AvalonState, memory: Memory) -> jax.Array:
         view = avalon_view(self.bots.game, state)
         chances = jnp.clip(self.pool.values(params, view), 0.0, 1.0)
         good = jnp.sum(chances * (1 - view.evil)) / jnp.sum(1 - view.evil)
@@ -78,7 +78,7 @@ class AvalonPlayer:
     def game(self) -> Any:
         return self.pool.library.game
 
-    def values(self, choice: Choice, key: jax.Array, state: State, viewer: jax.Array) -> jax.Array:
+    def values(self, choice: Choice, key: jax.Array, state: AvalonState, viewer: jax.Array) -> jax.Array:
         """float32[A]: what each action of seat `viewer` is worth to good, from -1 to 1; NaN where it is illegal.
 
         All actions meet the same worlds, in which the others do the same: assignments are drawn from the exact
@@ -124,15 +124,15 @@ class AvalonGames(NamedTuple):
     """Games that were played."""
 
     good_wins: jax.Array  # bool[B]
-    final: State  # [B, ...]
-    states: State  # [B, D, ...], before each of the first D decisions
+    final: AvalonState  # [B, ...]
+    states: AvalonState  # [B, D, ...], before each of the first D decisions
     seats: jax.Array  # int32[B, D], who decided
     estimates: jax.Array  # float32[B, D], what its search says the state is worth to good, from -1 to 1
     decisions: jax.Array  # int32[B], how many there were; those beyond D are not recorded
 
 
 class _Tables(NamedTuple):
-    states: State
+    states: AvalonState
     waiting: jax.Array  # int32[B], bit mask of those who still have to decide in this phase
     chosen: jax.Array  # int32[B, P]
     packed: jax.Array  # int32[B, D, W]
@@ -159,7 +159,7 @@ def play(player: AvalonPlayer, good: Choice, evil: Choice, keys: jax.Array, reco
     deal_keys, search_keys = split_rows(keys, 2)
     packing = packing_of(jax.eval_shape(game.start))
 
-    def searching(state: State) -> jax.Array:
+    def searching(state: AvalonState) -> jax.Array:
         idle = jnp.where(state.phase == QUEST, ~state.evil & everyone, 0)
         return game.acting(state) & ~idle
 

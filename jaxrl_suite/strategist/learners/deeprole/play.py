@@ -24,7 +24,7 @@ from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.information_sets import information_sets
 from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.avalonbench.observation_models import Proposal, Quest, VotesAndProposals
-from jaxrl_suite.envs.avalon.game import Avalon, State
+from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, MAX_ROUNDS, NUM_QUESTS
 from jaxrl_suite.envs.avalon.state import ASSASSINATION
 from jaxrl_suite.envs.bits import popcount
@@ -40,14 +40,14 @@ Side = Literal["good", "evil", "both", "nobody"]
 class Result(NamedTuple):
     good_wins: jax.Array  # bool[B]
     belief: jax.Array  # float32[B, K], the public one at the end
-    final: State  # [B, ...]
+    final: AvalonState  # [B, ...]
 
 
 class _Table(NamedTuple):
     """A game that is being played."""
 
     number: jax.Array  # int32[], which of the B; B for none
-    state: State
+    state: AvalonState
     memory: Memory  # of the bots
     belief: jax.Array  # float32[K], the public one
 
@@ -59,7 +59,7 @@ def play(
     bots: Bots,
     keys: jax.Array,
     model: VotesAndProposals | None,
-    states: State | None = None,
+    states: AvalonState | None = None,
     doubt: float = 0.05,
     lanes: int = 32,
 ) -> Result:
@@ -113,7 +113,9 @@ def play(
         key = jax.random.split(keys[jnp.minimum(table.number, count - 1)])[1]
         round_keys = jax.random.split(jax.random.fold_in(key, state.num_proposals), 7)
 
-        def act(key: jax.Array, state: State, memory: Memory, choices: jax.Array) -> tuple[State, Memory, jax.Array]:
+        def act(
+            key: jax.Array, state: AvalonState, memory: Memory, choices: jax.Array
+        ) -> tuple[AvalonState, Memory, jax.Array]:
             actions = jnp.where(follows, choices, bots.act(key, state, memory))
             after = game.apply(state, actions)
             return after, bots.observe(memory, state, after), actions
@@ -177,7 +179,7 @@ def play(
 
 
 def _modelled(
-    game: Avalon, model: VotesAndProposals, state: State, team: jax.Array, pattern: jax.Array, fails: jax.Array
+    game: Avalon, model: VotesAndProposals, state: AvalonState, team: jax.Array, pattern: jax.Array, fails: jax.Array
 ) -> jax.Array:
     """float32[2 + P, K]: by the model, how likely the proposal, each player's vote, and the fails are."""
     proposal = _exp(model.proposal(game, (), Proposal(state.quest, state.leader, team)))
