@@ -108,7 +108,7 @@ class MuJoCo:
           key: not needed, as there is no chance.
         """
         del key
-        from brax.envs import MuJoCoState as BraxState
+        from brax.envs import State as BraxState
 
         before = BraxState(
             state.physics, state.observation, state.reward[0], jnp.float32(0), dict(state.metrics), dict(state.info)
