@@ -244,14 +244,14 @@ class PostedPriceMarket:
     def observe(self, state: MarketState, player: jax.Array | int) -> Observation:
         """Observation of what was posted and revealed; the buyer's valuations only to the buyer."""
         prices = jnp.asarray(self.levels, jnp.float32)[jnp.maximum(state.levels, 0)]
-        mine = jnp.asarray(self.valuations, jnp.float32)[jnp.maximum(state.kind, 0)]
+        own_valuations = jnp.asarray(self.valuations, jnp.float32)[jnp.maximum(state.kind, 0)]
         return Observation(
             prices=jnp.where(state.levels < 0, -1.0, prices),
             period=state.period,
             latest=state.latest,
             seen=state.seen,
             bought=state.bought,
-            valuations=jnp.where((jnp.asarray(player) == BUYER) & (state.kind >= 0), mine, 0.0),
+            valuations=jnp.where((jnp.asarray(player) == BUYER) & (state.kind >= 0), own_valuations, 0.0),
         )
 
     def scramble(self, state: MarketState, player: jax.Array | int, key: jax.Array) -> MarketState:

@@ -200,17 +200,17 @@ class ModChain:
         text, at, tokens = re.sub(r"\s", "", text), 0, []
         symbols = {symbol: token for token, symbol in _SYMBOLS.items()}
         while at < len(text):
-            found = _LEXEME.match(text, at)
-            residue = int(found["residue"] or 0) if found else 0
-            if found is None or residue >= MODULUS:
+            match = _LEXEME.match(text, at)
+            residue = int(match["residue"] or 0) if match else 0
+            if match is None or residue >= MODULUS:
                 raise UserError(f"no token for {text[at : at + 8]!r}: write chains such as a=7;b=a*5+3?")
-            if found["letter"]:
-                tokens.append(LETTER + _LETTERS.index(found["letter"]))
-            elif found["residue"]:
+            if match["letter"]:
+                tokens.append(LETTER + _LETTERS.index(match["letter"]))
+            elif match["residue"]:
                 tokens.append(residue)
-            elif found["symbol"]:
-                tokens.append(symbols[found["symbol"]])
-            at = found.end()
+            elif match["symbol"]:
+                tokens.append(symbols[match["symbol"]])
+            at = match.end()
         return np.asarray(tokens, np.int32)
 
     def _letters(self) -> jax.Array:

@@ -195,13 +195,13 @@ def _template(leaf: Any) -> Any:
     return np.asarray(leaf)
 
 
-def _like(leaf: Any, found: Any) -> Any:
-    """`found` as the kind of array that `leaf` is, tied to its device only if `leaf` is."""
+def _like(leaf: Any, value: Any) -> Any:
+    """`value` as the kind of array that `leaf` is, tied to its device only if `leaf` is."""
     if isinstance(leaf, np.generic):
-        return found[()]
+        return value[()]
     if isinstance(leaf, jax.Array) and not getattr(leaf, "committed", True) and leaf.size:
-        if _is_key(found):
-            data = jax.device_put(np.asarray(jax.random.key_data(found)))
+        if _is_key(value):
+            data = jax.device_put(np.asarray(jax.random.key_data(value)))
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-        return jax.device_put(np.asarray(found))
-    return found
+        return jax.device_put(np.asarray(value))
+    return value

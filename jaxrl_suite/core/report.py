@@ -93,8 +93,8 @@ def build_overview(
 
 
 def _system_row(system: System, runs: Sequence[dict[str, Any]], failures: Mapping[str, str]) -> dict[str, Any]:
-    mine = [run for run in runs if run["name"] in system.experiments]
-    claims = [claim for run in mine for claim in run["claims"]]
+    own_runs = [run for run in runs if run["name"] in system.experiments]
+    claims = [claim for run in own_runs for claim in run["claims"]]
     counts = {
         v: sum(claim["verdict"] == v for claim in claims) for v in ("held", "partly", "not held", "not comparable")
     }
@@ -103,15 +103,15 @@ def _system_row(system: System, runs: Sequence[dict[str, Any]], failures: Mappin
         status = "not built yet"
     elif failed:
         status = f"failed: {failures[failed[0]]}"
-    elif not mine:
+    elif not own_runs:
         status = "not run"
     else:
-        status = "run" if all(run["status"] == "finished" for run in mine) else "unfinished"
+        status = "run" if all(run["status"] == "finished" for run in own_runs) else "unfinished"
     return {
         "system": system,
         "status": status,
         "counts": {v: n for v, n in counts.items() if n},
-        "runs": [(run["name"], run["anchor"]) for run in mine],
+        "runs": [(run["name"], run["anchor"]) for run in own_runs],
     }
 
 

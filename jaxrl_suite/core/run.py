@@ -108,25 +108,25 @@ class Run:
         folder = Path(folder)
         asked = {"experiment": name, "preset": preset, "config": to_json(config), "hash": config_hash(config)}
         update = functools.partial(update_json, type(config), renamed=renamed or {})
-        found = check_folder(folder, asked, resume=resume, update=update)
+        header = check_folder(folder, asked, resume=resume, update=update)
         now = environment()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {folder}: {error.strerror}; choose another one (--out)") from None
-        if found is None:
+        if header is None:
             write_atomic(folder / CONFIG, json.dumps({**asked, **now}, indent=2) + "\n")
         run = cls(
             folder,
-            found or {**asked, **now},
-            resumed=found is not None,
+            header or {**asked, **now},
+            resumed=header is not None,
             handle=lock(folder),
             claims=claims or {},
             devices=devices,
             command=command,
             console=console or Console(stderr=True),
         )
-        if found is not None and found["versions"] != now["versions"]:
+        if header is not None and header["versions"] != now["versions"]:
             run.say("The versions of packages changed since this run began: it may not continue bit for bit.")
         return run
 

@@ -32,11 +32,13 @@ def best_price(instance: Instance, prices: np.ndarray, metric: int) -> np.ndarra
     offered = np.broadcast_to(instance.sets[None, None, :, metric], keen.shape)
     keen = np.where(offered, np.minimum(keen, limit), -np.inf).reshape(len(prices), -1)
     mass = np.broadcast_to(instance.mass, others.payment.shape).reshape(len(prices), -1)
-    kept = mass * np.where(alone, 0.0, others.payment).reshape(len(prices), -1)
+    kept_payment = mass * np.where(alone, 0.0, others.payment).reshape(len(prices), -1)
     order = np.argsort(-keen, axis=1, kind="stable")
-    keen, mass, kept = (np.take_along_axis(array, order, 1) for array in (keen, mass, kept))
-    total = kept.sum(1, keepdims=True)
-    gained = np.where(keen > 0, np.maximum(keen, 0.0) * np.cumsum(mass, 1) + total - np.cumsum(kept, 1), -np.inf)
+    keen, mass, kept_payment = (np.take_along_axis(array, order, 1) for array in (keen, mass, kept_payment))
+    total = kept_payment.sum(1, keepdims=True)
+    gained = np.where(
+        keen > 0, np.maximum(keen, 0.0) * np.cumsum(mass, 1) + total - np.cumsum(kept_payment, 1), -np.inf
+    )
     best = np.argmax(gained, 1)[:, None]
     value = np.take_along_axis(gained, best, 1)[:, 0]
     price = np.take_along_axis(keen, best, 1)[:, 0]

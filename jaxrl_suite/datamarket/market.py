@@ -168,13 +168,13 @@ def check_trajectories(trajectories: ArrayLike, num_metrics: int) -> np.ndarray:
     Raises:
       UserError: if there are none or an index is out of range.
     """
-    found = np.asarray(trajectories)
-    if found.ndim != 2 or not found.size or found.dtype.kind not in "iu":
-        raise UserError(f"trajectories must be int[N, T], at least 1 by 1, got {found.dtype}{list(found.shape)}")
-    if found.min() < 0 or found.max() >= num_metrics:
-        row = int(np.flatnonzero(((found < 0) | (found >= num_metrics)).any(1))[0])
+    checked = np.asarray(trajectories)
+    if checked.ndim != 2 or not checked.size or checked.dtype.kind not in "iu":
+        raise UserError(f"trajectories must be int[N, T], at least 1 by 1, got {checked.dtype}{list(checked.shape)}")
+    if checked.min() < 0 or checked.max() >= num_metrics:
+        row = int(np.flatnonzero(((checked < 0) | (checked >= num_metrics)).any(1))[0])
         raise UserError(f"trajectory {row} leaves 0 to {num_metrics - 1}: round its metrics to the grid first")
-    return found
+    return checked
 
 
 def smoothed_chain(trajectories: ArrayLike, num_metrics: int, smoothing: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -194,13 +194,13 @@ def smoothed_chain(trajectories: ArrayLike, num_metrics: int, smoothing: float =
     Raises:
       UserError: if there are no trajectories or an index is out of range.
     """
-    found = check_trajectories(trajectories, num_metrics)
+    checked = check_trajectories(trajectories, num_metrics)
     if not 0 < smoothing < np.inf:
         raise UserError(f"smoothing must be above 0, got {smoothing}: rows that were never seen need a law")
-    initial = np.bincount(found[:, 0], minlength=num_metrics) / found.shape[0]
-    counts = np.zeros((found.shape[1] - 1, num_metrics, num_metrics))
+    initial = np.bincount(checked[:, 0], minlength=num_metrics) / checked.shape[0]
+    counts = np.zeros((checked.shape[1] - 1, num_metrics, num_metrics))
     for t in range(counts.shape[0]):
-        np.add.at(counts[t], (found[:, t], found[:, t + 1]), 1)
+        np.add.at(counts[t], (checked[:, t], checked[:, t + 1]), 1)
     pooled = counts.sum(0) + 1e-9 * np.eye(num_metrics)
     pooled /= pooled.sum(1, keepdims=True)
     counts += smoothing * pooled

@@ -91,11 +91,11 @@ def post_menu(
     """
     if num_types < 1:
         raise UserError(f"num_types must be at least 1, got {num_types}: somebody has to buy")
-    metrics, found = rounded_metrics(accuracies, num_metrics)
+    metrics, trajectories = rounded_metrics(accuracies, num_metrics)
     values = buyers(metrics, num_types, np.random.default_rng(seed))
-    initial, transitions = smoothed_chain(found, len(metrics))
+    initial, transitions = smoothed_chain(trajectories, len(metrics))
     market = Market(metrics, initial, transitions, values, np.full(num_types, 1 / num_types), cost)
-    problem = instance_of_sets(values, sets_of_trajectories(found, len(metrics)), market.prior)
+    problem = instance_of_sets(values, sets_of_trajectories(trajectories, len(metrics)), market.prior)
     free = price_curve(problem, seed=seed, starts=32, steps=steps, perturbation_restarts=8)
     starts = np.stack([shaved(free.prices, 1e-3 * values.max()), np.median(values, 0), 0.5 * values.max(0)])
     posted = cost_aware.price_with_cost(market, starts, steps=steps, seed=seed)

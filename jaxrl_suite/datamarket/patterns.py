@@ -79,11 +79,11 @@ def polish(instance: Instance, prices: np.ndarray, rounds: int = 5) -> np.ndarra
     value = revenue(instance, prices)
     for _ in range(rounds):
         raised, exist = largest_prices(instance, choose(instance, prices).item)
-        found = np.where(exist, revenue(instance, np.where(exist[:, None], raised, prices)), -np.inf)
-        better = found > value + 1e-12 * instance.scale
+        revenues = np.where(exist, revenue(instance, np.where(exist[:, None], raised, prices)), -np.inf)
+        better = revenues > value + 1e-12 * instance.scale
         if not better.any():
             break
-        prices[better], value[better] = raised[better], found[better]
+        prices[better], value[better] = raised[better], revenues[better]
     return prices
 
 

@@ -68,7 +68,7 @@ def price_curve(
     if starts < 8 or steps < 0 or perturbation_restarts < 0 or certify < 0:
         raise UserError("starts must be 8 or more; steps, perturbation_restarts and certify at least 0")
     rng = np.random.default_rng(seed)
-    found: dict[str, float] = {}
+    revenue_by_stage: dict[str, float] = {}
     best, method = np.zeros(instance.num_metrics), "none"
     value = float(revenue(instance, best))
 
@@ -78,7 +78,7 @@ def price_curve(
         top = int(np.argmax(earned))
         if earned[top] > value + 1e-9 * instance.scale:
             best, method, value = curves[top], name, float(earned[top])
-        found[name] = max(float(earned[top]), found.get(name, -np.inf))
+        revenue_by_stage[name] = max(float(earned[top]), revenue_by_stage.get(name, -np.inf))
 
     simple = np.stack([rule(instance) for rule in baselines.BASELINES.values()])
     offer("baselines", simple)
@@ -110,7 +110,7 @@ def price_curve(
             exact = proof.closed and value >= proof.revenue - 1e-7 * instance.scale
     if not instance.forced:
         best = np.where(np.isin(np.arange(1, best.size + 1), choose(instance, best).item), best, np.inf)
-    return Priced(best, value, max(limit, value), method, exact or limit <= value * (1 + 1e-9), found)
+    return Priced(best, value, max(limit, value), method, exact or limit <= value * (1 + 1e-9), revenue_by_stage)
 
 
 def _elite(instance: Instance, curves: np.ndarray, count: int) -> np.ndarray:

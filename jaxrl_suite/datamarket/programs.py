@@ -152,13 +152,13 @@ def lottery_bound(instance: Instance) -> float:
         pays = types * size  # z[h, q] first, then what h pays
         rows = _Rows()
         for h in range(types):
-            mine = [(h * size + q, -values[h, q]) for q in range(size)]
+            own_terms = [(h * size + q, -values[h, q]) for q in range(size)]
             rows.add([(h * size + q, 1.0) for q in range(size)], high=1.0)
-            rows.add([*mine, (pays + h, 1.0)], high=0.0)
+            rows.add([*own_terms, (pays + h, 1.0)], high=0.0)
             for other in range(types):
                 if other != h:
                     theirs = [(other * size + q, values[h, q]) for q in range(size)]
-                    rows.add([*mine, (pays + h, 1.0), *theirs, (pays + other, -1.0)], high=0.0)
+                    rows.add([*own_terms, (pays + h, 1.0), *theirs, (pays + other, -1.0)], high=0.0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = linprog(

@@ -57,13 +57,13 @@ def beam_order(
         utilities = evaluate(utility, distinct, batch=batch, mesh=mesh)[where]
         fits += len(distinct)
         sums = totals[rows] + utilities
-        kept: dict[int, int] = {}  # set to the child that reaches it best
+        beam: dict[int, int] = {}  # set to the child that reaches it best
         for child in np.lexsort((points, rows, -sums)):
-            if where[child] not in kept:
-                kept[int(where[child])] = int(child)
-            if len(kept) == width:
+            if where[child] not in beam:
+                beam[int(where[child])] = int(child)
+            if len(beam) == width:
                 break
-        chosen = list(kept.values())
+        chosen = list(beam.values())
         paths = [[*paths[rows[c]], int(points[c])] for c in chosen]
         curves = [[*curves[rows[c]], float(utilities[c])] for c in chosen]
         masks, totals = children[chosen], sums[chosen]

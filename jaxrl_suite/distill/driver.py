@@ -158,27 +158,27 @@ class Driver:
         def one(state: ObjectiveState, key: jax.Array) -> Any:
             draw_key, loss_key = jax.random.split(key)
             batch = sampler.draw(table, draw_key)
-            (loss, aux), found = jax.value_and_grad(objective.loss, has_aux=True)(syn, batch, state, loss_key)
-            found = Distilled(
+            (loss, aux), gradients = jax.value_and_grad(objective.loss, has_aux=True)(syn, batch, state, loss_key)
+            gradients = Distilled(
                 *(
                     leaf if name in self.learn else jnp.zeros_like(leaf)
-                    for name, leaf in zip(Distilled._fields, found, strict=True)
+                    for name, leaf in zip(Distilled._fields, gradients, strict=True)
                 )
             )
-            norm = optax.global_norm(found)
+            norm = optax.global_norm(gradients)
             finite = jnp.isfinite(norm)
             if self.clip < float("inf"):
                 scale = jnp.minimum(1.0, self.clip / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
-                found = jax.tree.map(lambda leaf: jnp.where(finite, scale * leaf, 0.0), found)
-            return found, finite, loss, norm, aux
+                gradients = jax.tree.map(lambda leaf: jnp.where(finite, scale * leaf, 0.0), gradients)
+            return gradients, finite, loss, norm, aux
 
-        found, finite, loss, norm, aux = jax.vmap(one)(states, jax.random.split(key, self.students))
+        gradients, finite, loss, norm, aux = jax.vmap(one)(states, jax.random.split(key, self.students))
 
         def mean(values: jax.Array) -> jax.Array:  # NaN if no student is finite, which `check_finite` reports
             return jnp.sum(jnp.where(finite, values, 0.0)) / jnp.sum(finite)
 
         aux = jax.tree.map(mean, aux) | {"exploded": jnp.mean(~finite, dtype=norm.dtype)}
-        return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found), (mean(loss), mean(norm), aux)
+        return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), gradients), (mean(loss), mean(norm), aux)
 
     def update(
         self, state: DriverState, table: Any

@@ -83,11 +83,11 @@ class Evolution:
         noise = jnp.concatenate([noise, -noise])
         keys = jax.random.split(fitness_key, self.population)
         keys = jnp.broadcast_to(keys[:1], keys.shape) if self.common else keys
-        found = jax.vmap(lambda shift, k: fitness(rebuild(centre + self.sigma * shift), k))(noise, keys)
-        gradient = self.estimate(noise, found)
+        scores = jax.vmap(lambda shift, k: fitness(rebuild(centre + self.sigma * shift), k))(noise, keys)
+        gradient = self.estimate(noise, scores)
         updates, opt_state = optax.adam(self.learning_rate).update(-gradient, state.opt_state)
         after = rebuild(optax.apply_updates(centre, updates))  # pyright: ignore[reportArgumentType]
-        return EvolutionState(after, opt_state, key), found
+        return EvolutionState(after, opt_state, key), scores
 
     def estimate(self, noise: jax.Array, fitness: jax.Array) -> jax.Array:
         """float32[L]: gradient of the smoothed fitness, estimated from noise float32[P, L] and fitness float32[P]."""

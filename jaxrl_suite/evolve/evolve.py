@@ -96,14 +96,14 @@ def start(setup: SearchSetup, ledger: Ledger, seeds: Sequence[Strategy] = ()) ->
             raise UserError(f"no first strategy could be written ({why}): give one, or another proposer")
         seeds = [_strategy(setup, 0, tried, None, None)]
     else:
-        texts = tuple(one.text for one in seeds if one.weights is None)
+        texts = tuple(strategy.text for strategy in seeds if strategy.weights is None)
         if texts:
             verdicts = yield Verify(service("check", setup.judge), texts, role="check")
             for failure in filter(None, verdicts.values):
                 raise UserError(f"a seed cannot be played ({failure}): mend it")
-    for number, one in enumerate(seeds):
-        tree = tree.add(dataclasses.replace(one, id=number, parent=None, idea=None, score=0.0, games=0), 0)
-        setup.log("strategy", id=number, parent=None, idea=None, text=one.text, weights=one.weights)
+    for number, strategy in enumerate(seeds):
+        tree = tree.add(dataclasses.replace(strategy, id=number, parent=None, idea=None, score=0.0, games=0), 0)
+        setup.log("strategy", id=number, parent=None, idea=None, text=strategy.text, weights=strategy.weights)
     queue = IdeaQueue(bandit=setup.config.bandit, exploration=setup.config.exploration)
     search = Search(setup.config, tree, queue, {})
     judgement = yield from _judge(setup, tree.strategies, (setup.seed, 0, 0))
@@ -163,18 +163,25 @@ def _step(setup: SearchSetup, search: Search, tally: Tally, count: int, path: tu
     search = dataclasses.replace(search, tree=tree, queue=queue, stopped=spent)
     if not new:
         return search
-    for one in new:
-        setup.log("strategy", id=one.id, parent=one.parent, idea=one.idea, text=one.text, weights=one.weights)
-    parents = sorted({one.parent for one in new if one.parent is not None})
+    for strategy in new:
+        setup.log(
+            "strategy",
+            id=strategy.id,
+            parent=strategy.parent,
+            idea=strategy.idea,
+            text=strategy.text,
+            weights=strategy.weights,
+        )
+    parents = sorted({strategy.parent for strategy in new if strategy.parent is not None})
     players = (*(search.tree[parent] for parent in parents), *new)
     judgement = yield from _judge(setup, players, path)
     search = dataclasses.replace(search, tree=_grown(search.tree, new, number))
     search, gains = _played(setup, search, players, judgement, number * search.config.strategies_per_round + step)
     queue = search.queue
-    for one in new:
-        if one.idea is not None:
-            gain = gains[one.id]
-            queue = queue.cancel(one.idea) if gain is None else queue.update(one.idea, gain)
+    for strategy in new:
+        if strategy.idea is not None:
+            gain = gains[strategy.id]
+            queue = queue.cancel(strategy.idea) if gain is None else queue.update(strategy.idea, gain)
     return dataclasses.replace(search, queue=queue)
 
 
@@ -196,24 +203,24 @@ def _played(
     A reward that is not a number is left out: the strategy stays in the tree, unplayed.
     """
     tree, games, fresh = search.tree, 0, 0
-    scores = {one.id: score for one, score in zip(players, judgement.scores, strict=True)}
+    scores = {player.id: score for player, score in zip(players, judgement.scores, strict=True)}
     gains: dict[int, float | None] = {}
-    for one, count, gain in zip(players, judgement.games, judgement.improvements, strict=True):
+    for player, count, gain in zip(players, judgement.games, judgement.improvements, strict=True):
         games += count
-        if not math.isfinite(scores[one.id]):
-            setup.log("unplayed", id=one.id)
-            gains[one.id] = None
+        if not math.isfinite(scores[player.id]):
+            setup.log("unplayed", id=player.id)
+            gains[player.id] = None
             continue
-        fresh += one.parent is not None and one.id not in tree.judged
-        tree = tree.play(RoundScore(level, one.id, scores[one.id], count))
-        if gain is None and one.parent in scores:
-            gain = scores[one.id] - scores[one.parent]
-        gains[one.id] = gain if gain is not None and math.isfinite(gain) else None
+        fresh += player.parent is not None and player.id not in tree.judged
+        tree = tree.play(RoundScore(level, player.id, scores[player.id], count))
+        if gain is None and player.parent in scores:
+            gain = scores[player.id] - scores[player.parent]
+        gains[player.id] = gain if gain is not None and math.isfinite(gain) else None
     states = dict(search.states)
-    for one in players:
-        mine = tuple(state for state in judgement.key_states if state.strategy == one.id)
+    for player in players:
+        mine = tuple(state for state in judgement.key_states if state.strategy == player.id)
         if mine:
-            states[one.id] = mine
+            states[player.id] = mine
     cost = search.cost._replace(strategies=search.cost.strategies + fresh, games=search.cost.games + games)
     return dataclasses.replace(search, tree=tree, states=states, cost=cost), gains
 

@@ -98,13 +98,13 @@ class LanguageModelProposer:
         """A strategy; `keep` is the thought that it follows."""
         answer = yield from self._ask(call, path, page, self.write, **words)
         text, entry = answer.text or "", self.brief.entry
-        found = replies.worksheet_of(text) if self.brief.kind == "guide" else replies.code_of(text, entry)
+        parsed = replies.worksheet_of(text) if self.brief.kind == "guide" else replies.code_of(text, entry)
         problem = ""
         if answer.finish == "length":
             problem = f"the answer was cut off after {answer.num_tokens} tokens: write less, and nothing but the block"
         elif not text.strip():
             problem = "the answer was empty" + ", the server refused to give one" * (answer.finish == "filter")
-        return Draft(found.text, thought=keep, problem=problem or found.problem)
+        return Draft(parsed.text, thought=keep, problem=problem or parsed.problem)
 
     def _prose(self, call: str, path: Path, page: str, **words: str) -> Asking[str]:
         answer = yield from self._ask(call, path, page, self.talk, **words)

@@ -65,13 +65,13 @@ def plans_from_parents(
     parents = choose_parents(setup.method.rule, search.tree, count, _rng(path, _PARENTS), search.config.setting)
     distinct = list(dict.fromkeys(parents))
     make = _thoughts if setup.method.thought else _ideas
-    found = yield from together(
+    proposals = yield from together(
         [
             make(setup, search, tally, parent, parents.count(parent), (seed, number, ATTEMPT * step + place))
             for place, parent in enumerate(distinct)
         ]
     )
-    texts = dict(zip(distinct, found, strict=True))
+    texts = dict(zip(distinct, proposals, strict=True))
     queue, plans, numbers = search.queue, [], dict[tuple[int, int], int]()
     for place, parent in enumerate(parents):
         if not texts[parent]:

@@ -66,10 +66,10 @@ def search_rounds(
     def advance() -> None:
         nonlocal searches
         if searches:
-            steps = [partial(_improve, one.setup, search) for one, search in zip(planned, searches, strict=True)]
+            steps = [partial(_improve, plan.setup, search) for plan, search in zip(planned, searches, strict=True)]
         else:
-            steps = [partial(_start, one.setup, one.origin) for one in planned]
-        jobs = [Job(one.name, step) for one, step in zip(planned, steps, strict=True)]
+            steps = [partial(_start, plan.setup, plan.origin) for plan in planned]
+        jobs = [Job(plan.name, step) for plan, step in zip(planned, steps, strict=True)]
         outcomes = run_lockstep(jobs, samplers, judges)
         for outcome in outcomes:
             if outcome.error is not None:
@@ -83,9 +83,9 @@ def search_rounds(
         advance()
     for _ in loop:
         advance()
-        for one, search in zip(planned, searches, strict=True):
+        for plan, search in zip(planned, searches, strict=True):
             at = search.curve[-1]
-            run.log(**one.labels, best=at.best, value=at.value, **at.cost._asdict())
+            run.log(**plan.labels, best=at.best, value=at.value, **at.cost._asdict())
         loop.carry = np.int32(1)
     return searches, usage
 

@@ -112,18 +112,18 @@ def _descend(tree: StrategyTree, values: np.ndarray, chosen: Sequence[int], expl
     """The arms of a strategy are to improve it, and the subtree of each child."""
     trials = _trials(tree, values)
     below = [list(rewards) for rewards in trials]  # of the whole subtree
-    waiting = [chosen.count(one.id) for one in tree]
-    for one in reversed(tree.strategies):  # children have larger ids
-        if one.parent is not None:
-            below[one.parent] += below[one.id]
-            waiting[one.parent] += waiting[one.id]
+    waiting = [chosen.count(strategy.id) for strategy in tree]
+    for strategy in reversed(tree.strategies):  # children have larger ids
+        if strategy.parent is not None:
+            below[strategy.parent] += below[strategy.id]
+            waiting[strategy.parent] += waiting[strategy.id]
 
     def best(arms: Sequence[tuple[Sequence[float], int]]) -> int:
         counts = [len(rewards) + pending for rewards, pending in arms]
         return int(np.argmax(fresh_bounds([float(np.mean(rewards)) for rewards, _ in arms], counts, exploration)))
 
     judged = tree.judged
-    seeds = [one.id for one in tree if one.parent is None and one.id in judged]
+    seeds = [strategy.id for strategy in tree if strategy.parent is None and strategy.id in judged]
     at = seeds[best([(below[seed], waiting[seed]) for seed in seeds])]
     while True:
         children = [child for child in tree.children(at) if child in judged]

@@ -63,16 +63,18 @@ def _check(judge: Judge, name: str, journal: Journal, texts: Sequence[str]) -> l
 
 
 def _judge(judge: Judge, name: str, journal: Journal, rounds: Sequence[JudgedRound]) -> list[Judgement]:
-    keys = [_key(judge, name, round_to_json(one)) for one in rounds]
-    missing = {key: one for key, one in zip(keys, rounds, strict=True) if journal.get("judge", key) is None}
+    keys = [_key(judge, name, round_to_json(asked_round)) for asked_round in rounds]
+    missing = {
+        key: asked_round for key, asked_round in zip(keys, rounds, strict=True) if journal.get("judge", key) is None
+    }
     together = getattr(judge, "judge_rounds", None)
     if together is not None and missing:
         said = together(list(missing.values()))
         kept = [judgement_to_json(_checked(*pair)) for pair in zip(said, missing.values(), strict=True)]
         journal.put("judge", dict(zip(missing, kept, strict=True)))
     else:  # one by one: what was played is kept, if the next one is interrupted
-        for key, one in missing.items():
-            judgement = _checked(judge.judge(one.strategies, one.path), one)
+        for key, asked_round in missing.items():
+            judgement = _checked(judge.judge(asked_round.strategies, asked_round.path), asked_round)
             journal.put("judge", {key: judgement_to_json(judgement)})
     return [judgement_from_json(journal.get("judge", key)) for key in keys]
 

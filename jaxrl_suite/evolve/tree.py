@@ -147,13 +147,13 @@ def fitted(tree: StrategyTree) -> np.ndarray:
     seen = tree.played
     if not seen:
         return ratings
-    rounds = {number: place for place, number in enumerate(sorted({one.round for one in seen}))}
+    rounds = {number: place for place, number in enumerate(sorted({result.round for result in seen}))}
     design = np.zeros((len(seen), len(tree) + len(rounds)))
-    for row, one in enumerate(seen):
-        design[row, one.strategy] = design[row, len(tree) + rounds[one.round]] = 1.0
-    games = np.array([one.weight for one in seen], float)
+    for row, result in enumerate(seen):
+        design[row, result.strategy] = design[row, len(tree) + rounds[result.round]] = 1.0
+    games = np.array([result.weight for result in seen], float)
     prior = np.diag(np.r_[np.full(len(tree), _PRIOR_GAMES), np.full(len(rounds), 1e-9)])
-    scores = np.array([one.score for one in seen])
+    scores = np.array([result.score for result in seen])
     normal = design.T @ (games[:, None] * design) + prior
     ratings = np.linalg.solve(normal, design.T @ (games * scores))[: len(tree)]
     return ratings - ratings.mean()

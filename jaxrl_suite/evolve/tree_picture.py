@@ -46,7 +46,7 @@ def tree_figure(
 
     spots, crosses = layout(tree)
     values, best = tree.values(ranking), tree.lineage(ranked[0])
-    played, parents = sorted(tree.judged), {one.parent for one in tree} | set(_attempts(tree))
+    played, parents = sorted(tree.judged), {strategy.parent for strategy in tree} | set(_attempts(tree))
     rows = 1 + max(y for _, y in [*spots, *crosses])
     figure, axes = plot.new_figure(width=7.2, height=max(2.2, min(1.3 + 0.17 * rows, 9.0)))
     scale = ScalarMappable(
@@ -54,11 +54,11 @@ def tree_figure(
         LinearSegmentedColormap.from_list("strength", [LOW, _MIDDLE, HIGH]),
     )
     colours = scale.to_rgba(values)
-    for one in tree:
-        if one.parent is not None:
-            marked = one.id in best
+    for strategy in tree:
+        if strategy.parent is not None:
+            marked = strategy.id in best
             axes.plot(
-                *_bend(spots[one.parent], spots[one.id]), zorder=2 if marked else 1,
+                *_bend(spots[strategy.parent], spots[strategy.id]), zorder=2 if marked else 1,
                 color=plot.INK if marked else plot.MUTED, linewidth=2.0 if marked else 0.7,
                 alpha=1.0 if marked else 0.7,
             )  # fmt: skip
@@ -66,17 +66,17 @@ def tree_figure(
         axes.plot(*_bend(spots[attempt], spot), color=plot.MUTED, linewidth=0.6, alpha=0.45, zorder=1)
         axes.plot(*spot, "x", color=plot.MUTED, markersize=3.5, markeredgewidth=0.9, zorder=3)
     size = 7.5 if len(tree) <= _LABELLED else 4.5
-    for one in tree:
-        marked = one.id in best
-        face = tuple(colours[one.id]) if one.id in tree.judged else "none"
+    for strategy in tree:
+        marked = strategy.id in best
+        face = tuple(colours[strategy.id]) if strategy.id in tree.judged else "none"
         axes.plot(
-            *spots[one.id], "o", color=face, markersize=size + (2 if marked else 0), zorder=4,
+            *spots[strategy.id], "o", color=face, markersize=size + (2 if marked else 0), zorder=4,
             markeredgecolor=plot.INK if marked else plot.MUTED, markeredgewidth=1.6 if marked else 0.5,
         )  # fmt: skip
         if marked or len(tree) <= _LABELLED:
-            above = one.id in parents  # right of a leaf, where nothing follows
+            above = strategy.id in parents  # right of a leaf, where nothing follows
             axes.annotate(
-                str(one.id), spots[one.id], (0, 6) if above else (6, 0), textcoords="offset points",
+                str(strategy.id), spots[strategy.id], (0, 6) if above else (6, 0), textcoords="offset points",
                 ha="center" if above else "left", va="bottom" if above else "center", fontsize=7,
                 color=plot.INK if marked else plot.MUTED, zorder=5,
             )  # fmt: skip
@@ -99,18 +99,18 @@ def layout(tree: StrategyTree) -> tuple[list[tuple[float, float]], list[tuple[fl
     Every leaf has a row of its own; a parent stands in the middle of its children's rows.
     """
     below: list[list[tuple[str, int]]] = [[] for _ in tree]
-    for one in tree:
-        if one.parent is not None:
-            below[one.parent].append(("strategy", one.id))
+    for strategy in tree:
+        if strategy.parent is not None:
+            below[strategy.parent].append(("strategy", strategy.id))
     for number, parent in enumerate(_attempts(tree)):
         below[parent].append(("attempt", number))
     depth = [0] * len(tree)
-    for one in tree:
-        if one.parent is not None:
-            depth[one.id] = depth[one.parent] + 1
+    for strategy in tree:
+        if strategy.parent is not None:
+            depth[strategy.id] = depth[strategy.parent] + 1
     spots, crosses = [(0.0, 0.0)] * len(tree), [(0.0, 0.0)] * len(_attempts(tree))
     row = 0
-    todo = [(one.id, False) for one in reversed(tree.strategies) if one.parent is None]
+    todo = [(strategy.id, False) for strategy in reversed(tree.strategies) if strategy.parent is None]
     while todo:  # a stack, as a line of a thousand strategies is deeper than Python's
         at, children_done = todo.pop()
         if children_done:

@@ -67,11 +67,11 @@ def run_lockstep(
     try:
         while running:
             slots: list[Slot] = []
-            for one in running:
-                slots += one.orders()
-                if one.outcome is not None and on_done is not None:
-                    on_done(one.outcome)
-            running = [one for one in running if one.outcome is None]
+            for slot in running:
+                slots += slot.orders()
+                if slot.outcome is not None and on_done is not None:
+                    on_done(slot.outcome)
+            running = [slot for slot in running if slot.outcome is None]
             for name, sampler in models.items():
                 for batch in _batches(slots, SampleSlot, name, max_batch):
                     _sample(sampler, batch)
@@ -79,9 +79,9 @@ def run_lockstep(
                 for batch in _batches(slots, VerifySlot, name, max_batch):
                     _verify(judge, batch, name, clock)
     finally:
-        for one in running:
-            one.close()
-    return [one.outcome for one in everyone if one.outcome is not None]
+        for slot in running:
+            slot.close()
+    return [slot.outcome for slot in everyone if slot.outcome is not None]
 
 
 def _batches(slots: Iterable[Slot], kind: type[T], service: str, most: int | None) -> list[list[T]]:

@@ -85,15 +85,15 @@ def without_thinking(answer: str) -> str:
 def fenced(text: str) -> list[str]:
     """The contents of all fenced blocks; the last may be left open. A fence ends with one as long, or longer."""
     blocks, start, fence = [], 0, ""
-    for found in _FENCE.finditer(text):
+    for match in _FENCE.finditer(text):
         if not fence:
-            start, fence = found.end() + 1, found[1]
-        elif found[1].startswith(fence) and not found[2]:
-            blocks.append(text[start : found.start()])
+            start, fence = match.end() + 1, match[1]
+        elif match[1].startswith(fence) and not match[2]:
+            blocks.append(text[start : match.start()])
             fence = ""
-        elif found[1].startswith(fence):  # another block begins: the last was not closed
-            blocks.append(text[start : found.start()])
-            start, fence = found.end() + 1, found[1]
+        elif match[1].startswith(fence):  # another block begins: the last was not closed
+            blocks.append(text[start : match.start()])
+            start, fence = match.end() + 1, match[1]
     return [*blocks, text[start:]] if fence else blocks
 
 

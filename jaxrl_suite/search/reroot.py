@@ -38,14 +38,14 @@ def _reroot_one(tree: Tree, node: jax.Array, num_nodes: int, keep: int) -> Tree:
     old_size = tree.node_visits.shape[0]
     nowhere = num_nodes  # out of bounds: writes there are dropped
     rank = jnp.cumsum(_descends_from(tree.parents, node)) - 1  # a parent comes before its children, so the root is 0
-    kept = _descends_from(tree.parents, node) & (rank < keep)
-    new_index = jnp.where(kept, rank, nowhere)
+    surviving = _descends_from(tree.parents, node) & (rank < keep)
+    new_index = jnp.where(surviving, rank, nowhere)
 
     def move(old, empty):
         return jnp.full((num_nodes, *old.shape[1:]), empty, old.dtype).at[new_index].set(old, mode="drop")
 
     child = tree.children_index
-    child_kept = (child != UNVISITED) & kept[jnp.clip(child, 0, old_size - 1)]
+    child_kept = (child != UNVISITED) & surviving[jnp.clip(child, 0, old_size - 1)]
     renamed = jnp.where(child_kept, new_index[jnp.clip(child, 0, old_size - 1)], UNVISITED)
     parents = jnp.where(tree.parents == NO_PARENT, NO_PARENT, new_index[jnp.clip(tree.parents, 0, old_size - 1)])
     return tree.replace(

@@ -106,11 +106,11 @@ class SimultaneousSearch:
         moved = tree.children_index[rows, ROOT, actions[:, 0] * self.game.num_actions + actions[:, 1]]
         drawn = tree.children_index[rows, moved, outcomes]
         node = jnp.where(tree.embeddings.chance[rows, moved], drawn, moved)
-        found = (moved != UNVISITED) & (node != UNVISITED)
+        reached = (moved != UNVISITED) & (node != UNVISITED)
         size = 2 * self.num_simulations + 1
-        old = reroot(tree, jnp.where(found, node, ROOT), size, self.num_simulations + 1)
+        old = reroot(tree, jnp.where(reached, node, ROOT), size, self.num_simulations + 1)
         new = self.plant(params, keys, states, size)
-        return jax.tree.map(lambda a, b: jnp.where(found.reshape(-1, *[1] * (a.ndim - 1)), a, b), old, new)
+        return jax.tree.map(lambda a, b: jnp.where(reached.reshape(-1, *[1] * (a.ndim - 1)), a, b), old, new)
 
     def grow(self, params: Any, keys: jax.Array, tree: Tree) -> Tree:
         """Runs `num_simulations` further simulations in a tree that has room for them; `keys` key[B] are consumed."""

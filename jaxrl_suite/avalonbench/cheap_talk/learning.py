@@ -127,11 +127,11 @@ class TalkLearner:
     def _surrogate(self, params: Params, baseline: jax.Array, key: jax.Array) -> tuple[jax.Array, TalkMetrics]:
         """A loss whose gradient is the policy gradient of each side for its own return; and what happened."""
         keys = jax.random.split(key, self.batch)
-        good, log_chance, found, surprise = jax.vmap(lambda key: self._episode(params, key))(keys)
+        good, log_chance, deductions, surprise = jax.vmap(lambda key: self._episode(params, key))(keys)
         advantage = jax.lax.stop_gradient(good - baseline)
         by_good, by_evil = log_chance  # float32[B] each
         evil_part = jnp.where(self.train_evil, jnp.mean(advantage * by_evil), 0.0)
-        metrics = TalkMetrics(jnp.mean(good), jax.tree.map(jnp.mean, found), jnp.mean(surprise))
+        metrics = TalkMetrics(jnp.mean(good), jax.tree.map(jnp.mean, deductions), jnp.mean(surprise))
         return evil_part - jnp.mean(advantage * by_good), metrics
 
     def _episode(self, params: Params, key: jax.Array):

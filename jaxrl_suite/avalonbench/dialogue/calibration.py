@@ -79,14 +79,14 @@ def _arrays(game: Avalon, heard: Sequence[Heard]) -> tuple[np.ndarray, np.ndarra
         raise UserError("nothing was heard: give at least one listener's ratings")
     table, good = tables(game), _good(game)
     merlin = ((table.merlin[:, None] >> np.arange(game.num_players)) & 1).astype(float)
-    truth = np.array([one.truth for one in heard])
+    truth = np.array([rating.truth for rating in heard])
     with np.errstate(divide="ignore"):
-        logs = np.log(np.stack([np.asarray(one.weights, float) for one in heard]))
+        logs = np.log(np.stack([np.asarray(rating.weights, float) for rating in heard]))
     if not np.isfinite(logs[np.arange(len(truth)), truth]).all():
         raise UserError("a listener held the true roles to be impossible: drop it, or soften its observation model")
     evidence = [
-        good @ -np.array([one.ratings.evil for one in heard], float).T,
-        merlin @ np.array([one.ratings.merlin for one in heard], float).T,
+        good @ -np.array([rating.ratings.evil for rating in heard], float).T,
+        merlin @ np.array([rating.ratings.merlin for rating in heard], float).T,
     ]
     return logs, np.stack(evidence, axis=-1).transpose(1, 0, 2), truth
 

@@ -153,7 +153,7 @@ def parse_ratings(text: str, num_players: int) -> Ratings:
 
     A player without a rating, with one out of range, or with two that differ counts as unchanged, and is a failure.
     """
-    found: dict[int, tuple[int, int]] = {}
+    ratings: dict[int, tuple[int, int]] = {}
     bad: dict[int, str] = {}
     for match in _RATING.finditer(text.replace("\N{MINUS SIGN}", "-")):
         seat, pair = int(match[1]), (int(match[2]), int(match[3]))
@@ -161,12 +161,12 @@ def parse_ratings(text: str, num_players: int) -> Ratings:
             bad[seat] = f"there is no player {seat}"
         elif max(map(abs, pair)) > LARGEST:
             bad[seat] = f"the rating of player {seat} is out of range: {pair}"
-        elif found.setdefault(seat, pair) != pair:
+        elif ratings.setdefault(seat, pair) != pair:
             bad[seat] = f"player {seat} is rated twice"
     for seat in range(num_players):
-        if seat not in found and seat not in bad:
+        if seat not in ratings and seat not in bad:
             bad[seat] = f"player {seat} is not rated"
-    pairs = [(0, 0) if seat in bad else found[seat] for seat in range(num_players)]
+    pairs = [(0, 0) if seat in bad else ratings[seat] for seat in range(num_players)]
     evil, merlin = zip(*pairs, strict=True)
     return Ratings(evil, merlin, tuple(bad[seat] for seat in sorted(bad)))
 
@@ -192,17 +192,17 @@ def discuss(
       path: of the random streams.
     """
     state, game = jax.device_get(scene.state), scene.game
-    said: list[Utterance] = []
+    utterances: list[Utterance] = []
     roles = [words.ROLE_NAMES[int(role)] for role in state.roles]
     for turn in range(game.num_players):
         seat = (int(state.leader) + turn) % game.num_players
-        heard = scene._replace(dialogue=(*scene.dialogue, *((one.seat, one.speech) for one in said)))
-        said.append((yield from speaker.speak(guides[roles[seat]], heard, seat, intentions[seat], (*path, turn))))
-    heard = scene._replace(dialogue=(*scene.dialogue, *((one.seat, one.speech) for one in said)))
+        heard = scene._replace(dialogue=(*scene.dialogue, *((one.seat, one.speech) for one in utterances)))
+        utterances.append((yield from speaker.speak(guides[roles[seat]], heard, seat, intentions[seat], (*path, turn))))
+    heard = scene._replace(dialogue=(*scene.dialogue, *((one.seat, one.speech) for one in utterances)))
     seats = range(game.num_players)
     replies = yield tuple(discriminator.ask(heard, seat, None, (*path, game.num_players)) for seat in seats)
     ratings = {seat: discriminator.read(heard, seat, reply) for seat, reply in zip(seats, replies, strict=True)}
-    return Discussion(tuple(said), ratings)
+    return Discussion(tuple(utterances), ratings)
 
 
 def evidence(ratings: Ratings) -> tuple[jax.Array, jax.Array]:

@@ -125,13 +125,13 @@ def generate(game: Avalon, per_role: int = 10, seed: int = 0) -> list[Scenario]:
     """
     rng = np.random.default_rng(seed)
     wanted = [role for role in sorted(set(game.roles)) for _ in range(per_role)]
-    bots, found = Bots(game), []
+    bots, scenarios = Bots(game), []
     states, actions = jax.device_get(_play(bots, jax.random.split(jax.random.key(seed), 4 * len(wanted))))
     for number in range(states.deal.shape[1]):
-        if len(found) == len(wanted):
+        if len(scenarios) == len(wanted):
             break
         path = [jax.tree.map(lambda leaf, t=t, n=number: leaf[t, n], states) for t in range(_PHASES + 1)]
-        role = wanted[len(found)]
+        role = wanted[len(scenarios)]
         holders = [seat for seat in range(game.num_players) if int(path[0].roles[seat]) == role]
         speaker = int(rng.choice(holders))
         places = [
@@ -145,10 +145,10 @@ def generate(game: Avalon, per_role: int = 10, seed: int = 0) -> list[Scenario]:
         if places:
             place = int(rng.choice(places))
             log = GameLog.of_play(game, path[: place + 1], list(actions[:place, number]))
-            found.append(_scenario(bots, log, path[place], speaker, rng))
-    if len(found) < len(wanted):
-        raise UserError(f"only {len(found)} of {len(wanted)} scenarios were found: ask for fewer, or another seed")
-    return found
+            scenarios.append(_scenario(bots, log, path[place], speaker, rng))
+    if len(scenarios) < len(wanted):
+        raise UserError(f"only {len(scenarios)} of {len(wanted)} scenarios were found: ask for fewer, or another seed")
+    return scenarios
 
 
 @functools.partial(jax.jit, static_argnums=0)

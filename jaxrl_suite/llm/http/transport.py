@@ -182,11 +182,11 @@ class Transport:
     def _failure(self, response: httpx.Response, raw: bytes) -> ExchangeError:
         """The error that a status other than 2xx means."""
         status, config = response.status_code, self._config
-        said, code = "", ""
+        message, code = "", ""
         with contextlib.suppress(ValueError, RecursionError):
-            said, code = _error_of(self._scrub(json.loads(raw)))
-        said = self._line(said or raw.decode("utf-8", "replace"))
-        words = f"the server answered {status}" + (f" ({said})" if said else "")
+            message, code = _error_of(self._scrub(json.loads(raw)))
+        message = self._line(message or raw.decode("utf-8", "replace"))
+        words = f"the server answered {status}" + (f" ({message})" if message else "")
         if response.is_redirect:
             return ExchangeError(
                 f"{words}, a redirect, which is not followed: set base_url to the new address", for_all=True
@@ -204,7 +204,7 @@ class Transport:
             404: "check base_url and model",
         }.get(status, "change the request")
         refused = status in PROMPT_STATUS and (
-            status == 413 or code in PROMPT_CODES or PROMPT_WORDS.search(said) is not None
+            status == 413 or code in PROMPT_CODES or PROMPT_WORDS.search(message) is not None
         )
         return ExchangeError(f"{words}: {remedy}", for_all=status in SAME_FOR_ALL, prompt=refused)
 

@@ -127,17 +127,17 @@ def read_reply(config: HTTPConfig, request: Request, data: dict[str, Any]) -> Ex
     tokens = guesses if output is None else share(output, guesses)
     if prompt is None:
         prompt = _estimate("".join(_prompt_texts(request))) if choices else 0
-    kept = min(len(choices), request.num_samples)
+    num_choices = min(len(choices), request.num_samples)
     usage = Usage(
-        samples=kept,
+        samples=num_choices,
         requests=1,
         prompt_tokens=prompt,
         cached_tokens=min(cached or 0, prompt),
         output_tokens=sum(tokens) if choices else output or 0,
-        discarded_tokens=sum(tokens[kept:]) if choices else output or 0,
+        discarded_tokens=sum(tokens[num_choices:]) if choices else output or 0,
     )
     completions = []
-    for choice, text, found, number in list(zip(choices, texts, logprobs, tokens, strict=True))[:kept]:
+    for choice, text, found, number in list(zip(choices, texts, logprobs, tokens, strict=True))[:num_choices]:
         cut = min((at for at in map(text.find, request.decoding.stop) if at >= 0), default=None)
         finish = _finish(request, choice, number) if cut is None else "stop"
         completions.append(Completion(text[:cut], None, found, finish, number))
@@ -169,15 +169,15 @@ def _text(config: HTTPConfig, choice: Any) -> str | None:
 
 def _logprobs(choice: dict[str, Any], text: str) -> np.ndarray | None:
     """float32[T], or None if the reply lacks a part of them; an empty text has none to lack."""
-    found = choice.get("logprobs")
-    if not text and (not found or found in ({"content": []}, {"token_logprobs": []})):
+    logprobs = choice.get("logprobs")
+    if not text and (not logprobs or logprobs in ({"content": []}, {"token_logprobs": []})):
         return np.zeros(0, np.float32)
-    if not isinstance(found, dict):
+    if not isinstance(logprobs, dict):
         return None
-    if isinstance(found.get("content"), list):
-        values = [part.get("logprob") if isinstance(part, dict) else None for part in found["content"]]
+    if isinstance(logprobs.get("content"), list):
+        values = [part.get("logprob") if isinstance(part, dict) else None for part in logprobs["content"]]
     else:
-        values = found.get("token_logprobs")
+        values = logprobs.get("token_logprobs")
     if not isinstance(values, list) or not values or not all(_is_number(value) for value in values):
         return None
     return np.asarray(values, np.float32)

@@ -262,15 +262,15 @@ class TransformerSampler:
 
     def _finish(self, draw: _Draw, tokens: np.ndarray, logprobs: np.ndarray, done: bool) -> Completion | None:
         """The completion of a row, or None if it goes on."""
-        paid, kept, text = len(tokens), len(tokens), None
+        paid, length, text = len(tokens), len(tokens), None
         ended = bool(done and tokens[-1] in (*self.eos, *draw.decoding.stop_tokens))
         stopped = False
         if self.tokenizer is not None and (done or draw.decoding.stop):
-            kept, text, stopped = _cut(self.tokenizer, tokens, draw.decoding.stop)
+            length, text, stopped = _cut(self.tokenizer, tokens, draw.decoding.stop)
         if not (done or stopped):
             return None
         finish = "stop" if stopped or ended else "length"
-        return Completion(text, tokens[:kept].copy(), logprobs[:kept].copy(), finish, paid)
+        return Completion(text, tokens[:length].copy(), logprobs[:length].copy(), finish, paid)
 
 
 def _cut(tokenizer: Tokenizer, tokens: np.ndarray, stop: Sequence[str]) -> tuple[int, str, bool]:

@@ -107,11 +107,11 @@ def _kept(scaled: jax.Array, top_k: jax.Array | None, top_p: jax.Array | None) -
     order = jnp.argsort(-scaled, axis=-1, stable=True)
     ranked = jnp.take_along_axis(scaled, order, axis=-1)
     rank = jnp.arange(size).reshape((1,) * (scaled.ndim - 1) + (size,))
-    kept = jnp.ones(scaled.shape, bool)
+    allowed = jnp.ones(scaled.shape, bool)
     if top_k is not None:
-        kept &= (rank < top_k[..., None]) | (top_k[..., None] == 0)
+        allowed &= (rank < top_k[..., None]) | (top_k[..., None] == 0)
     if top_p is not None:
-        probabilities = jax.nn.softmax(jnp.where(kept, ranked, -jnp.inf), axis=-1)
+        probabilities = jax.nn.softmax(jnp.where(allowed, ranked, -jnp.inf), axis=-1)
         before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        kept &= (before < top_p[..., None]) | (top_p[..., None] >= 1) | (rank == 0)  # top_p may round to 0
-    return jnp.put_along_axis(jnp.zeros(scaled.shape, bool), order, kept, axis=-1, inplace=False)
+        allowed &= (before < top_p[..., None]) | (top_p[..., None] >= 1) | (rank == 0)  # top_p may round to 0
+    return jnp.put_along_axis(jnp.zeros(scaled.shape, bool), order, allowed, axis=-1, inplace=False)

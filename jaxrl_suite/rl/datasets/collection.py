@@ -133,13 +133,13 @@ def level_behaviours(level: Level, teachers: Teachers, env: AnyEnv, episodes: in
         every = jax.tree.leaves(teachers.checkpoints)[0].shape[0]
         count = min(episodes, every)
         # Fewer episodes than checkpoints: evenly spaced ones, the last always among them.
-        kept = np.linspace(every - 1, 0, count).round().astype(int)[::-1]
+        checkpoints = np.linspace(every - 1, 0, count).round().astype(int)[::-1]
         shares = _shares(episodes, count)
         return tuple(
             Behaviour(
                 f"checkpoint {c}", teachers.actor, jax.tree.map(lambda leaf, c=c: leaf[c], teachers.checkpoints), n
             )
-            for c, n in zip(kept.tolist(), shares, strict=True)
+            for c, n in zip(checkpoints.tolist(), shares, strict=True)
         )
     if teachers.medium is None:
         raise UserError(f"{level} needs a medium policy: see medium_checkpoint")

@@ -26,11 +26,11 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"there is no file {path}: check the path")
-    found: dict[str, Any] = {}
+    tree: dict[str, Any] = {}
 
     def visit(group: Any, prefix: str) -> None:
         for name, value in group.attrs.items():
-            found[f"{prefix.rstrip('/')}@{name}"] = _plain(value)
+            tree[f"{prefix.rstrip('/')}@{name}"] = _plain(value)
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise UserError(f"{path}: {prefix}{name} is a link to elsewhere: copy its data into the file")
@@ -40,7 +40,7 @@ def read_tree(path: str | Path) -> dict[str, Any]:
             elif isinstance(item, h5py.Dataset):
                 if item.size and item.size * item.dtype.itemsize > _allowed(path, item):
                     raise UserError(f"{path}: {prefix}{name} claims more data than the file holds: get it again")
-                found[f"{prefix}{name}"] = _plain(item[()])
+                tree[f"{prefix}{name}"] = _plain(item[()])
 
     try:
         with h5py.File(path, "r") as file:
@@ -50,7 +50,7 @@ def read_tree(path: str | Path) -> dict[str, Any]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise UserError(f"{path} cannot be read as HDF5 ({reason}): get or write the file again") from None
-    return found
+    return tree
 
 
 def write_tree(path: str | Path, tree: Mapping[str, Any]) -> None:

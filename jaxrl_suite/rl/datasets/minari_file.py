@@ -229,15 +229,15 @@ def _decode(frames: np.ndarray) -> np.ndarray:
 
 
 def _infos(group: Mapping[str, Any], count: int, source: str) -> dict[str, np.ndarray]:
-    found = {}
+    infos = {}
     for name, value in group.items():
         if name.startswith("infos/"):
             if not isinstance(value, np.ndarray) or value.ndim < 1 or len(value) not in (count, count + 1):
                 raise UserError(f"{source}: {name} has not one row a step: read with infos=False")
-            found[name] = value[:count]
+            infos[name] = value[:count]
             if len(value) > count:
-                found["episodes/final_" + name] = value[count:]
-    return found
+                infos["episodes/final_" + name] = value[count:]
+    return infos
 
 
 def _join(name: str, values: list[np.ndarray], count: int, source: str) -> np.ndarray:

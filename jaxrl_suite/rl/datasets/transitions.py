@@ -56,20 +56,20 @@ def transitions(data: OfflineData) -> Transitions:
         )
     observations = data.observations.astype(np.float32)
     if data.next_observations is not None:
-        following, kept = data.next_observations.astype(np.float32), np.ones(len(data), bool)
+        following, usable = data.next_observations.astype(np.float32), np.ones(len(data), bool)
     else:
         following = np.concatenate([observations[1:], observations[-1:]])
         following[data.terminals] = observations[data.terminals]  # multiplied by 0 in a target
-        kept = data.terminals | ~data.timeouts
-        kept[-1] = data.terminals[-1]
-        if not kept.any():
+        usable = data.terminals | ~data.timeouts
+        usable[-1] = data.terminals[-1]
+        if not usable.any():
             raise UserError("every episode is one step that was cut off: collect next_observations, or longer episodes")
     return Transitions(
-        observations[kept],
-        actions[kept],
-        data.rewards.astype(np.float32)[kept],
-        following[kept],
-        data.terminals.astype(np.float32)[kept],
+        observations[usable],
+        actions[usable],
+        data.rewards.astype(np.float32)[usable],
+        following[usable],
+        data.terminals.astype(np.float32)[usable],
     )
 
 

@@ -191,12 +191,12 @@ def _arrays(inputs: list[dict], data: bytes) -> tuple[list[np.ndarray], bytes]:
 
 def _nonfinite(results: list[np.ndarray], rows: int) -> list[list[int]]:
     """(leaf, first row) of each result with a value that is not finite."""
-    found = []
+    nonfinite = []
     for index, array in enumerate(results):
         if array.dtype.kind == "f" or "float" in str(array.dtype):
             bad = ~np.isfinite(array.astype(np.float64)).reshape(array.shape[0], -1).all(1)
-            found += [[index, int(np.argmax(bad)) % rows]] if bad.any() else []
-    return found
+            nonfinite += [[index, int(np.argmax(bad)) % rows]] if bad.any() else []
+    return nonfinite
 
 
 ROLES: dict[str, Role] = {"trace": trace, "check": check}

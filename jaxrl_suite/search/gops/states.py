@@ -64,12 +64,12 @@ def enumerate_states(game: Gops, detail: Detail, root: GopsState | None = None) 
     keys[start] = np.array([key], np.int32)
     for k in range(start, 1, -1):
         base = space.bases[k - 1]
-        found = np.zeros(space.bases[k] - base, bool)
+        reached = np.zeros(space.bases[k] - base, bool)
         for part in slices(space, k, len(keys[k])):
             after = successors(space, k, keys[k][part])
             wanted = after.keys[~after.decided] if detail == "win_loss" else after.keys
-            found[wanted.ravel() - base] = True
-        keys[k - 1] = (np.flatnonzero(found) + base).astype(np.int32)
+            reached[wanted.ravel() - base] = True
+        keys[k - 1] = (np.flatnonzero(reached) + base).astype(np.int32)
     words = np.zeros(space.bases[-1] // 32 + 1, np.uint32)
     for layer in keys:
         np.bitwise_or.at(words, layer >> 5, np.uint32(1) << (layer & 31).astype(np.uint32))

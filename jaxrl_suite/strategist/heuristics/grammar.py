@@ -171,8 +171,8 @@ def findings(states: Sequence[KeyState], weights: Sequence[float], names: Sequen
     return tuple(Finding(str(names[i]), float(slopes[i]), float(worth[i])) for i in order if worth[i] > limit)
 
 
-def say_findings(found: Sequence[Finding]) -> str:
-    return "\n".join(_CONCLUSION.format(**one._asdict()) for one in found)
+def say_findings(findings: Sequence[Finding]) -> str:
+    return "\n".join(_CONCLUSION.format(**one._asdict()) for one in findings)
 
 
 def parse_findings(conclusions: str) -> tuple[Finding, ...]:
@@ -186,17 +186,17 @@ def _lead(values: Sequence[float]) -> float:
     return first - (max(values) + min(values)) / 2
 
 
-def draw_guided(rng: np.random.Generator, found: Sequence[Finding], weights: Mapping[str, float]) -> Operator:
+def draw_guided(rng: np.random.Generator, findings: Sequence[Finding], weights: Mapping[str, float]) -> Operator:
     """A change in the direction that the key states ask for; a feature is drawn by what it is worth."""
-    worth = np.array([one.worth for one in found])
-    one = found[int(rng.choice(len(found), p=worth / worth.sum()))]
-    old = weights[one.feature]
+    worth = np.array([finding.worth for finding in findings])
+    finding = findings[int(rng.choice(len(findings), p=worth / worth.sum()))]
+    old = weights[finding.feature]
     if old and rng.random() < 0.3:
-        if old * one.slope > 0:
-            return Operator("raise", one.feature, amount=float(rng.choice([1.5, 2.0])))
-        name = str(rng.choice(["lower", "drop", "flip"] if abs(one.slope) > abs(old) else ["lower"]))
-        return Operator(name, one.feature, amount=0.5 if name == "lower" else 0.0)
-    return Operator("add", one.feature, amount=_short(one.slope * float(rng.choice([0.5, 1.0, 1.0, 2.0]))))
+        if old * finding.slope > 0:
+            return Operator("raise", finding.feature, amount=float(rng.choice([1.5, 2.0])))
+        name = str(rng.choice(["lower", "drop", "flip"] if abs(finding.slope) > abs(old) else ["lower"]))
+        return Operator(name, finding.feature, amount=0.5 if name == "lower" else 0.0)
+    return Operator("add", finding.feature, amount=_short(finding.slope * float(rng.choice([0.5, 1.0, 1.0, 2.0]))))
 
 
 def draw_blind(rng: np.random.Generator, weights: Mapping[str, float]) -> Operator:

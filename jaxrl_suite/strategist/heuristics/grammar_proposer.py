@@ -77,14 +77,18 @@ class GrammarProposer:
     ) -> tuple[str, ...]:
         names, old = self.library.names, self._weights(strategy)
         weights = dict(zip(names, old, strict=True))
-        found = [one for one in grammar.parse_findings(conclusions) if one.feature in weights and one.worth > 0]
+        findings = [
+            finding
+            for finding in grammar.parse_findings(conclusions)
+            if finding.feature in weights and finding.worth > 0
+        ]
         new: list[str] = []
         for _ in range(_TRIES * count):
             if len(new) == count:
                 break
-            guided = bool(found) and rng.random() < self.guided
+            guided = bool(findings) and rng.random() < self.guided
             operator: Operator = (
-                grammar.draw_guided(rng, found, weights) if guided else grammar.draw_blind(rng, weights)
+                grammar.draw_guided(rng, findings, weights) if guided else grammar.draw_blind(rng, weights)
             )
             idea = grammar.say(operator, self.library)
             if idea not in known and idea not in new and grammar.apply(operator, old, names) != old:

@@ -239,15 +239,15 @@ class HeuristicJudge(abc.ABC):
 
     def _pool(self, strategies: Sequence[Strategy]) -> tuple[Pool, Choice]:
         """The pool of a round, and a choice for each strategy and for the opponent without a heuristic."""
-        texts = list(dict.fromkeys(one.text for one in strategies if one.weights is None))
+        texts = list(dict.fromkeys(strategy.text for strategy in strategies if strategy.weights is None))
         for text, said in zip(texts, self.check(texts), strict=True):
             if said:
-                owner = next(one.id for one in strategies if one.text == text)
+                owner = next(strategy.id for strategy in strategies if strategy.text == text)
                 raise UserError(f"strategy {owner} cannot be played: {said}")
         texts.sort()
         feedback = self.config.feedback
         filled = feedback == "fixed" or (feedback == "population" and len(strategies) == 1)
-        compact = any(one.weights is not None for one in strategies)
+        compact = any(strategy.weights is not None for strategy in strategies)
         key = tuple(texts), compact, filled
         pool = self._pools.pop(key, None)
         if pool is None:
@@ -255,9 +255,9 @@ class HeuristicJudge(abc.ABC):
         self._pools[key] = pool
         self._forget()
         places = {text: place for place, text in enumerate(texts, 1)}
-        mine = choices_of(self.library, strategies, places)
+        own_choices = choices_of(self.library, strategies, places)
         extra = Choice(np.array([ROLLOUT], np.int32), np.zeros((1, self.library.size), np.float32))
-        return pool, jax.tree.map(lambda a, b: np.concatenate([a, b]), mine, extra)
+        return pool, jax.tree.map(lambda a, b: np.concatenate([a, b]), own_choices, extra)
 
     def _forget(self) -> None:
         """Lets go of the pools of texts that were used longest ago, and of their programs."""

@@ -193,19 +193,19 @@ class GuideJudge:
         rng = np.random.default_rng([len(path), *path])
         return sorted(rng.choice(len(self.scenarios), self.per_round, replace=False).tolist())
 
-    def _key_state(self, strategy: Strategy, scenario: Scenario, one: Trial, best: float) -> KeyState:
+    def _key_state(self, strategy: Strategy, scenario: Scenario, trial: Trial, best: float) -> KeyState:
         """The gap that a proposer should look at is the one to the best guide of the round on the same scenario."""
         before = words.dialogue_text(scenario.dialogue)
         state = (
             f"{words.public_text(scenario.log.game, scenario.state)}\n"
             f"{words.private_text(scenario.log.game, scenario.state, scenario.speaker)}\n"
-            f"Said before:\n{before}\nThe worksheet, filled in:\n{one.utterance.worksheet or '(empty)'}\n"
-            f"The speech:\n{one.utterance.speech or '(nothing)'}"
+            f"Said before:\n{before}\nThe worksheet, filled in:\n{trial.utterance.worksheet or '(empty)'}\n"
+            f"The speech:\n{trial.utterance.speech or '(nothing)'}"
         )
-        named = {"servants_believe_speaker_is_good": one.score.good}
+        named = {"servants_believe_speaker_is_good": trial.score.good}
         if self.role == "merlin":
-            named["evil_believe_speaker_is_merlin"] = one.score.merlin
-        score = (one.score.score,)
+            named["evil_believe_speaker_is_merlin"] = trial.score.merlin
+        score = (trial.score.score,)
         return KeyState(strategy.id, state, score, named, (best,), score)
 
 

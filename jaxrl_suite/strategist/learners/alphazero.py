@@ -153,9 +153,9 @@ class AlphaZero:
         """Plays games, keeps them, and learns; the mean loss float32[] of the steps. `key` is consumed."""
         play_key, learn_key = jax.random.split(key)
         examples = self.self_play(state.params, jax.random.split(play_key, self.games))
-        kept = replay.add(state.replay, examples)
+        buffer = replay.add(state.replay, examples)
         if self.gradient_steps:
-            batches = jax.vmap(lambda key: replay.draw(kept, key, self.batch))(
+            batches = jax.vmap(lambda key: replay.draw(buffer, key, self.batch))(
                 jax.random.split(learn_key, self.gradient_steps)
             )
         else:
@@ -170,7 +170,7 @@ class AlphaZero:
             return (optax.apply_updates(params, updates), memory), loss
 
         (params, memory), losses = jax.lax.scan(step, (state.params, state.memory), batches)
-        return AlphaZeroState(params, memory, kept, state.episodes + self.games), jnp.mean(losses)
+        return AlphaZeroState(params, memory, buffer, state.episodes + self.games), jnp.mean(losses)
 
     def policy(self, params: Any, num_simulations: int | None = None) -> arena.Policy:
         """The search with the network, as a policy `(keys, states) -> float32[B, P, A]`.

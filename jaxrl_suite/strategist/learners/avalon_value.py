@@ -132,21 +132,21 @@ class AvalonValueLearner:
         """An untrained network and an empty replay; `key` is consumed."""
         params = init_layers(key, (num_features(self.game), *self.hidden, 1), last_scale=0.1)
         example = ValuedPosition(jnp.zeros(num_features(self.game)), jnp.zeros(()))
-        kept = replay.empty(example, self.capacity)
-        return AvalonValueState(params, self._optimiser.init(params), kept, jnp.int32(0))
+        buffer = replay.empty(example, self.capacity)
+        return AvalonValueState(params, self._optimiser.init(params), buffer, jnp.int32(0))
 
     def update(self, state: AvalonValueState, key: jax.Array) -> tuple[AvalonValueState, jax.Array]:
         """Plays games and learns; the mean loss float32[] of the steps. `key` is consumed."""
         play_key, draw_key, learn_key = jax.random.split(key, 3)
         final = self.finals(state.params, jax.random.split(play_key, self.games))
         examples = self.examples(final, jax.random.split(draw_key, self.games))
-        kept = replay.add(state.replay, examples)
+        buffer = replay.add(state.replay, examples)
 
         params, memory, loss = replay.descend(
-            self.loss, self._optimiser, state.params, state.memory, kept, learn_key,
+            self.loss, self._optimiser, state.params, state.memory, buffer, learn_key,
             steps=self.gradient_steps, batch=self.batch,
         )  # fmt: skip
-        return AvalonValueState(params, memory, kept, state.episodes + self.games), loss
+        return AvalonValueState(params, memory, buffer, state.episodes + self.games), loss
 
     def finals(self, params: Layers, keys: jax.Array) -> AvalonState:
         """The last states [B, ...] of one game a key."""

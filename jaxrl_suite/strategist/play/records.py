@@ -64,16 +64,16 @@ def seen_by(played: Played, first: np.ndarray, second: np.ndarray, real: int) ->
     def flat(leaf: Any) -> np.ndarray:
         return np.asarray(leaf)[:real].reshape(games * turns * viewers, *np.shape(leaf)[3:])
 
-    kept = np.flatnonzero(counts.ravel())
-    at = kept // viewers
+    counted = np.flatnonzero(counts.ravel())
+    at = counted // viewers
     states = jax.tree.map(
         lambda leaf: np.asarray(leaf)[:real].reshape(games * turns, *np.shape(leaf)[2:])[at], played.states
     )
     return Seen(
-        strategy=who.reshape(-1)[kept],
+        strategy=who.reshape(-1)[counted],
         state=states,
-        heuristic=flat(played.heuristic)[kept],
-        search=flat(played.search)[kept],
-        outcome=np.asarray(played.outcome)[:real][kept // (turns * viewers)],
-        counts=np.ones(len(kept), bool),
+        heuristic=flat(played.heuristic)[counted],
+        search=flat(played.search)[counted],
+        outcome=np.asarray(played.outcome)[:real][counted // (turns * viewers)],
+        counts=np.ones(len(counted), bool),
     )

@@ -81,12 +81,12 @@ def nash_returns(
         mesh if mesh is not None else devices.mesh(batch=batch_size),
         replicated=(0,),
     )
-    found = []
+    returns = []
     for start in range(0, len(who), batch_size):
         part = np.minimum(np.arange(start, start + batch_size), len(who) - 1)
-        mine = jax.tree.map(lambda leaf, part=part: np.asarray(leaf)[who[part]], choices)
-        found.append(np.asarray(program(solution, mine, keys[who[part], deal[part]])))
-    return np.concatenate(found)[: len(who)].reshape(size, num_deals)
+        own_choices = jax.tree.map(lambda leaf, part=part: np.asarray(leaf)[who[part]], choices)
+        returns.append(np.asarray(program(solution, own_choices, keys[who[part], deal[part]])))
+    return np.concatenate(returns)[: len(who)].reshape(size, num_deals)
 
 
 def exploitabilities(
@@ -128,10 +128,10 @@ def exploitabilities(
         return strategies(choice, keys_of(key, states), states)
 
     size = len(choices.member)
-    found = np.zeros((size, repeats))
+    exploited = np.zeros((size, repeats))
     for row in range(size):
         choice = jax.tree.map(lambda leaf, row=row: jnp.asarray(leaf)[row], choices)
         for repeat in range(repeats):
-            mine = functools.partial(policy, choice, jax.random.fold_in(key, repeat))
-            found[row, repeat] = gops_evaluation.exploitability(player.game, mine, chunk)
-    return found
+            own_policy = functools.partial(policy, choice, jax.random.fold_in(key, repeat))
+            exploited[row, repeat] = gops_evaluation.exploitability(player.game, own_policy, chunk)
+    return exploited

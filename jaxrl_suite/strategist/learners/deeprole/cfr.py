@@ -79,12 +79,12 @@ def solve(
         regrets, played, weighted, _ = carry
         last = step == iterations  # one more pass says what the averages are worth
         now = jax.tree.map(lambda a, b: jnp.where(last, a, b), average(played, weighted), _matched(regrets))
-        found, gains = one_round.gains(now)
+        round_values, gains = one_round.gains(now)
         regrets = jax.tree.map(lambda old, gain: jnp.maximum(old + gain, 0.0), regrets, gains)
         weights = jax.tree.map(lambda reach: jnp.where(last, 0.0, (step + 1) ** 2 * reach), one_round.own_reach(now))
         played = jax.tree.map(lambda total, weight, part: total + weight * part, played, weights, now)
         weighted = jax.tree.map(jnp.add, weighted, weights)
-        return (regrets, played, weighted, found), None
+        return (regrets, played, weighted, round_values), None
 
     zeros = jax.tree.map(jnp.zeros_like, uniform)
     steps = jnp.arange(iterations + 1, dtype=jnp.float32)

@@ -105,8 +105,8 @@ class DeepRole:
         params = deeprole_network.init(key, self.hidden)
         nothing = jnp.zeros(count)
         example = SolvedSituation(Situation(*(jnp.int32(0) for _ in Situation._fields)), nothing, nothing)
-        kept = replay.empty(example, self.capacity)
-        return DeepRoleState(params, self._optimiser.init(params), kept, jnp.int32(0))
+        buffer = replay.empty(example, self.capacity)
+        return DeepRoleState(params, self._optimiser.init(params), buffer, jnp.int32(0))
 
     def values(self, params: Layers, situation: Situation, belief: jax.Array) -> jax.Array:
         """float32[K]: worth of a situation to good under each assignment, from -1 to 1."""
@@ -139,13 +139,13 @@ class DeepRole:
         draw_key, learn_key = jax.random.split(key)
         stage = backwards(state.solved // self.situations)
         examples = self.examples(state.params, jax.random.split(draw_key, self.situations), stage)
-        kept = replay.add(state.replay, examples)
+        buffer = replay.add(state.replay, examples)
 
         params, memory, loss = replay.descend(
-            self.loss, self._optimiser, state.params, state.memory, kept, learn_key,
+            self.loss, self._optimiser, state.params, state.memory, buffer, learn_key,
             steps=self.gradient_steps, batch=self.batch,
         )  # fmt: skip
-        return DeepRoleState(params, memory, kept, state.solved + self.situations), loss
+        return DeepRoleState(params, memory, buffer, state.solved + self.situations), loss
 
     def examples(self, params: Layers, keys: jax.Array, stage: jax.Array) -> SolvedSituation:
         """Examples [B, ...] of a stage int32[], one a key; `keys` key[B] are consumed."""

@@ -216,23 +216,23 @@ def _products(approve: jax.Array, ignored: jax.Array | None = None) -> list[jax.
 
     Where `ignored` bool[P, 1, K], a vote counts as sure, whatever it is.
     """
-    found = [jnp.ones((1, *approve.shape[1:]))]
+    products = [jnp.ones((1, *approve.shape[1:]))]
     for seat in range(approve.shape[0]):
         against = 1 - approve[seat]
         if ignored is not None:
             against = jnp.where(ignored[seat], 1.0, against)
-        found.append(jnp.concatenate([found[-1] * against[None], found[-1] * approve[seat][None]]))
-    return found
+        products.append(jnp.concatenate([products[-1] * against[None], products[-1] * approve[seat][None]]))
+    return products
 
 
 def _by_vote(approve: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array]:
     """float32[P, 2, A, K] and float32[A, K]: means of `after` [V, A, K], for each vote of each player and in all."""
-    before, found = _products(approve), []
+    before, parts = _products(approve), []
     for seat in reversed(range(approve.shape[0])):
         halves = after.reshape(2, -1, *after.shape[1:])  # this player's vote is the highest bit that is left
-        found.append(jnp.sum(before[seat][None] * halves, axis=1))
+        parts.append(jnp.sum(before[seat][None] * halves, axis=1))
         after = halves[0] + approve[seat][None] * (halves[1] - halves[0])
-    return jnp.stack(found[::-1]), after[0]
+    return jnp.stack(parts[::-1]), after[0]
 
 
 def fail_counts(fail: jax.Array) -> jax.Array:
