@@ -121,7 +121,7 @@ class DataSelection(NoChance):
         del key
         return self.apply(state, action)
 
-    def observe(self, state: State, player: jax.Array | int) -> jax.Array:
+    def observe(self, state: DataSelectionState, player: jax.Array | int) -> jax.Array:
         """float32[N + 2]: the set, its utility, and the share of the budget that is spent."""
         del player
         spent = jnp.sum(state.chosen) / self.max_turns

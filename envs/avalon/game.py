@@ -25,15 +25,15 @@ from jax.core import Tracer
 from jaxrl_suite.envs.avalon import roles as tables
 from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
-from jaxrl_suite.envs.avalon.setup import Setup
-from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, State, pack_proposal
+from jaxrl_suite.envs.avalon.setup import AvalonSetup
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, AvalonState, pack_proposal
 from jaxrl_suite.envs.base import NoChance
 from jaxrl_suite.envs.bits import has_bit, nth_bit, popcount
 from jaxrl_suite.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Avalon(NoChance, Setup):
+class Avalon(NoChance, AvalonSetup):
     """The game's rules.
 
     Rule set `avalonbench`: Merlin and every evil player know all sides, nobody else knows anything; a fifth proposal is

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
-from jaxrl_suite.envs.avalon.state import ASSASSINATION, TEAM, State
+from jaxrl_suite.envs.avalon.state import ASSASSINATION, TEAM, AvalonState
 from jaxrl_suite.envs.base import NoChance
 from jaxrl_suite.envs.bits import lowest_bit, popcount
 

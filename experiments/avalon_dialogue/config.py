@@ -92,7 +92,7 @@ RENAMED = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All that decides the result."""
+    """Config: all that decides the result."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # learners of talk, and a search for guides with each method
     talk: bool = True  # without a language model; no leaves guides alone

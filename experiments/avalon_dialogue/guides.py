@@ -134,8 +134,8 @@ def search_role(config: Config, run: Run, role: RoleName) -> RoleSearches:
         planned, referees = [], {}
         for method in config.search.methods:
             evolve, sequential = evolve_config(config, method), METHODS[method].sequential
-            name = "steps" if sequential else "rounds"
-            referees[name] = Referee(judge, config.search.speeches, evolve.strategies_per_round if sequential else 1)
+            name, steps = ("steps", evolve.strategies_per_round) if sequential else ("rounds", 1)
+            referees[name] = GuideReferee(judge, config.search.speeches, steps)
             for seed in config.seeds:
                 setup = SearchSetup(evolve, proposer, seed, "guide", name, journal.log(f"{method} {seed}"))
                 labels = dict(role=role, method=method, seed=seed)

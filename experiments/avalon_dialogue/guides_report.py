@@ -98,8 +98,8 @@ def write_guides(config: Config, run: Run, found: Sequence[RoleSearches]) -> Non
     run.figure("guides", figure, "Means and 95 % intervals over seeds.")
 
 
-def differences(config: Config, one: Found) -> dict[str, stats.Interval]:
-    """What Strategist's guides have beyond each other method's, paired by seed and scenario; {} without it."""
+def differences(config: Config, one: RoleSearches) -> dict[str, stats.Interval]:
+    """Leads of Strategist's guides over each other method's, paired by seed and scenario; {} without it."""
     if OURS not in config.search.methods:
         return {}
     gains = one.gains

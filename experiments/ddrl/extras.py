@@ -104,7 +104,7 @@ def polish(run: Run, task: Task, found: PairSet, seeds: Sequence[int], generatio
         observations=found.pairs.observations,
         labels=jnp.log(jnp.maximum(targets, 1e-6)) if task.discrete else targets,
         log_weights=jnp.zeros(found.pairs.weights.shape),
-        raw_rate=jnp.full(len(seeds), jnp.log(jnp.expm1(recipe.rate))),
+        raw_rate=jnp.full(len(seeds), jnp.log(jnp.expm1(recipe.learning_rate))),
     )
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds])
     state = jax.vmap(evolution.init)(keys, sets)

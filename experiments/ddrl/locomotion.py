@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments.ddrl.report import Report, interval
+from jaxrl_suite.experiments.ddrl.report import TaskReport, interval
 from jaxrl_suite.experiments.ddrl.sets import EVERYTHING, LABELS, RANDOM
 from jaxrl_suite.experiments.ddrl.verdicts import main_set
 
@@ -17,7 +17,7 @@ _AV_PBC = {"halfcheetah": (35.9, 36.9, 22.0), "hopper": (40.9, 32.5, 38.7), "wal
 _D4RL_LEVELS = ("medium-replay", "medium", "medium-expert")
 
 
-def write_locomotion(run: Run, reports: list[Report], methods: Sequence[str]) -> None:
+def write_locomotion(run: Run, reports: list[TaskReport], methods: Sequence[str]) -> None:
     """One row a data set of MuJoCo's walkers, and their mean."""
     rows: list[dict[str, Any]] = []
     for report in reports:

@@ -23,7 +23,7 @@ class TaskReport(NamedTuple):
 
     task: Task
     sets: list[PairSet]
-    scores: dict[Any, StudentScores]  # by (label, size, recipe)
+    scores: dict[Any, Scores]  # by (label, size, recipe)
 
     def points(self, label: str, size: int, recipe: str, arena: int = 0) -> np.ndarray:
         """Normalised scores float64[S, R]."""
@@ -52,7 +52,7 @@ def run_task(config: Config, run: Run, task: Task) -> TaskReport:
     cloned = making.cloned_sets(task)
     sets = [*distilled, *chosen, *cloned]
     scorer = scoring.scorer_of(config, run, task)
-    report = Report(task, sets, scoring.score_sets(run, task, scorer, sets))
+    report = TaskReport(task, sets, scoring.score_sets(run, task, scorer, sets))
     making.save_sets(run, task, distilled, config.seeds)
     write_sets(config, run, report)
     write_cloned(run, report, extras.anchor_rows(run, task, scorer, more.offline_updates), config.evaluation.students)
@@ -127,7 +127,7 @@ def write_sets(config: Config, run: Run, report: TaskReport) -> None:
         run.figure(f"{task.slug}_{size}", figure, f"{how.students} students x {seeds} sets; 95 % intervals.")
 
 
-def write_cloned(run: Run, report: Report, anchors: list[dict[str, Any]], students: int) -> None:
+def write_cloned(run: Run, report: TaskReport, anchors: list[dict[str, Any]], students: int) -> None:
     """Cloning of everything and of the best episodes; and offline reinforcement learning, where it was run."""
     task, rows = report.task, []
     for found in report.sets:
@@ -255,8 +255,8 @@ def write_draws(config: Config, run: Run, scores: np.ndarray) -> None:
     run.table("pendulum_draws", rows, caption=caption)
 
 
-def write_glossary(run: Run, reports: list[Report]) -> None:
-    """What the names of sets in tables and figures mean."""
+def write_glossary(run: Run, reports: list[TaskReport]) -> None:
+    """Writes what the names of sets in tables and figures mean."""
     labels = dict.fromkeys(found.label for report in reports for found in report.sets if found.kind != "cloned")
     rows = [{"pairs": label, "what": making.ABOUT[label]} for label in labels]
     run.table("glossary", rows, caption="The sets of pairs; a teacher is the expert, asked what it would do.")

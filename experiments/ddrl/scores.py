@@ -33,8 +33,8 @@ def scorer_of(config: Config, run: Run, task: Task) -> Scorer:
 
 def train(scorer: Scorer, recipe: Recipe, found: PairSet, imitation: Imitation | None = None) -> Params:
     """Students on a set, by SGD with the learning rate that was learned with it."""
-    rates = found.rates if recipe.optimiser == "sgd" else None
-    return scorer.students(recipe, found.pairs, rates=rates, imitation=imitation)
+    learning_rates = found.learning_rates if recipe.optimiser == "sgd" else None
+    return scorer.students(recipe, found.pairs, learning_rates=learning_rates, imitation=imitation)
 
 
 def say_speed(run: Run, task: Task, scorer: Scorer) -> None:

@@ -124,7 +124,14 @@ def distil(config: Config, run: Run, task: Task, method: str, size: int) -> Pair
     pairs = jax.vmap(driver.objective.imitation.pairs)(state.best)
     learning_rates = state.best.learning_rate if "raw_rate" in driver.learn else None
     return PairSet(
-        label, "distilled", size, pairs, rates=rates, losses=losses, steps=chunks * part, seconds=loop.seconds
+        label,
+        "distilled",
+        size,
+        pairs,
+        learning_rates=learning_rates,
+        losses=losses,
+        steps=chunks * part,
+        seconds=loop.seconds,
     )
 
 
@@ -152,7 +159,7 @@ def driver_of(task: Task, method: str, start: Distilled, settings: Distillation,
     own = maze if task.discrete else settings
     changes: dict[str, Any] = dict(
         students=own.meta_students,
-        rate=own.meta_learning_rate,
+        learning_rate=own.meta_learning_rate,
         clip=settings.clip,
         anneal=outer_steps(task, method, settings, maze),
         recipes=tuple(task.recipes.values()),

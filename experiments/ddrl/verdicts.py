@@ -11,7 +11,7 @@ from jaxrl_suite.core import stats
 from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.ddrl.config import Config
-from jaxrl_suite.experiments.ddrl.report import Report, difference, interval
+from jaxrl_suite.experiments.ddrl.report import TaskReport, difference, interval
 from jaxrl_suite.experiments.ddrl.sets import ANSWERED, EVERYTHING, LABELS, RANDOM, SHARES, percentile_label
 from jaxrl_suite.experiments.ddrl.tasks import Task
 
@@ -73,7 +73,7 @@ def _kind(task: Task) -> str:
     return "Generated mazes stand in for Procgen's levels." if task.discrete else "This is another task."
 
 
-def main_set(methods: Sequence[str], report: Report) -> tuple[str, int, str]:
+def main_set(methods: Sequence[str], report: TaskReport) -> tuple[str, int, str]:
     """(label, size, recipe) that verdicts speak of: the first method, the largest size up to 64, the first recipe."""
     few = [size for size in report.task.sizes if size <= 64] or [min(report.task.sizes)]
     return LABELS[methods[0]], max(few), next(iter(report.task.recipes))

@@ -57,7 +57,8 @@ def student_scores(
     """
     scorer = Scorer(imitation, (env,), key, protocol or Protocol(), scaling=scaling)
     sets = Pairs(*(jnp.asarray(leaf)[None] for leaf in pairs))
-    params = scorer.students(recipe, sets, rates=None if rate is None else jnp.asarray(rate)[None])
+    learning_rates = None if learning_rate is None else jnp.asarray(learning_rate)[None]
+    params = scorer.students(recipe, sets, learning_rates=learning_rates)
     returns = scorer.play(params, ensembles=scorer.protocol.ensembles, by_episode=True)
     return normalised_score(returns[0, :, 0], reference)
 

@@ -98,29 +98,36 @@ class Scorer:
         self._keys = jax.random.split(train_key, protocol.students)
 
     def students(
-        self, recipe: Recipe, pairs: Pairs, *, rates: jax.Array | None = None, imitation: Imitation | None = None
+        self,
+        recipe: Recipe,
+        pairs: Pairs,
+        *,
+        learning_rates: jax.Array | None = None,
+        imitation: Imitation | None = None,
     ) -> Params:
         """Parameters with leading axes [S, R], of students trained on R sets.
 
         Args:
           recipe: their training.
           pairs: the sets, with a leading axis R.
-          rates: float32[R], step sizes in place of the recipe's.
+          learning_rates: float32[R], in place of the recipe's.
           imitation: another student than the scorer's.
         """
         student = imitation or self._imitation
         count, size = pairs.weights.shape
-        rates = jnp.full(count, recipe.rate) if rates is None else rates
+        learning_rates = jnp.full(count, recipe.learning_rate) if learning_rates is None else learning_rates
 
         def train(keys: jax.Array, sets: tuple[Pairs, jax.Array]) -> Params:
-            params = jax.vmap(lambda one, rate: train_students(student, recipe, one, keys, rate))(*sets)
+            params = jax.vmap(lambda pairs, rate: train_students(student, recipe, pairs, keys, rate))(*sets)
             return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), params)
 
         batch = f", batches of {recipe.batch}" if recipe.batch else ""
         steps = f"{recipe.steps} steps of {recipe.optimiser}{batch}"
         what = f"training of {self.protocol.students} x {count} students on {size} pairs, {steps}"
         start, known = time.perf_counter(), len(self._programs)
-        params = self._call(("train", student, recipe, count, size), train, self._keys, (pairs, rates), name=what)
+        params = self._call(
+            ("train", student, recipe, count, size), train, self._keys, (pairs, learning_rates), name=what
+        )
         jax.block_until_ready(params)
         if known == len(self._programs):  # or else compilation is in it
             done, seconds = self.speeds.get(what, (0, 0.0))

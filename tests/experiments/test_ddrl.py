@@ -275,7 +275,7 @@ def _walker(name, offset):
         (one.label, 256, "clone" if one.kind == "cloned" else "sgd100"): Scores(scores[None] + offset + at, scores)
         for at, one in enumerate(sets)
     }
-    return _ddrl_report.Report(task, sets, found)
+    return _ddrl_report.TaskReport(task, sets, found)
 
 
 def test_accel_prints_its_published_comparison():
