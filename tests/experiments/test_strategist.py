@@ -238,7 +238,7 @@ def test_learners_and_the_deals_that_they_are_judged_on_share_no_key():
         used.append(tuple(np.asarray(jax.random.key_data(key)).tolist()))
         return SimpleNamespace(params=None)
 
-    learner = _strategist_learners.Learner(note, lambda state, key: None, 32)
+    learner = _strategist_learners.GopsLearner(note, lambda state, key: None, 32)
     for seed in range(4):
         note(jax.random.fold_in(jax.random.key(_strategist_learners.FRESH), seed))
         _strategist_learners.snapshots((96,), learner, lambda state, key: (note(key), 0.0), seed)
