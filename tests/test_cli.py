@@ -1,6 +1,7 @@
 """The command: what it prints, what it refuses, and that a killed run continues bit for bit."""
 
 import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -391,6 +392,7 @@ def test_experiments_keep_the_contract():
         assert "quick" in module.PRESETS
         paths = [path for path, _ in leaves(experiment.fields)]
         assert paths == list(flatten(to_json(module.Config())))  # help lists what can be set
+        assert getattr(importlib.import_module(module.Config.__module__), "RENAMED", {}) == experiment.renamed
         assert not set(paths) & set(experiment.renamed)  # a name that is in use leads nowhere else
         assert {renamed_path(path, experiment.renamed) for path in experiment.renamed} <= set(paths)
         for config in module.PRESETS.values():
