@@ -80,10 +80,14 @@ def test_the_assassin_aims_as_the_exact_posterior_says():
         state = GAME.vote(GAME.propose(state, jnp.int32(team)), jnp.int32(0b01011))
         state = GAME.go_on_quest(state, jnp.int32(0b11111))
     assert int(state.phase) == ASSASSINATION
-    states = jax.tree.map(lambda leaf: leaf[None], state)
-    values = VALUES(jax.random.split(jax.random.key(0), 1), states, jnp.array([2]))[0]
-    belief = beliefs.from_state(GAME, state, 2, BotPolicies(0.05))
-    exact = 2 * beliefs.p_merlin(GAME, beliefs.posterior(belief)) - 1
+    states = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype)[None], state, positions())
+    values = VALUES(jax.random.split(jax.random.key(0), 1), states, acting_seat(states))[0]
+
+    @jax.jit
+    def merlin(state):
+        return beliefs.p_merlin(GAME, beliefs.posterior(beliefs.from_state(GAME, state, 2, BotPolicies(0.05))))
+
+    exact = 2 * merlin(state) - 1
     np.testing.assert_allclose(values[:5], exact, atol=1e-5)
 
 
