@@ -91,6 +91,7 @@ def test_the_assassin_aims_as_the_exact_posterior_says():
     np.testing.assert_allclose(values[:5], exact, atol=1e-5)
 
 
+@pytest.mark.tier2
 def test_sampled_assignments_estimate_the_same_values():
     """The means over 48 searches agree within five standard errors."""
     states, seats = positions(), acting_seat(positions())

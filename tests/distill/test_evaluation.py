@@ -90,6 +90,7 @@ def test_refusals():
         student_actor(POLICY, sample=True)
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 def test_sixteen_pairs_swing_the_pendulum_up():
     """With either optimiser; trained by SGD, the random pairs that distillation starts from teach next to nothing."""

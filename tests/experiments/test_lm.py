@@ -151,6 +151,7 @@ def test_presets_train_several_models_and_fit_their_context():
             assert task.max_prompt + task.max_answer + 2 <= lm.CONTEXT
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 def test_95_percent_of_four_step_chains_in_90_seconds_of_training():
     config = lm.Config(problems=512)

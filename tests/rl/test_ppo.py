@@ -192,6 +192,7 @@ def test_images_can_be_convolved():
     assert jax.tree.structure(jax.eval_shape(ppo.update, state)[0]) == jax.tree.structure(state)
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 def test_balances_the_inverted_pendulum():
     env, config = make("mujoco/inverted_pendulum"), ppo_config.INVERTED_PENDULUM

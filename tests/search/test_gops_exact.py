@@ -82,12 +82,14 @@ def test_values_and_strategies_are_the_reference_ones(n, tie, order, objective):
     assert check_against_reference(Gops(n, tie, objective, order)) > 2
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 @pytest.mark.parametrize(("tie", "order"), RULES)
 def test_values_and_strategies_with_seven_cards(tie, order):
     assert check_against_reference(Gops(7, tie, "points", order)) > 60
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 @pytest.mark.parametrize("tie", ["carry", "discard"])
 def test_seven_cards_win_loss(tie):

@@ -121,6 +121,8 @@ def trained():
     return learner, first.params, state.params
 
 
+@pytest.mark.tier2
+@pytest.mark.optimised
 def test_320_episodes_improve_on_the_untrained_network_against_an_equilibrium():
     learner, before, after = trained()
     nash = gops_exact.batched_policy(gops_exact.solve_gops(GAME))
@@ -135,6 +137,8 @@ def test_320_episodes_improve_on_the_untrained_network_against_an_equilibrium():
     assert mean_interval(last).high < 0.1  # nothing beats an equilibrium
 
 
+@pytest.mark.tier2
+@pytest.mark.optimised
 def test_320_episodes_make_the_policy_alone_harder_to_exploit():
     learner, before, after = trained()
 

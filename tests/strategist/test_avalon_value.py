@@ -95,6 +95,8 @@ def trained():
     return first.params, state.params
 
 
+@pytest.mark.tier2
+@pytest.mark.optimised
 def test_160_episodes_predict_games_that_were_not_seen():
     before, after = trained()
     final = jax.jit(LEARNER.finals)((), jax.random.split(jax.random.key(7), 200))
@@ -104,6 +106,7 @@ def test_160_episodes_predict_games_that_were_not_seen():
     assert float(LEARNER.loss(before, unseen)) > 0.95 * constant
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 def test_160_episodes_make_good_win_more_often_than_the_untrained_network_does():
     @jax.jit
@@ -115,6 +118,7 @@ def test_160_episodes_make_good_win_more_often_than_the_untrained_network_does()
     assert paired_bootstrap(after, before).low > 0.1
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 def test_learns_from_players_who_search_with_the_network():
     learner = AvalonValueLearner(BOTS, play="search", model=BotPolicies(0.05), games=8, num_simulations=4)

@@ -322,6 +322,7 @@ def test_in_the_last_quest_it_holds_what_an_equilibrium_guarantees():
     assert naive.mean() - as_evil.mean() > 1.96 * np.sqrt((naive.var() + as_evil.var()) / len(naive))
 
 
+@pytest.mark.optimised
 @pytest.mark.tier2
 def test_plays_whole_games_by_the_rules_and_keeps_the_truth_possible():
     learner, _, params = trained()
