@@ -30,11 +30,11 @@ def main(config: Config, run: Run) -> None:
     gaps = pricing.measure_gaps(config, run)
     shares = pricing.measure_shares(config, run)
     learned = measure_learning(config, run)
-    found = measure_discovery(config, run)
+    discovery = measure_discovery(config, run)
     pricing.write_gaps(config, run, gaps)
     pricing.write_shares(config, run, *shares)
     write_learning(config, run, learned)
-    write_discovery(config, run, found)
+    write_discovery(config, run, discovery)
     write_menus(config, run)
     pricing.write_costs(config, run)
     pricing.write_forced(config, run)
@@ -153,15 +153,15 @@ def write_learning(config: Config, run: Run, learned: np.ndarray) -> None:
     )
 
 
-def write_discovery(config: Config, run: Run, found: np.ndarray) -> None:
+def write_discovery(config: Config, run: Run, curves: np.ndarray) -> None:
     names = tuple(discovery.SEARCHES)
     rows = []
     for t, name in enumerate(config.datasets):
         series = {}
         for s, search in enumerate(names):
-            line = [stats.mean_or_value(found[t, s, :, 1, p]) for p in range(config.periods)]
+            line = [stats.mean_or_value(curves[t, s, :, 1, p]) for p in range(config.periods)]
             series[search] = (range(1, config.periods + 1), *np.array(line).T)
-            valid, test = (stats.mean_or_value(found[t, s, :, part, -1]) for part in (0, 1))
+            valid, test = (stats.mean_or_value(curves[t, s, :, part, -1]) for part in (0, 1))
             rows.append(
                 {
                     "table": name,
@@ -170,7 +170,7 @@ def write_discovery(config: Config, run: Run, found: np.ndarray) -> None:
                     "low": test.low,
                     "high": test.high,
                     "validation accuracy": valid.estimate,
-                    "mean over the search": float(found[t, s, :, 1].mean()),
+                    "mean over the search": float(curves[t, s, :, 1].mean()),
                 }
             )
         figure = plot.lines(
@@ -186,9 +186,9 @@ def write_discovery(config: Config, run: Run, found: np.ndarray) -> None:
         )
         run.figure(f"discovery_{name}", figure, caption)
     run.table("discovery", rows, caption=f"After {config.periods} models; and averaged over all of the search.")
-    anytime = found[:, :, :, 1].mean((0, 3))  # [searches, seeds]
-    final = found[:, :, :, 1, -1].mean(0)
-    mine = stats.mean_or_value(final[names.index("data bandit")])
+    anytime = curves[:, :, :, 1].mean((0, 3))  # [searches, seeds]
+    final = curves[:, :, :, 1, -1].mean(0)
+    bandit = stats.mean_or_value(final[names.index("data bandit")])
     gains = {
         other: [stats.mean_or_value(x[names.index("data bandit")] - x[names.index(other)]) for x in (final, anytime)]
         for other in names[1:]
@@ -206,9 +206,9 @@ def write_discovery(config: Config, run: Run, found: np.ndarray) -> None:
     )
     run.result(
         "market-2",
-        mine.estimate,
-        low=mine.low,
-        high=mine.high,
+        bandit.estimate,
+        low=bandit.low,
+        high=bandit.high,
         unit="test accuracy",
         verdict=verdict,
         scale=f"{len(config.datasets)} tables, {len(config.seeds)} lakes each, {config.periods} models trained",

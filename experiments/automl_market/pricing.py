@@ -57,13 +57,13 @@ def gap_of(config: Config, problem: instance.Instance, seed: int) -> Gap:
     most = instance.welfare(problem)
     simple = [float(instance.revenue(problem, rule(problem))) / most for rule in baselines.BASELINES.values()]
     start = time.monotonic()
-    mine = portfolio.price_curve(problem, seed=seed, perturbation_restarts=config.perturbation_restarts, bound=False)
+    priced = portfolio.price_curve(problem, seed=seed, perturbation_restarts=config.perturbation_restarts, bound=False)
     seconds = time.monotonic() - start
     start = time.monotonic()
     proof = programs.solve_program(problem, seconds=max(config.program_seconds, seconds))
     return Gap(
         *simple,
-        portfolio=mine.revenue / most,
+        portfolio=priced.revenue / most,
         program=proof.revenue / most if proof.prices is not None else float("nan"),
         bound=proof.bound / most,
         lottery=programs.lottery_bound(problem) / most,
@@ -204,13 +204,13 @@ def write_shares(config: Config, run: Run, inside: np.ndarray, outside: np.ndarr
         f"hedged with every metric alone, {few[1]:.3f} and {few[4]:.3f}.",
         "Samples",
     )
-    mine = cells["portfolio"]
+    own_shares = cells["portfolio"]
     published = ", ".join(f"{rule} {cells[rule].estimate:.3f}" for rule in PUBLISHED)
     run.result(
         "market-1",
-        mine.estimate,
-        low=mine.low,
-        high=mine.high,
+        own_shares.estimate,
+        low=own_shares.low,
+        high=own_shares.high,
         unit="of zero-price welfare",
         verdict=in_sample_verdict(inside) if config.types >= 20 else "not comparable",
         scale=f"{len(config.seeds)} draws of {config.types} types and metrics",
@@ -226,11 +226,14 @@ def in_sample_verdict(inside: np.ndarray) -> Any:
     """A word on shares float[seeds, rules] beside the claim: about 0.85, and the published rules under 0.8."""
     if len(inside) < 5:
         return "not comparable"
-    mine, theirs = inside[:, RULES.index("portfolio")], [inside[:, RULES.index(rule)] for rule in PUBLISHED]
-    if not all(stats.mean_or_value(mine - share).low > 0 for share in theirs):
+    own_share, published_shares = (
+        inside[:, RULES.index("portfolio")],
+        [inside[:, RULES.index(rule)] for rule in PUBLISHED],
+    )
+    if not all(stats.mean_or_value(own_share - share).low > 0 for share in published_shares):
         return "not held"
-    under = all(stats.mean_or_value(share).high < 0.8 for share in theirs)
-    return "held" if under and stats.mean_or_value(mine).low >= 0.8 else "partly"
+    under = all(stats.mean_or_value(share).high < 0.8 for share in published_shares)
+    return "held" if under and stats.mean_or_value(own_share).low >= 0.8 else "partly"
 
 
 HOLD_UP = (

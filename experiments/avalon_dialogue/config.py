@@ -17,7 +17,7 @@ ProposerName = Literal["none", "openai", "replay"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Learning:
+class TalkConfig:
     """Policies of talk, without a language model."""
 
     updates: int = 150
@@ -44,7 +44,7 @@ class Learning:
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class SearchConfig:
     """Guides, which a language model writes."""
 
     roles: tuple[RoleName, ...] = ("merlin", "assassin")  # whose guides are searched for
@@ -101,8 +101,8 @@ class Config:
     model: str = ""  # as the server calls it
     api_key_variable: str = "OPENAI_API_KEY"  # name of the environment variable that holds the key
     recording: str = ""  # run folder of the earlier run, for replay
-    learning: Learning = Learning()
-    search: Search = Search()
+    learning: TalkConfig = TalkConfig()
+    search: SearchConfig = SearchConfig()
 
     def __post_init__(self):
         check_ranges(self, seeds=(0, 2**32 - 2))
@@ -115,12 +115,12 @@ class Config:
 PRESETS = {
     "quick": Config(),
     "full": Config(
-        learning=Learning(updates=600, points=20, batch_size=512, deals=4096, games=2000),
-        search=Search(strategies=24, rounds=6, repairs=8, speeches=60, scenarios=20, held_out=20),
+        learning=TalkConfig(updates=600, points=20, batch_size=512, deals=4096, games=2000),
+        search=SearchConfig(strategies=24, rounds=6, repairs=8, speeches=60, scenarios=20, held_out=20),
     ),
     "accel": Config(
         seeds=tuple(range(20)),
-        learning=Learning(updates=2000, points=40, batch_size=2048, deals=16_384, games=20_000),
-        search=Search(strategies=24, rounds=6, repairs=8, speeches=120, scenarios=40, held_out=40),
+        learning=TalkConfig(updates=2000, points=40, batch_size=2048, deals=16_384, games=20_000),
+        search=SearchConfig(strategies=24, rounds=6, repairs=8, speeches=120, scenarios=40, held_out=40),
     ),
 }

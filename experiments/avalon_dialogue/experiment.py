@@ -1,4 +1,4 @@
-"""Dialogue in Avalon: what talk is worth to those who listen, and searches for guides by which a language model speaks.
+"""Dialogue in Avalon: the value of communication, and searches for guides by which a language model speaks.
 
 Without a language model, players make claims about each other's sides. They learn to talk and to listen, beside
 controls in which the claims are about another deal, and against evil players who learn too; then bots' games are read

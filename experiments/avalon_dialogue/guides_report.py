@@ -19,7 +19,7 @@ from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.evolve.tree_picture import tree_figure
 from jaxrl_suite.experiments.avalon_dialogue.guides import RoleSearches
-from jaxrl_suite.experiments.avalon_dialogue.talk_report import cells, said, tidy
+from jaxrl_suite.experiments.avalon_dialogue.talk_report import cells, text_of, tidy
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.avalon_dialogue.config import Config
@@ -36,9 +36,9 @@ PUBLISHED: dict[str, tuple[str, ...]] = {
 }
 
 
-def write(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
+def write(config: Config, run: Run, by_role: Sequence[RoleSearches]) -> None:
     """Writes everything about guides; with no language model there is nothing to show but how to get it."""
-    if not found:
+    if not by_role:
         run.text(
             "Dialogue guides are written, followed and judged by a language model, and none was given: --proposer "
             "openai --base-url http://127.0.0.1:8080/v1 --model NAME asks any server that speaks OpenAI's protocol."
@@ -48,40 +48,40 @@ def write(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
             note="Guides need a language model: --proposer openai --base-url URL --model NAME.",
         )  # fmt: skip
         return
-    write_guides(config, run, found)
-    write_differences(config, run, found)
-    for one in found:
+    write_guides(config, run, by_role)
+    write_differences(config, run, by_role)
+    for one in by_role:
         write_role(config, run, one)
-    write_ledger(config, run, found)
-    write_verdict(config, run, found)
+    write_ledger(config, run, by_role)
+    write_verdict(config, run, by_role)
 
 
 def source(config: Config) -> str:
     return f"the language model {config.model}" if config.model else "the language model on record"
 
 
-def write_guides(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
+def write_guides(config: Config, run: Run, by_role: Sequence[RoleSearches]) -> None:
     """The rows of the paper's Table 2."""
     rows, dots = [], {}
-    for one in found:
-        published: dict[str, str] = dict(zip((*OTHERS, OURS), PUBLISHED.get(one.role, ()), strict=False))
+    for role_searches in by_role:
+        published: dict[str, str] = dict(zip((*OTHERS, OURS), PUBLISHED.get(role_searches.role, ()), strict=False))
         for place, method in enumerate(config.search.methods):
-            gain = stats.mean_or_value(one.gains[:, place])
-            score, good, merlin = one.scores[:, 1 + place].mean(axis=(0, 1)).tolist()
+            gain = stats.mean_or_value(role_searches.gains[:, place])
+            score, good, merlin = role_searches.scores[:, 1 + place].mean(axis=(0, 1)).tolist()
             rows.append(
                 {
-                    "guide_of": one.role,
+                    "guide_of": role_searches.role,
                     "method": method,
                     **cells(gain, "gain"),
                     "score": tidy(score),
-                    "seed_guide": tidy(one.scores[:, 0, :, 0].mean()),
+                    "seed_guide": tidy(role_searches.scores[:, 0, :, 0].mean()),
                     "believed_good": tidy(good),
-                    "taken_for_merlin": tidy(merlin) if one.role == "merlin" else None,
-                    "unread": tidy(one.unread[:, 1 + place].mean()),
+                    "taken_for_merlin": tidy(merlin) if role_searches.role == "merlin" else None,
+                    "unread": tidy(role_searches.unread[:, 1 + place].mean()),
                     "published": published.get(method),
                 }
             )
-            dots[f"{one.role}: {method}"] = tuple(gain)
+            dots[f"{role_searches.role}: {method}"] = tuple(gain)
     caption = (
         f"What the best guide of each search changes in listeners, from -2 to 2, in {config.search.held_out} scenarios "
         "a seed that no search has seen; gain: over the seed guide in the same scenarios, with 95 % intervals over "
@@ -98,11 +98,11 @@ def write_guides(config: Config, run: Run, found: Sequence[RoleSearches]) -> Non
     run.figure("guides", figure, "Means and 95 % intervals over seeds.")
 
 
-def differences(config: Config, one: RoleSearches) -> dict[str, stats.Interval]:
+def differences(config: Config, role_searches: RoleSearches) -> dict[str, stats.Interval]:
     """Leads of Strategist's guides over each other method's, paired by seed and scenario; {} without it."""
     if OURS not in config.search.methods:
         return {}
-    gains = one.gains
+    gains = role_searches.gains
     ours = gains[:, config.search.methods.index(OURS)]
     return {
         method: stats.mean_or_value(ours - gains[:, place])
@@ -111,37 +111,37 @@ def differences(config: Config, one: RoleSearches) -> dict[str, stats.Interval]:
     }
 
 
-def write_differences(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
+def write_differences(config: Config, run: Run, by_role: Sequence[RoleSearches]) -> None:
     rows = [
-        {"guide_of": one.role, "method": method, **cells(interval, "strategist_more")}
-        for one in found
-        for method, interval in differences(config, one).items()
+        {"guide_of": role_searches.role, "method": method, **cells(interval, "strategist_more")}
+        for role_searches in by_role
+        for method, interval in differences(config, role_searches).items()
     ]
     if rows:
         caption = "What Strategist's guides gain beyond this method's, paired by seed and scenario, 95 %."
         run.table("strategist_against_guides", rows, caption=caption)
 
 
-def write_role(config: Config, run: Run, one: RoleSearches) -> None:
+def write_role(config: Config, run: Run, role_searches: RoleSearches) -> None:
     """The headline of a role, its best worksheet, what it makes a model say, its tree, and what searches used."""
-    role, (place, method) = one.role, one.best
+    role, (place, method) = role_searches.role, role_searches.best
     name = role.capitalize()
     how = config.search
     at = how.methods.index(OURS) if OURS in how.methods else 0
-    gain, seeds = stats.mean_or_value(one.gains[:, at]), len(config.seeds)
+    gain, seeds = stats.mean_or_value(role_searches.gains[:, at]), len(config.seeds)
     sure = "excludes zero" if gain.low > 0 or gain.high < 0 else "does not exclude zero"
     run.text(
         f"{name}: the best guide that {how.methods[at]} found in {how.strategies} guides scores "
-        f"{said(gain, seeds, 2)} over the seed guide, on a scale from -2 to 2, in {how.held_out} unseen scenarios "
+        f"{text_of(gain, seeds, 2)} over the seed guide, on a scale from -2 to 2, in {how.held_out} unseen scenarios "
         f"a seed. {f'The interval (95 % over {seeds} seeds) {sure}.' if seeds > 1 else 'One seed has no interval.'} "
         f"{source(config).capitalize()} writes the guides, speaks by them, and rates the speeches; "
-        f"{one.unread.mean():.0%} of its answers there could not be read."
+        f"{role_searches.unread.mean():.0%} of its answers there could not be read."
     )
-    for label, searches in one.searches.items():
+    for label, searches in role_searches.searches.items():
         for seed, search in zip(config.seeds, searches, strict=True):
             write_atomic(run.folder / "guides" / f"{role}-{label}-{seed}.txt", search.best.text)
     label, seed = config.search.methods[method], config.seeds[place]
-    search = one.searches[label][place]
+    search = role_searches.searches[label][place]
     file = f"guides/{role}-{label}-{seed}.txt"
     run.table(
         f"worksheet_{role}",
@@ -149,7 +149,7 @@ def write_role(config: Config, run: Run, one: RoleSearches) -> None:
         caption=f"{name}'s seed guide, and the guide with the largest gain in the unseen scenarios, by {label}, seed "
         f"{seed} ({file}). It is the luckiest of {len(config.search.methods) * seeds}; its own gain flatters it.",
     )
-    scenario, (before, after) = one.example
+    scenario, (before, after) = role_searches.example
     rows = [
         {
             "guide": guide,
@@ -167,7 +167,7 @@ def write_role(config: Config, run: Run, one: RoleSearches) -> None:
     fields = ("strategies", "dropped", "calls", "games", "prompt_tokens", "output_tokens")
     table = [
         {"search": label, **{field: float(np.mean([getattr(x.cost, field) for x in searches])) for field in fields}}
-        for label, searches in one.searches.items()
+        for label, searches in role_searches.searches.items()
     ]
     caption = (
         f"Used by a search for {name}'s guides, a mean over seeds. Games: speeches that were judged. Calls and tokens: "
@@ -185,24 +185,24 @@ def worksheet(role: str, text: str) -> list[dict[str, Any]]:
     return [{"question": number, "seed_guide": old, "best_guide": new} for number, old, new in lines]
 
 
-def write_ledger(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
+def write_ledger(config: Config, run: Run, by_role: Sequence[RoleSearches]) -> None:
     columns = ("samples", "requests", "prompt_tokens", "output_tokens")
     rows = [
-        {"guide_of": one.role, "call": call, **{name: getattr(used, name) for name in columns}}
-        for one in found
-        for call, used in sorted(one.usage.items())
+        {"guide_of": role_searches.role, "call": call, **{name: getattr(used, name) for name in columns}}
+        for role_searches in by_role
+        for call, used in sorted(role_searches.usage.items())
     ]
     run.table(
         "ledger", rows, caption="All that was paid, by kind of call: proposals, and think, speak and rate of judges."
     )
 
 
-def write_verdict(config: Config, run: Run, found: Sequence[RoleSearches]) -> None:
-    shown = [one for one in found if one.role in CLAIMED]
+def write_verdict(config: Config, run: Run, by_role: Sequence[RoleSearches]) -> None:
+    shown = [result for result in by_role if result.role in CLAIMED]
     how = config.search
     enough = len(config.seeds) >= SURELY and len(shown) == len(CLAIMED) and {OURS, *OTHERS} <= set(how.methods)
-    unread = max((float(one.unread.mean()) for one in found), default=0.0)
-    against = {(one.role, method): cell for one in shown for method, cell in differences(config, one).items()}
+    unread = max((float(result.unread.mean()) for result in by_role), default=0.0)
+    against = {(result.role, method): cell for result in shown for method, cell in differences(config, result).items()}
     beaten = [" over ".join(pair) for pair, cell in against.items() if cell.low > 0]
     lost = [" to ".join(pair) for pair, cell in against.items() if cell.high < 0]
     verdict: Verdict = "held" if len(beaten) == len(against) else "partly" if beaten and not lost else "not held"
@@ -213,7 +213,8 @@ def write_verdict(config: Config, run: Run, found: Sequence[RoleSearches]) -> No
         note = f"{unread:.0%} of its answers could not be read: this model does not play. {note}"
     at = how.methods.index(OURS) if OURS in how.methods else 0
     measured = "; ".join(
-        f"{one.role.capitalize()} {said(stats.mean_or_value(one.gains[:, at]), len(config.seeds), 2)}" for one in found
+        f"{result.role.capitalize()} {text_of(stats.mean_or_value(result.gains[:, at]), len(config.seeds), 2)}"
+        for result in by_role
     )
     run.result(
         CLAIM,

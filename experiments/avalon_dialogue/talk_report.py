@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TITLE = "Talk without a language model"
 SHOWN = (  # measure, label of its axis, title of its figure
-    ("good_return", "return of good, nats and weighed certainty", "What talk is worth to good"),
+    ("good_return", "return of good, nats and weighed certainty", "Value of communication for good"),
     ("log_loss", "log loss of the Servants, nats a seat", "What the Servants deduce"),
     ("merlin_found", "the Assassin's belief in the true Merlin", "What the Assassin deduces"),
 )
@@ -49,7 +49,7 @@ def tidy(value: float) -> float:
     return round(float(value), 4) + 0.0
 
 
-def said(interval: stats.Interval, seeds: int, digits: int = 3) -> str:
+def text_of(interval: stats.Interval, seeds: int, digits: int = 3) -> str:
     """An interval in words."""
     middle, low, high = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in interval)
     return f"{middle} ({low} to {high})" if seeds > 1 else middle
@@ -64,12 +64,12 @@ def write_learned(config: Config, run: Run, learned: Learned) -> None:
          **{name: tidy(learned.silent[at[name]]) for name in MEASURES}}
     ]  # fmt: skip
     gains: dict[str, stats.Interval] = {}
-    for title, found in settings.items():
-        gain = stats.mean_or_value(found[:, at["good_return"]] - learned.silent[at["good_return"]])
+    for title, returns in settings.items():
+        gain = stats.mean_or_value(returns[:, at["good_return"]] - learned.silent[at["good_return"]])
         gains[title] = stats.Interval(*map(tidy, gain))
         rows.append(
             {"setting": title, **gains[title].columns("gain"),
-             **{name: tidy(found[:, at[name]].mean()) for name in MEASURES}}
+             **{name: tidy(returns[:, at[name]].mean()) for name in MEASURES}}
         )  # fmt: skip
     how = config.learning
     caption = (
@@ -95,13 +95,14 @@ def write_learned(config: Config, run: Run, learned: Learned) -> None:
         run.figure(f"talk_{name}", figure, f"On fresh deals. Bands: 95 % intervals over {len(config.seeds)} seeds.")
     shuffled = gains[ARMS[2].title]
     sound = "as it must" if shuffled.low <= 0 else "which it must not: something is wrong"
-    alone, both = (
-        f"{said(gains[arm.title], len(config.seeds))}{_sure(gains[arm.title], len(config.seeds))}" for arm in ARMS[:2]
+    good_only, both = (
+        f"{text_of(gains[arm.title], len(config.seeds))}{_sure(gains[arm.title], len(config.seeds))}"
+        for arm in ARMS[:2]
     )
     run.text(
         f"{TITLE}: players who make one claim each before the first quest. Where good learns to talk and to listen, "
-        f"and evil babbles, talk changes good's return by {alone}; where evil learns too, by {both}. With claims of "
-        f"another deal good changes its return by {said(shuffled, len(config.seeds))}: "
+        f"and evil babbles, talk changes good's return by {good_only}; where evil learns too, by {both}. With claims "
+        f"of another deal good changes its return by {text_of(shuffled, len(config.seeds))}: "
         f"{'it gains nothing' if shuffled.low <= 0 else 'it gains'}, {sound}. 95 % intervals over "
         f"{len(config.seeds)} seeds."
     )
@@ -168,16 +169,16 @@ def first_claims(policy: ClaimPolicy) -> dict[str, dict[str, np.ndarray]]:
     evil = np.isin(roles, EVIL_ROLES)
     seats = [int(np.flatnonzero(roles == role)[0]) for role in (MERLIN, SERVANT, MINION, ASSASSIN)]
     chances = np.asarray(_first_chances(policy, np.array(seats)))
-    found = {}
-    for seat, mine in zip(seats, chances, strict=True):
-        claims = np.arange(mine.shape[1])
+    chances_of = {}
+    for seat, own_chances in zip(seats, chances, strict=True):
+        claims = np.arange(own_chances.shape[1])
         others = np.arange(len(roles)) != seat
         kinds = {"silence": claims == SILENCE}
         for verb, claim in (("accuses", accuse), ("vouches_for", vouch)):
             for whom, of in (("good", others & ~evil), ("evil", others & evil), ("itself", ~others)):
                 kinds[f"{verb}_{whom}"] = np.isin(claims, [claim(int(other)) for other in np.flatnonzero(of)])
-        found[ROLE_NAMES[roles[seat]]] = {kind: mine[:, mask].sum(axis=1) for kind, mask in kinds.items()}
-    return found
+        chances_of[ROLE_NAMES[roles[seat]]] = {kind: own_chances[:, mask].sum(axis=1) for kind, mask in kinds.items()}
+    return chances_of
 
 
 @jax.jit
@@ -246,8 +247,8 @@ def write_games(config: Config, run: Run, games: Games) -> None:
     merlin = stats.mean_or_value(change[0, :, _MERLIN])
     run.text(
         f"In games of naive bots, claims by which good says what it believes and evil the opposite change the "
-        f"Servants' log loss by {said(loss, seeds)} nats a seat and the Assassin's belief in the true Merlin by "
-        f"{said(merlin, seeds)}; where evil always speaks as a Servant, the log loss by {said(hidden, seeds)}."
+        f"Servants' log loss by {text_of(loss, seeds)} nats a seat and the Assassin's belief in the true Merlin by "
+        f"{text_of(merlin, seeds)}; where evil always speaks as a Servant, the log loss by {text_of(hidden, seeds)}."
     )
 
 

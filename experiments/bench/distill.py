@@ -90,26 +90,26 @@ OURS = "import sys; from jaxrl_suite.experiments import _bench_distill; _bench_d
 
 
 def rows() -> list[Row]:
-    """Outer steps a second, by this package and by PyTorch, with how far their gradients are apart."""
+    """Outer steps per second, by this package and by PyTorch, with how far their gradients are apart."""
     what = f"outer steps, {STEPS} inner ones, {PAIRS} pairs, {WIDTH}-{WIDTH}, batch {BATCH}"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
         np.savez(path, **_problem())  # pyright: ignore[reportArgumentType]
         ours = _ask([sys.executable, "-c", OURS, str(path)])
         theirs = _ask([os.environ.get(TORCH, sys.executable), "-c", PEER, str(path)])
-    found = []
+    results = []
     for name, side in (("jaxrl_suite", ours), (theirs.get("by", "PyTorch"), theirs)):
         if not side:
-            found.append({"what": what, "by": name, "per second": MISSING, "per CPU second": ""})
+            results.append({"what": what, "by": name, "per second": MISSING, "per CPU second": ""})
             continue
         rates = {"per second": f"{1 / side['seconds']:,.1f}", "per CPU second": f"{1 / side['cpu']:,.1f}"}
-        found.append({"what": what, "by": name, **rates})
+        results.append({"what": what, "by": name, **rates})
     if theirs:
         a, b = np.array(ours["gradient"]), np.array(theirs["gradient"])
-        found[0]["agreement"] = f"gradients differ by {np.linalg.norm(a - b) / np.linalg.norm(b):.1e}"
-        found[0]["jaxrl_suite is"] = f"{theirs['seconds'] / ours['seconds']:.1f} times as fast"
-    found[0]["compiled in"] = f"{ours['compiled']:.1f} s"
-    return found
+        results[0]["agreement"] = f"gradients differ by {np.linalg.norm(a - b) / np.linalg.norm(b):.1e}"
+        results[0]["jaxrl_suite is"] = f"{theirs['seconds'] / ours['seconds']:.1f} times as fast"
+    results[0]["compiled in"] = f"{ours['compiled']:.1f} s"
+    return results
 
 
 def answer(path: str) -> None:

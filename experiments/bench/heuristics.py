@@ -69,11 +69,11 @@ def heuristics() -> list[Row]:
     programs = {"native": program(Heuristic(evaluate)), "exported": program(Heuristic(exported().call_one))}
     wall: dict[str, list[float]] = {name: [] for name in programs}
     cpu: dict[str, list[float]] = {name: [] for name in programs}
-    found: dict[str, Any] = {}
+    by_maker: dict[str, Any] = {}
     for turn in range(REPEAT + 1):
         for name, run in programs.items():
             start = time.perf_counter(), time.process_time()
-            found[name] = jax.block_until_ready(run(keys, states))
+            by_maker[name] = jax.block_until_ready(run(keys, states))
             if turn:  # the first compiles
                 wall[name].append(time.perf_counter() - start[0])
                 cpu[name].append(time.process_time() - start[1])
@@ -84,7 +84,7 @@ def heuristics() -> list[Row]:
             "by": f"jaxrl_suite, {name}",
             "per second": f"{amount / min(wall[name]):,.0f}",
             "per CPU second": f"{amount / min(cpu[name]):,.0f}",
-            "largest difference": max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(*found.values(), strict=True)),
+            "largest difference": max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(*by_maker.values(), strict=True)),
         }
         for name in programs
     ]

@@ -27,7 +27,7 @@ MISSING = "not installed: pip install 'jaxrl-suite[hub]'"
 
 
 def lm_decode() -> list[Row]:
-    """Tokens a second at batch 1, 8 and 32, the time to the first token, and what compilation took."""
+    """Tokens per second at batch 1, 8 and 32, the time to the first token, and what compilation took."""
     try:
         model = weights.load("smollm2")
     except UserError as error:
@@ -138,7 +138,7 @@ def _generate(model: weights.Model) -> Callable[[list[list[int]]], tuple[float, 
 
 
 def _speeds() -> tuple[float, float]:
-    """Bytes read a second, and floating-point operations a second, as this machine reaches them in one program."""
+    """Bytes read per second, and floating-point operations per second, as this machine reaches them in one program."""
 
     def best(work: Callable[..., jax.Array], *args: jax.Array) -> float:
         work(*args).block_until_ready()

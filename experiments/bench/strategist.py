@@ -1,6 +1,6 @@
 """Speed of self-play between two different heuristics: GOPS in compact form and as exported text, and Avalon.
 
-The released search of Strategist, measured on one core, plays 0.5 six-card games a second at budget 16.
+The released search of Strategist, measured on one core, plays 0.5 six-card games per second at budget 16.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GAMES, AVALON_GAMES, REPEAT, BUDGET = 1024, 256, 5, 16
 
 
 def self_play() -> list[Row]:
-    """Games a second of two heuristics that differ, each with its own search, on all devices."""
+    """Games per second of two heuristics that differ, each with its own search, on all devices."""
     gops = library(Gops(6, objective="points"))
     rivals = _weights(gops, score_difference=1.0, ranked_prizes=0.5), gops.seed_weights
     compact = play_gops.GopsPlayer(Pool(gops), BUDGET)

@@ -81,15 +81,17 @@ def fits(table: str) -> list[Row]:
     peer = ask([os.environ.get(PYDVL, sys.executable), "-c", PEER], split, masks[:256])
     gap = float(np.mean(np.abs(np.array(ours["scores"][:256]) - np.array(peer["scores"]))))
     speed = ours["logistic"]
-    found = [{"what": what, "by": "jaxrl_suite", "per CPU second": f"{speed:,.0f}", "agreement": f"mean gap {gap:.5f}"}]
+    results = [
+        {"what": what, "by": "jaxrl_suite", "per CPU second": f"{speed:,.0f}", "agreement": f"mean gap {gap:.5f}"}
+    ]
     for by in ("pyDVL", "scikit-learn"):
         rate = peer.get(by)
-        found.append(
+        results.append(
             {"what": what, "by": by, "per CPU second": MISSING if rate is None else f"{rate:,.0f}"}
             | ({} if rate is None else {"jaxrl_suite is": f"{speed / rate:.1f} times as fast"})
         )
-    found.append({"what": f"ridge fits, {table}", "by": "jaxrl_suite", "per CPU second": f"{ours['ridge']:,.0f}"})
-    return found
+    results.append({"what": f"ridge fits, {table}", "by": "jaxrl_suite", "per CPU second": f"{ours['ridge']:,.0f}"})
+    return results
 
 
 def measure(utility: Any, masks: np.ndarray, repeat: int = 5) -> tuple[float, np.ndarray]:
@@ -128,7 +130,7 @@ def ask(command: list[str], split: tabular_data.Split, masks: np.ndarray) -> dic
 
 def exact_tables() -> list[Row]:
     """All subsets fitted, and the exact order solved, compilation included."""
-    found = []
+    results = []
     for n in (16, 20):
         split = tabular_data.split_table(tabular_data.load_table("breast_cancer"), (n, 100, 100), 0, scale="pool")
         for model in (classifiers.KernelRidgeClassifier(), classifiers.Logistic()):
@@ -137,11 +139,11 @@ def exact_tables() -> list[Row]:
             filled = time.perf_counter()
             dv.solve_order(table)
             solved = time.perf_counter() - filled
-            found.append(
+            results.append(
                 {
                     "what": f"all 2^{n} subsets, {type(model).__name__}",
                     "by": "jaxrl_suite",
                     "seconds": f"{filled - start:.1f} and {solved:.2f} for the exact order",
                 }
             )
-    return found
+    return results

@@ -35,7 +35,7 @@ Method = Literal[
 
 
 @dataclasses.dataclass(frozen=True)
-class Pendulum:
+class PendulumConfig:
     """The pendulum."""
 
     episodes: int = 128  # of data
@@ -46,7 +46,7 @@ class Pendulum:
 
 
 @dataclasses.dataclass(frozen=True)
-class Maze:
+class MazeConfig:
     """Mazes; what is not here is as on the other tasks."""
 
     levels: int = 400  # of data, an episode in each
@@ -73,7 +73,7 @@ class Maze:
 
 
 @dataclasses.dataclass(frozen=True)
-class MuJoCo:
+class MuJoCoConfig:
     """MuJoCo's environments, by Brax."""
 
     datasets: tuple[Level, ...] = ("noisy-expert",)  # whose episodes the data are
@@ -86,19 +86,19 @@ class MuJoCo:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cloning:
+class CloningConfig:
     """Students on all pairs."""
 
     steps: int = 2000
     learning_rate: float = 1e-3  # of Adam
-    batch_size: int = 128  # pairs a step
+    batch_size: int = 128  # pairs per step
 
     def __post_init__(self):
         check_ranges(self, steps=(1, 10**8), learning_rate=(0, 1), batch_size=(1, 10**6))
 
 
 @dataclasses.dataclass(frozen=True)
-class Distillation:
+class DistillationConfig:
     """Distillation, on continuous tasks where mazes have settings of their own."""
 
     outer_steps: int = 800  # updates of the distilled set
@@ -131,8 +131,8 @@ class Distillation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """How students are judged."""
+class EvaluationConfig:
+    """The judging of students."""
 
     students: int = 8  # trained on each set
     episodes: int = 64  # played by each, the same ones
@@ -143,7 +143,7 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Extras:
+class ExtrasConfig:
     """Comparisons that cost more than they tell in a quick run."""
 
     curve_steps: tuple[int, ...] = ()  # student steps at which the smallest and the whole set are compared
@@ -203,13 +203,13 @@ class Config:
     sizes: tuple[int, ...] = (16, 64)  # pairs of continuous sets
     noise: float = 0.5  # share of random actions in the last episode of the data; it rises from 0
     published: bool = False  # students are trained as the published code trains them
-    pendulum: Pendulum = Pendulum()
-    maze: Maze = Maze()
-    mujoco: MuJoCo = MuJoCo()
-    cloning: Cloning = Cloning()
-    distillation: Distillation = Distillation()
-    evaluation: Evaluation = Evaluation()
-    extras: Extras = Extras()
+    pendulum: PendulumConfig = PendulumConfig()
+    maze: MazeConfig = MazeConfig()
+    mujoco: MuJoCoConfig = MuJoCoConfig()
+    cloning: CloningConfig = CloningConfig()
+    distillation: DistillationConfig = DistillationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    extras: ExtrasConfig = ExtrasConfig()
 
     def __post_init__(self):
         check_ranges(self, seeds=(0, 2**32 - 1), data_seed=(0, 2**32 - 1), sizes=(4, 10**5), noise=(0, 1))
@@ -228,30 +228,30 @@ PRESETS = {
             "random-regressors", "paper-p1", "paper-p2",
         ),
         sizes=(4, 16, 64, 256),
-        maze=Maze(cloning_steps=3000, outer_steps=1000, meta_students=4),
-        cloning=Cloning(steps=3000, batch_size=256),
-        distillation=Distillation(outer_steps=2000, published_steps=1000),
-        extras=Extras(curve_steps=(10, 30, 100, 300), across=True, offline_updates=10_000, generations=100),
+        maze=MazeConfig(cloning_steps=3000, outer_steps=1000, meta_students=4),
+        cloning=CloningConfig(steps=3000, batch_size=256),
+        distillation=DistillationConfig(outer_steps=2000, published_steps=1000),
+        extras=ExtrasConfig(curve_steps=(10, 30, 100, 300), across=True, offline_updates=10_000, generations=100),
     ),
     "accel": Config(
         seeds=(0, 1, 2, 3, 4),
         environments=LOCOMOTION,
         methods=("pbc", "av-pbc", "sdw", "dbc"),
         sizes=(256,),
-        maze=Maze(outer_steps=2000),
-        mujoco=MuJoCo(datasets=("medium-replay", "medium", "medium-expert"), widths=(256, 256, 256)),
-        cloning=Cloning(steps=50_000, batch_size=256),
-        distillation=Distillation(outer_steps=20_000, published_steps=2000, chunk=500, inner_steps=100),
-        evaluation=Evaluation(students=10, episodes=10),
-        extras=Extras(across=True, offline_updates=500_000),
+        maze=MazeConfig(outer_steps=2000),
+        mujoco=MuJoCoConfig(datasets=("medium-replay", "medium", "medium-expert"), widths=(256, 256, 256)),
+        cloning=CloningConfig(steps=50_000, batch_size=256),
+        distillation=DistillationConfig(outer_steps=20_000, published_steps=2000, chunk=500, inner_steps=100),
+        evaluation=EvaluationConfig(students=10, episodes=10),
+        extras=ExtrasConfig(across=True, offline_updates=500_000),
     ),
     "paper": Config(
         environments=("gridmaze",),
         methods=("paper-p1", "paper-p2", "pbc"),
         noise=0.0,
         published=True,
-        maze=Maze(levels=100),
-        distillation=Distillation(published_steps=1000),
-        evaluation=Evaluation(students=10, episodes=100),
+        maze=MazeConfig(levels=100),
+        distillation=DistillationConfig(published_steps=1000),
+        evaluation=EvaluationConfig(students=10, episodes=100),
     ),
 }  # fmt: skip

@@ -45,7 +45,7 @@ class Trained(NamedTuple):
 
     learner: PPO
     expert: ActorParams  # the best checkpoint
-    kept: ActorParams  # of numpy, leading axis C, in the order of training
+    checkpoints: ActorParams  # of numpy, leading axis C, in the order of training
     returns: np.ndarray  # float64[C]
     reference: Reference
     expert_return: float  # over episodes that did not choose it
@@ -61,22 +61,24 @@ def train_expert(config: Config, run: Run, environment: str) -> Trained:
     learner = PPO(env, settings)
     train_key, judge_key, test_key = jax.random.split(jax.random.key(config.data_seed), 3)
     state = learner.init(train_key)
-    kept = jax.tree.map(lambda leaf: np.zeros((settings.updates, *leaf.shape), leaf.dtype), learner.actor_params(state))
-    carry = (state, kept, np.full(settings.updates, np.nan))
+    checkpoints = jax.tree.map(
+        lambda leaf: np.zeros((settings.updates, *leaf.shape), leaf.dtype), learner.actor_params(state)
+    )
+    carry = (state, checkpoints, np.full(settings.updates, np.nan))
     slug = environment.replace("/", "-")
     loop = run.chunks(settings.updates, carry, f"{environment}: PPO", name=f"{slug}-expert")
     update: Any = None
     for at in loop:
-        state, kept, returns = loop.carry
+        state, checkpoints, returns = loop.carry
         if update is None:
             update = run.compile(learner.update, state, name=f"PPO on {environment}")
         state, metrics = update(state)
-        for leaf, row in zip(jax.tree.leaves(kept), jax.tree.leaves(learner.actor_params(state)), strict=True):
+        for leaf, row in zip(jax.tree.leaves(checkpoints), jax.tree.leaves(learner.actor_params(state)), strict=True):
             leaf[at] = np.asarray(row)
         returns[at] = float(metrics.score)
-        loop.carry = state, kept, returns
+        loop.carry = state, checkpoints, returns
         run.log(task=environment, expert_return=returns[at], episode_return=float(metrics.episode_return))
-    state, kept, returns = loop.carry
+    state, checkpoints, returns = loop.carry
     steps = settings.chunk * settings.num_envs * settings.unroll
     run.throughput(f"steps of {environment} under PPO", loop.total * steps, loop.seconds)
     expert = state.best.params
@@ -87,7 +89,7 @@ def train_expert(config: Config, run: Run, environment: str) -> Trained:
         f"reach {reference.ref_min_score:,.1f}.",
         f"Expert on {environment}",
     )
-    return Trained(learner, expert, kept, returns, reference, reached)
+    return Trained(learner, expert, checkpoints, returns, reference, reached)
 
 
 def collect_level(trained: Trained, environment: str, level: str, noise: float, key: jax.Array) -> OfflineData:
@@ -113,6 +115,6 @@ def _teachers(trained: Trained) -> Teachers:
         at = medium_checkpoint(trained.returns, trained.reference)
     except UserError:
         raise UserError("PPO did not reach a third of its best: raise mujoco.expert_iterations") from None
-    medium = jax.tree.map(lambda leaf: leaf[at], trained.kept)
-    replay = jax.tree.map(lambda leaf: leaf[: at + 1], trained.kept)
+    medium = jax.tree.map(lambda leaf: leaf[at], trained.checkpoints)
+    replay = jax.tree.map(lambda leaf: leaf[: at + 1], trained.checkpoints)
     return Teachers(trained.learner.actor, trained.expert, medium, replay)

@@ -22,7 +22,7 @@ from jaxrl_suite.distill.scorer import Scorer
 from jaxrl_suite.experiments.ddrl.config import Config
 from jaxrl_suite.experiments.ddrl.scores import scorer_of, train
 from jaxrl_suite.experiments.ddrl.sets import POLISHED, PairSet, cloned_sets, percentile_label
-from jaxrl_suite.experiments.ddrl.tasks import Task, make_task
+from jaxrl_suite.experiments.ddrl.tasks import DDRLTask, make_task
 from jaxrl_suite.rl.actors import Actor, Greedy
 from jaxrl_suite.rl.datasets.transitions import Transitions, transitions
 from jaxrl_suite.rl.learners import offline_fit
@@ -47,7 +47,7 @@ class Shifted:
         return self.actor(params, scaled, key)
 
 
-def anchor_rows(run: Run, task: Task, scorer: Scorer, total: int) -> list[dict[str, Any]]:
+def anchor_rows(run: Run, task: DDRLTask, scorer: Scorer, total: int) -> list[dict[str, Any]]:
     """TD3+BC and IQL on all data by `total` updates, one row each; none on images, or if there are no updates."""
     if not total or task.discrete:
         return []
@@ -57,11 +57,11 @@ def anchor_rows(run: Run, task: Task, scorer: Scorer, total: int) -> list[dict[s
         "TD3+BC on everything": TD3BC(policy.observation_shape, policy.actions, widths=widths),
         "IQL on everything": IQL(policy.observation_shape, policy.actions, widths=widths),
     }
-    found = transitions(task.data)
+    everything = transitions(task.data)
     # Rewards of an episode add up to the order of 1000, as published for rewards of locomotion.
     low, high = task.reference
     spread = 1000.0 / (high - low) if high > low else 1.0
-    data = Transitions(*(jnp.asarray(leaf) for leaf in offline_fit.scaled(found, task.scaling)))
+    data = Transitions(*(jnp.asarray(leaf) for leaf in offline_fit.scaled(everything, task.scaling)))
     data = data._replace(rewards=data.rewards * spread)
     updates = max(1, total // _ANCHOR_CHUNKS)
     for title, learner in learners.items():
@@ -89,7 +89,7 @@ def anchor_rows(run: Run, task: Task, scorer: Scorer, total: int) -> list[dict[s
     return rows
 
 
-def polish(run: Run, task: Task, found: PairSet, seeds: Sequence[int], generations: int) -> PairSet:
+def polish(run: Run, task: DDRLTask, pair_set: PairSet, seeds: Sequence[int], generations: int) -> PairSet:
     """The smallest distilled sets moved on by their students' return, which distillation never looked at."""
     mean, std = (tuple(np.ravel(leaf).tolist()) for leaf in task.scaling)
     policy, recipe = task.imitation.policy, next(iter(task.recipes.values()))
@@ -99,23 +99,23 @@ def polish(run: Run, task: Task, found: PairSet, seeds: Sequence[int], generatio
         env, actor if task.discrete else Shifted(actor, mean, std), task.imitation, recipe, students=2, episodes=4
     )
     evolution = Evolution(population=64, sigma=0.03, learning_rate=0.01)
-    targets = found.pairs.targets
+    targets = pair_set.pairs.targets
     sets = Distilled(
-        observations=found.pairs.observations,
+        observations=pair_set.pairs.observations,
         labels=jnp.log(jnp.maximum(targets, 1e-6)) if task.discrete else targets,
-        log_weights=jnp.zeros(found.pairs.weights.shape),
+        log_weights=jnp.zeros(pair_set.pairs.weights.shape),
         raw_rate=jnp.full(len(seeds), jnp.log(jnp.expm1(recipe.learning_rate))),
     )
     keys = jnp.stack([jax.random.fold_in(jax.random.key(seed), 2) for seed in seeds])
     state = jax.vmap(evolution.init)(keys, sets)
     step = jax.jit(jax.vmap(lambda state: evolution.update(state, fitness)))
-    name = f"{task.slug}-polish-{found.size}"
-    loop = run.chunks(generations, state, f"{task.name}: {POLISHED}, {found.size} pairs", name=name)
+    name = f"{task.slug}-polish-{pair_set.size}"
+    loop = run.chunks(generations, state, f"{task.name}: {POLISHED}, {pair_set.size} pairs", name=name)
     for generation in loop:
         loop.carry, fitnesses = step(loop.carry)
         run.log(task=task.name, generation=generation + 1, fitness=np.asarray(fitnesses).mean(axis=1).tolist())
     pairs = jax.vmap(task.imitation.pairs)(loop.carry.syn)
-    return PairSet(POLISHED, "distilled", found.size, pairs, steps=generations, seconds=loop.seconds)
+    return PairSet(POLISHED, "distilled", pair_set.size, pairs, steps=generations, seconds=loop.seconds)
 
 
 def draws(config: Config, run: Run, environment: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxrl_suite.core import plot
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.ddrl.sets import RANDOM, SHARES, PairSet
-from jaxrl_suite.experiments.ddrl.tasks import Task
+from jaxrl_suite.experiments.ddrl.tasks import DDRLTask
 from jaxrl_suite.rl.datasets.episodes import episode_returns, episodes
 from jaxrl_suite.rl.datasets.percentile import episode_scores
 
@@ -24,7 +24,7 @@ NEAR = 0.5  # rad from upright, where there is nothing to swing up
 _GAP = 1  # squares between two images of a picture
 
 
-def draw_sets(run: Run, task: Task, sets: list[PairSet]) -> None:
+def draw_sets(run: Run, task: DDRLTask, sets: list[PairSet]) -> None:
     """The smallest distilled set of the first seed beside random pairs, as phases or images."""
     ours = next(found for found in sets if found.kind == "distilled")
     control = next((found for found in sets if found.label == RANDOM and found.size == ours.size), None)
@@ -34,7 +34,7 @@ def draw_sets(run: Run, task: Task, sets: list[PairSet]) -> None:
         draw_images(run, task, ours, control)
 
 
-def draw_phases(run: Run, task: Task, ours: PairSet, control: PairSet | None) -> None:
+def draw_phases(run: Run, task: DDRLTask, ours: PairSet, control: PairSet | None) -> None:
     """Angle against speed, the colour is the torque; and the expert's own policy."""
     with plot.style():
         figure, panels = plot.new_panels(3, 10.0, 3.5)
@@ -66,9 +66,9 @@ def draw_phases(run: Run, task: Task, ours: PairSet, control: PairSet | None) ->
     )  # fmt: skip
 
 
-def _phases(axes: Axes, task: Task, found: PairSet) -> None:
-    raw = np.asarray(found.pairs.observations[0]) * task.scaling.std + task.scaling.mean
-    torque = np.asarray(found.pairs.targets[0])[:, 0]
+def _phases(axes: Axes, task: DDRLTask, pair_set: PairSet) -> None:
+    raw = np.asarray(pair_set.pairs.observations[0]) * task.scaling.std + task.scaling.mean
+    torque = np.asarray(pair_set.pairs.targets[0])[:, 0]
     angle, speed = np.arctan2(raw[:, 1], raw[:, 0]), raw[:, 2]
     size = 46 * np.clip(np.hypot(raw[:, 0], raw[:, 1]), 0.25, 3)
     edge = np.where(np.abs(speed) > 8, 1.6, 0.5).tolist()
@@ -78,7 +78,7 @@ def _phases(axes: Axes, task: Task, found: PairSet) -> None:
     )  # fmt: skip
 
 
-def draw_images(run: Run, task: Task, ours: PairSet, control: PairSet) -> None:
+def draw_images(run: Run, task: DDRLTask, ours: PairSet, control: PairSet) -> None:
     """One row an action, as the sets began; walls are grey, the agent blue, the goal orange."""
     count = ours.pairs.targets.shape[-1]
     with plot.style():
@@ -123,16 +123,16 @@ def mosaic(images: np.ndarray, rows: int) -> np.ndarray:
     return canvas
 
 
-def draw_losses(run: Run, task: Task, sets: list[PairSet], chunk: int) -> None:
+def draw_losses(run: Run, task: DDRLTask, sets: list[PairSet], chunk: int) -> None:
     """Held-out loss of students on the moving average of the set, as distillation goes on."""
     series: dict[str, Any] = {}
-    for found in sets:
-        other = task.discrete and found.label.startswith("published")  # of another loss
-        if found.losses is not None and len(found.losses) and not other and len(series) < len(plot.PALETTE):
-            steps = chunk * np.arange(1, len(found.losses) + 1)
-            low, high = found.losses.min(axis=1), found.losses.max(axis=1)
-            name = f"{found.label.removeprefix('distilled, ')}, {found.size}"
-            series[name] = (steps, found.losses.mean(axis=1), low, high)
+    for pair_set in sets:
+        other = task.discrete and pair_set.label.startswith("published")  # of another loss
+        if pair_set.losses is not None and len(pair_set.losses) and not other and len(series) < len(plot.PALETTE):
+            steps = chunk * np.arange(1, len(pair_set.losses) + 1)
+            low, high = pair_set.losses.min(axis=1), pair_set.losses.max(axis=1)
+            name = f"{pair_set.label.removeprefix('distilled, ')}, {pair_set.size}"
+            series[name] = (steps, pair_set.losses.mean(axis=1), low, high)
     if series:
         ylabel = "cross-entropy" if task.discrete else "squared error"
         figure = plot.lines(
@@ -142,7 +142,7 @@ def draw_losses(run: Run, task: Task, sets: list[PairSet], chunk: int) -> None:
         run.figure(f"{task.slug}_distillation", figure, caption)
 
 
-def why_the_best_returns_teach_little(run: Run, task: Task) -> dict[str, float]:
+def why_the_best_returns_teach_little(run: Run, task: DDRLTask) -> dict[str, float]:
     """Return against start angle of a pendulum's episodes: the table and figure behind percentile cloning's failure.
 
     Returns:
@@ -156,21 +156,26 @@ def why_the_best_returns_teach_little(run: Run, task: Task) -> dict[str, float]:
     first = task.data.observations[bounds.starts]
     angle = np.arctan2(first[:, 1], first[:, 0])
     noise = np.asarray(task.data.extra["episodes/noise"])
-    kept = np.argsort(-returns, kind="stable")[: max(1, round(SHARES[0] * len(returns)))]
+    best_episodes = np.argsort(-returns, kind="stable")[: max(1, round(SHARES[0] * len(returns)))]
     fair = episode_scores(task.data, by="start_normalised")
-    told = {
+    causes = {
         "return, distance of the start from upright": _rank_correlation(scipy_stats, returns, np.abs(angle)),
         "return, share of random actions": _rank_correlation(scipy_stats, returns, noise),
         "return for its start, distance of the start from upright": _rank_correlation(scipy_stats, fair, np.abs(angle)),
         "return for its start, share of random actions": _rank_correlation(scipy_stats, fair, noise),
-        "kept": float(len(kept)),
-        "kept that began near upright": float(np.sum(np.abs(angle[kept]) < NEAR)),
+        "kept": float(len(best_episodes)),
+        "kept that began near upright": float(np.sum(np.abs(angle[best_episodes]) < NEAR)),
     }
     with plot.style():
         figure, axes = plot.new_figure(6.4, 3.2)
         axes.plot(angle, returns, "o", color=plot.PALETTE[7], markersize=5, alpha=0.8, label="episodes")
         axes.plot(
-            angle[kept], returns[kept], "o", color=plot.PALETTE[1], markersize=6.5, label="the best 10 % by return"
+            angle[best_episodes],
+            returns[best_episodes],
+            "o",
+            color=plot.PALETTE[1],
+            markersize=6.5,
+            label="the best 10 % by return",
         )
         axes.set(xlabel="start angle from upright, rad", ylabel="return")
         axes.set_xticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["-π", "-π/2", "0", "π/2", "π"])
@@ -180,7 +185,7 @@ def why_the_best_returns_teach_little(run: Run, task: Task) -> dict[str, float]:
         f"{task.slug}_returns", figure,
         "A dot is an episode of the data. A high return may be a good start or good play.",
     )  # fmt: skip
-    return told
+    return causes
 
 
 def _rank_correlation(scipy_stats: Any, a: np.ndarray, b: np.ndarray) -> float:

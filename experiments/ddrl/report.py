@@ -14,14 +14,14 @@ from jaxrl_suite.experiments.ddrl import scores as scoring
 from jaxrl_suite.experiments.ddrl import sets as making
 from jaxrl_suite.experiments.ddrl.config import Config
 from jaxrl_suite.experiments.ddrl.sets import PairSet
-from jaxrl_suite.experiments.ddrl.tasks import Task, make_task
+from jaxrl_suite.experiments.ddrl.tasks import DDRLTask, make_task
 from jaxrl_suite.rl.datasets.episodes import episodes
 
 
 class TaskReport(NamedTuple):
     """The results of a task that verdicts read."""
 
-    task: Task
+    task: DDRLTask
     sets: list[PairSet]
     scores: dict[Any, Scores]  # by (label, size, recipe)
 
@@ -43,12 +43,12 @@ def run_environment(config: Config, run: Run, environment: str) -> list[TaskRepo
     return [run_task(config, run, make_task(config, environment, level, trained)) for level in config.mujoco.datasets]
 
 
-def run_task(config: Config, run: Run, task: Task) -> TaskReport:
+def run_task(config: Config, run: Run, task: DDRLTask) -> TaskReport:
     distilled = [making.distil(config, run, task, method, size) for size in task.sizes for method in config.methods]
     more = config.extras
     if more.generations:
         distilled.append(extras.polish(run, task, distilled[0], config.seeds, more.generations))
-    chosen = [found for size in task.sizes for found in making.chosen_sets(task, size, config.seeds)]
+    chosen = [pair_set for size in task.sizes for pair_set in making.chosen_sets(task, size, config.seeds)]
     cloned = making.cloned_sets(task)
     sets = [*distilled, *chosen, *cloned]
     scorer = scoring.scorer_of(config, run, task)
@@ -71,9 +71,9 @@ def run_task(config: Config, run: Run, task: Task) -> TaskReport:
         if more.across:
             write_draws(config, run, extras.draws(config, run, task.name))
     scoring.say_speed(run, task, scorer)
-    for found in distilled:
-        what = f"outer steps of {found.label}, {found.size} pairs, {len(config.seeds)} seeds side by side"
-        run.throughput(f"{what}, {task.name}", found.steps, found.seconds)
+    for pair_set in distilled:
+        what = f"outer steps of {pair_set.label}, {pair_set.size} pairs, {len(config.seeds)} seeds side by side"
+        run.throughput(f"{what}, {task.name}", pair_set.steps, pair_set.seconds)
     return report
 
 
@@ -93,19 +93,19 @@ def write_sets(config: Config, run: Run, report: TaskReport) -> None:
     task = report.task
     for size in task.sizes:
         rows, dots = [], {}
-        for found in (found for found in report.sets if found.kind != "cloned" and found.size == size):
+        for pair_set in (pair_set for pair_set in report.sets if pair_set.kind != "cloned" and pair_set.size == size):
             for arena, where in enumerate(task.arenas):
-                row: dict[str, Any] = {"pairs": found.label}
+                row: dict[str, Any] = {"pairs": pair_set.label}
                 row |= {"levels": where} if where else {}
                 for name in task.recipes:
-                    got = report.points(found.label, size, name, arena)
+                    got = report.points(pair_set.label, size, name, arena)
                     cell = interval(got)
                     row |= {name: tenths(cell.estimate), f"{name} low": tenths(cell.low)}
                     row |= {f"{name} high": tenths(cell.high), f"{name} worst": tenths(got.mean(axis=0).min())}
                     if name == next(iter(task.recipes)):
-                        dots[f"{found.label}{f', {where}' if where else ''}"] = tuple(cell)
+                        dots[f"{pair_set.label}{f', {where}' if where else ''}"] = tuple(cell)
                 if not where or arena == 0:
-                    losses = [report.scores[found.label, size, name].losses.mean() for name in task.recipes]
+                    losses = [report.scores[pair_set.label, size, name].losses.mean() for name in task.recipes]
                     row |= {"held-out loss": round(float(np.mean(losses)), 4)}
                 rows.append(row)
         columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -130,14 +130,14 @@ def write_sets(config: Config, run: Run, report: TaskReport) -> None:
 def write_cloned(run: Run, report: TaskReport, anchors: list[dict[str, Any]], students: int) -> None:
     """Cloning of everything and of the best episodes; and offline reinforcement learning, where it was run."""
     task, rows = report.task, []
-    for found in report.sets:
-        if found.kind == "cloned":
-            row: dict[str, Any] = {"trained on": found.label, "pairs": found.size}
+    for pair_set in report.sets:
+        if pair_set.kind == "cloned":
+            row: dict[str, Any] = {"trained on": pair_set.label, "pairs": pair_set.size}
             for arena, where in enumerate(task.arenas):
-                cell = interval(report.cloned(found.label, arena))
+                cell = interval(report.cloned(pair_set.label, arena))
                 row |= {where or "score": tenths(cell.estimate)}
                 row |= {f"{where} low".strip(): tenths(cell.low), f"{where} high".strip(): tenths(cell.high)}
-            losses = report.scores[found.label, found.size, "clone"].losses
+            losses = report.scores[pair_set.label, pair_set.size, "clone"].losses
             row["held-out loss"] = round(float(losses.mean()), 4)
             rows.append(row)
     rows += [{name: row.get(name) for name in rows[0]} for row in anchors]
@@ -181,7 +181,7 @@ def write_sweep(config: Config, run: Run, report: TaskReport) -> None:
     )
 
 
-def write_steps(run: Run, task: Task, curves: dict[str, np.ndarray], steps: tuple[int, ...]) -> None:
+def write_steps(run: Run, task: DDRLTask, curves: dict[str, np.ndarray], steps: tuple[int, ...]) -> None:
     cells = {label: np.array([interval(found) for found in curve]) for label, curve in curves.items()}
     series: dict[str, Any] = {label: (steps, *found.T) for label, found in cells.items()}
     figure = plot.lines(
@@ -203,19 +203,21 @@ _MEASURED = (
 
 def write_cause(config: Config, run: Run, report: TaskReport) -> None:
     """Writes why percentile cloning may fail where starts differ in difficulty, and that it does not in every draw."""
-    told = figures.why_the_best_returns_teach_little(run, report.task)
+    causes = figures.why_the_best_returns_teach_little(run, report.task)
     raw, fair = (interval(report.cloned(making.percentile_label(0.1, by))) for by in ("raw", "start_normalised"))
-    numbers = {name.partition(", ")[2] if name.startswith("return, ") else name: value for name, value in told.items()}
+    numbers = {
+        name.partition(", ")[2] if name.startswith("return, ") else name: value for name, value in causes.items()
+    }
     run.text(
-        f"The tenth of the episodes with the highest returns teaches a clone {raw.estimate:.0f} points "
-        f"({raw.low:.0f} to {raw.high:.0f}) of 100. A return mixes where an episode began (rank correlation "
+        f"The tenth of the episodes with the highest returns teaches a clone a normalised score of {raw.estimate:.0f} "
+        f"({raw.low:.0f} to {raw.high:.0f}). A return mixes where an episode began (rank correlation "
         f"{_signed(numbers['distance of the start from upright'])} with the distance from upright) with how well it "
         f"was played ({_signed(numbers['share of random actions'])} with the share of random actions): "
-        f"{told['kept that began near upright']:.0f} of the {told['kept']:.0f} episodes that are kept began within "
+        f"{causes['kept that began near upright']:.0f} of the {causes['kept']:.0f} episodes that are kept began within "
         f"{figures.NEAR:g} rad of upright, where there is nothing to swing up. Compared with episodes from similar "
         f"starts, the return follows the start by "
-        f"{_signed(told['return for its start, distance of the start from upright'])} and the play by "
-        f"{_signed(told['return for its start, share of random actions'])}; the best tenth by that measure teaches "
+        f"{_signed(causes['return for its start, distance of the start from upright'])} and the play by "
+        f"{_signed(causes['return for its start, share of random actions'])}; the best tenth by that measure teaches "
         f"{fair.estimate:.0f} points ({fair.low:.0f} to {fair.high:.0f}). Whether the best returns teach too little "
         "depends on which episodes were drawn: if enough of the few that are kept swing up, a clone learns it. "
         f"Measured apart from this run, {'; '.join(_said(*row) for row in _MEASURED)}. Less than 30 points, as was "
@@ -262,17 +264,17 @@ def write_glossary(run: Run, reports: list[TaskReport]) -> None:
     run.table("glossary", rows, caption="The sets of pairs; a teacher is the expert, asked what it would do.")
 
 
-def _trained(task: Task) -> str:
+def _trained(task: DDRLTask) -> str:
     """The names of the students, in words."""
-    said = [
+    sentences = [
         f"{name}: {one.steps:,} steps of {'Adam' if one.optimiser == 'adam' else one.optimiser.upper()} on "
         + (f"batches of {one.batch}" if one.batch else "the whole set")
         for name, one in task.recipes.items()
     ]
-    return f"Students: {'; '.join(said)}."
+    return f"Students: {'; '.join(sentences)}."
 
 
-def _drawn(task: Task) -> str:
+def _drawn(task: DDRLTask) -> str:
     if not task.discrete:
         return ""
     return " Seen and unseen levels are other mazes, not equally hard: compare rows of the same levels."
@@ -282,12 +284,12 @@ def tenths(number: Any) -> float:
     return round(float(number), 1)
 
 
-def scale(task: Task) -> str:
+def scale(task: DDRLTask) -> str:
     low, high = task.reference
     if task.discrete:
         return f"normalised solve rate, 0 for random actions ({low:.3f} solved) and 100 for the expert"
     return f"normalised score, 0 for random actions (return {low:,.1f}) and 100 for the expert ({high:,.1f})"
 
 
-def unit(task: Task) -> str:
+def unit(task: DDRLTask) -> str:
     return "normalised solve rate" if task.discrete else "normalised score"

@@ -22,8 +22,8 @@ from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, start_from
 from jaxrl_suite.distill.sampling import balanced_rows
 from jaxrl_suite.distill.unrolled import Unrolled
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.experiments.ddrl.config import Config, Distillation, Maze
-from jaxrl_suite.experiments.ddrl.tasks import Task
+from jaxrl_suite.experiments.ddrl.config import Config, DistillationConfig, MazeConfig
+from jaxrl_suite.experiments.ddrl.tasks import DDRLTask
 from jaxrl_suite.rl.datasets.episodes import returns_to_go
 from jaxrl_suite.rl.datasets.percentile import RANKINGS, percentile_rows
 from jaxrl_suite.rl.learners.cloning import Recipe
@@ -90,7 +90,7 @@ def percentile_label(share: float, ranking: str) -> str:
     return f"BC on {share:.0%} by {_RANKED[ranking]}"
 
 
-def distil(config: Config, run: Run, task: Task, method: str, size: int) -> PairSet:
+def distil(config: Config, run: Run, task: DDRLTask, method: str, size: int) -> PairSet:
     """Distils one set for each seed, side by side, in a loop of its own that can be resumed."""
     real, held_out = real_pairs(task, method), task.answered(held_out=True)
     starts = [start_of(task, real, seed, size) for seed in config.seeds]
@@ -135,21 +135,21 @@ def distil(config: Config, run: Run, task: Task, method: str, size: int) -> Pair
     )
 
 
-def observed_range(task: Task, real: Pairs) -> tuple[jax.Array, jax.Array]:
+def observed_range(task: DDRLTask, real: Pairs) -> tuple[jax.Array, jax.Array]:
     """Between what learned observations are kept: pixels are 0 to 1, other numbers as large as the data have them."""
     if task.discrete:
         return jnp.float32(0), jnp.float32(1)
     return jnp.min(real.observations, axis=0), jnp.max(real.observations, axis=0)
 
 
-def outer_steps(task: Task, method: str, settings: Distillation, maze: Maze) -> int:
+def outer_steps(task: DDRLTask, method: str, settings: DistillationConfig, maze: MazeConfig) -> int:
     """Updates of the distilled set."""
     if method.startswith("paper"):
         return settings.published_steps
     return maze.outer_steps if task.discrete else settings.outer_steps
 
 
-def driver_of(task: Task, method: str, start: Distilled, settings: Distillation, maze: Maze) -> Driver:
+def driver_of(task: DDRLTask, method: str, start: Distilled, settings: DistillationConfig, maze: MazeConfig) -> Driver:
     """The outer loop of a method; `start` says which actions the pairs of the published ones have."""
     policy = task.imitation.policy
     if method == "paper-p1":
@@ -172,7 +172,7 @@ def driver_of(task: Task, method: str, start: Distilled, settings: Distillation,
     return presets.make_driver({"pbc-both": "bptt-both"}.get(method, method), policy, **changes)
 
 
-def real_pairs(task: Task, method: str) -> Pairs:
+def real_pairs(task: DDRLTask, method: str) -> Pairs:
     """The pairs that a method distils: recorded actions for DBC and as published, else the teacher's answers."""
     if method == "dbc" or method.startswith("paper"):
         return task.recorded()
@@ -186,7 +186,7 @@ def real_pairs(task: Task, method: str) -> Pairs:
     return task.answered(weights)
 
 
-def start_of(task: Task, real: Pairs, seed: int, size: int) -> Distilled:
+def start_of(task: DDRLTask, real: Pairs, seed: int, size: int) -> Distilled:
     """Random real pairs, as many of each discrete action."""
     key = jax.random.key(seed)
     if task.discrete:
@@ -196,7 +196,7 @@ def start_of(task: Task, real: Pairs, seed: int, size: int) -> Distilled:
     return start_from(real, rows, task.imitation.policy)
 
 
-def teacher_parameters(task: Task, seed: int) -> Any:
+def teacher_parameters(task: DDRLTask, seed: int) -> Any:
     """A network trained on everything with the teacher's answers, for P1, which matches a network's gradients."""
     from jaxrl_suite.distill.students import train_students
 
@@ -205,7 +205,7 @@ def teacher_parameters(task: Task, seed: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[0], params)
 
 
-def chosen_sets(task: Task, size: int, seeds: Sequence[int]) -> list[PairSet]:
+def chosen_sets(task: DDRLTask, size: int, seeds: Sequence[int]) -> list[PairSet]:
     """Real pairs by every rule of selection, one set a seed."""
     rules: dict[str, Any] = {
         RANDOM: functools.partial(baselines.choose_random, balanced=task.discrete),
@@ -222,20 +222,20 @@ def chosen_sets(task: Task, size: int, seeds: Sequence[int]) -> list[PairSet]:
         pairs, rows = [], []
         for seed in seeds:
             try:
-                found = rule(task.data, size, jax.random.key(seed))
+                choice = rule(task.data, size, jax.random.key(seed))
             except UserError:  # too few pairs pass the rule: no set of this size
                 break
             if label == RELABELLED:
-                found = baselines.relabel(found, task.data, task.teacher)
-            pairs.append(task.pairs(task.data.observations[found.rows], found.targets, found.weights))
-            rows.append(found.rows)
+                choice = baselines.relabel(choice, task.data, task.teacher)
+            pairs.append(task.pairs(task.data.observations[choice.rows], choice.targets, choice.weights))
+            rows.append(choice.rows)
         else:
             stacked = Pairs(*(jnp.stack(leaves) for leaves in zip(*pairs, strict=True)))
             sets.append(PairSet(label, "chosen", size, stacked, rows=np.stack(rows)))
     return sets
 
 
-def cloned_sets(task: Task) -> list[PairSet]:
+def cloned_sets(task: DDRLTask) -> list[PairSet]:
     """Sets of all pairs, as recorded and with the teacher's answers, and the best episodes by several rankings.
 
     Starts of mazes are images, which are not near or far as states are: there the ranking is by return alone. All
@@ -254,26 +254,26 @@ def cloned_sets(task: Task) -> list[PairSet]:
     return sets
 
 
-def save_sets(run: Run, task: Task, sets: list[PairSet], seeds: Sequence[int]) -> None:
+def save_sets(run: Run, task: DDRLTask, sets: list[PairSet], seeds: Sequence[int]) -> None:
     """Each distilled set as a file of its own in the run's folder, see `distill.read_distilled`."""
     learning_rate = next(iter(task.recipes.values())).learning_rate
-    for found in (found for found in sets if found.kind == "distilled"):
+    for pair_set in (pair_set for pair_set in sets if pair_set.kind == "distilled"):
         for place, seed in enumerate(seeds):
-            kept = DistilledSet(
-                observations=np.asarray(found.pairs.observations[place], np.float32),
-                actions=np.asarray(found.pairs.targets[place], np.float32),
-                weights=np.asarray(found.pairs.weights[place], np.float32),
+            distilled = DistilledSet(
+                observations=np.asarray(pair_set.pairs.observations[place], np.float32),
+                actions=np.asarray(pair_set.pairs.targets[place], np.float32),
+                weights=np.asarray(pair_set.pairs.weights[place], np.float32),
                 obs_mean=np.asarray(task.scaling.mean),
                 obs_std=np.asarray(task.scaling.std),
-                inner_rate=learning_rate if found.learning_rates is None else float(found.learning_rates[place]),
-                config={"task": task.name, "label": found.label, "seed": seed},
+                inner_rate=learning_rate if pair_set.learning_rates is None else float(pair_set.learning_rates[place]),
+                config={"task": task.name, "label": pair_set.label, "seed": seed},
             )
-            name = re.sub("[^a-z0-9]+", "-", found.label.lower()).strip("-")
-            write_distilled(run.folder / "sets" / f"{task.slug}-{name}-{found.size}-{seed}.npz", kept)
+            name = re.sub("[^a-z0-9]+", "-", pair_set.label.lower()).strip("-")
+            write_distilled(run.folder / "sets" / f"{task.slug}-{name}-{pair_set.size}-{seed}.npz", distilled)
 
 
-def _cloned(task: Task, label: str, kept: np.ndarray, targets: np.ndarray) -> PairSet:
-    rows = np.resize(kept, len(task.data))
+def _cloned(task: DDRLTask, label: str, clone_rows: np.ndarray, targets: np.ndarray) -> PairSet:
+    rows = np.resize(clone_rows, len(task.data))
     often = np.bincount(rows, minlength=len(task.data))
     pairs = task.pairs(task.data.observations[rows], targets[rows], 1.0 / often[rows])
-    return PairSet(label, "cloned", len(kept), Pairs(*(leaf[None] for leaf in pairs)))
+    return PairSet(label, "cloned", len(clone_rows), Pairs(*(leaf[None] for leaf in pairs)))

@@ -12,7 +12,7 @@ from jaxrl_suite.distill.pairs import Imitation
 from jaxrl_suite.distill.presets import PAPER_STUDENT
 from jaxrl_suite.envs.gridmaze.env import UNSEEN_LEVELS
 from jaxrl_suite.experiments.ddrl import expert
-from jaxrl_suite.experiments.ddrl.config import Cloning, Config
+from jaxrl_suite.experiments.ddrl.config import CloningConfig, Config
 from jaxrl_suite.rl.datasets.collection import noisy_expert_data
 from jaxrl_suite.rl.datasets.offline import OfflineData
 from jaxrl_suite.rl.datasets.scores import Reference
@@ -21,7 +21,7 @@ from jaxrl_suite.rl.policies import CNN, MLP
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Task(distill.Task):
+class DDRLTask(distill.Task):
     """A task with its name, the sizes of sets and the training of students; it depends on no seed of distillation."""
 
     name: str
@@ -36,7 +36,7 @@ class Task(distill.Task):
         return self.name.replace("/", "-").replace(", ", "-")
 
 
-def make_task(config: Config, environment: str, level: str = "", trained: expert.Trained | None = None) -> Task:
+def make_task(config: Config, environment: str, level: str = "", trained: expert.Trained | None = None) -> DDRLTask:
     """The task of one environment.
 
     Args:
@@ -60,7 +60,7 @@ def make_task(config: Config, environment: str, level: str = "", trained: expert
     task = distill.make_task(
         data, env, teacher, keys=keys[1:], imitation=student, reference=reference, arenas=arenas_of(environment, env)
     )
-    return Task(
+    return DDRLTask(
         **vars(task),
         name=f"{environment}, {level}" if trained else environment,
         sizes=(env.num_actions * config.maze.images,) if maze else tuple(sorted(config.sizes)),
@@ -70,13 +70,13 @@ def make_task(config: Config, environment: str, level: str = "", trained: expert
     )
 
 
-def clone_of(cloning: Cloning, steps: int) -> Recipe:
+def clone_of(cloning: CloningConfig, steps: int) -> Recipe:
     """The training of students on all pairs; the published ones are trained as those on few."""
     return Recipe("adam", cloning.learning_rate, steps, batch=cloning.batch_size)
 
 
 def arenas_of(environment: str, env: Any) -> dict[str, Any]:
-    """Where students are judged: mazes have levels that no data are of."""
+    """Arenas where students are judged: mazes have levels that no data are of."""
     if environment == "gridmaze":
         return {"seen levels": env, "unseen levels": envs.make("gridmaze", levels=UNSEEN_LEVELS)}
     return {"": env}

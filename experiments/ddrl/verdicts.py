@@ -13,9 +13,9 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.ddrl.config import Config
 from jaxrl_suite.experiments.ddrl.report import TaskReport, difference, interval
 from jaxrl_suite.experiments.ddrl.sets import ANSWERED, EVERYTHING, LABELS, RANDOM, SHARES, percentile_label
-from jaxrl_suite.experiments.ddrl.tasks import Task
+from jaxrl_suite.experiments.ddrl.tasks import DDRLTask
 
-MARGIN = 10.0  # points of 100 within which a score counts as alike
+MARGIN = 10.0  # of the normalised score, within which scores count as alike
 _EXPECTED = (
     "What was expected of a working reproduction before it was run, and whether it was met. That cloning the best 10 % "
     "by return fails was expected of every draw of the data; it depends on the draw, see the text on the best returns."
@@ -31,36 +31,36 @@ _PLACES = (("ddrl-1", "gridmaze", 0), ("ddrl-2", "pendulum", 0), ("ddrl-3", "muj
 def write_verdicts(config: Config, run: Run, reports: list[TaskReport]) -> None:
     """One result a claim; Procgen's games are met in kind, by the tasks that were run."""
     for claim, place, arena in _PLACES:
-        report = next((found for found in reports if found.task.name.startswith(place)), None)
+        report = next((candidate for candidate in reports if candidate.task.name.startswith(place)), None)
         if report is None:
             continue
         task, label, size, recipe = report.task, *main_set(config.methods, report)
         ours, whole = report.points(label, size, recipe, arena), report.cloned(EVERYTHING, arena)
-        gap, mine, all_of_it = difference(ours, whole), interval(ours), interval(whole)
+        gap, own_interval, all_of_it = difference(ours, whole), interval(ours), interval(whole)
         control = interval(report.points(RANDOM, size, recipe, arena))
         where = list(task.arenas)[arena]
         run.result(
-            claim, gap.estimate, low=gap.low, high=gap.high, unit="points of 100 ahead of BC on everything",
+            claim, gap.estimate, low=gap.low, high=gap.high, unit="normalised score ahead of BC on everything",
             verdict=alike(config, gap), scale=_scale(config, report, size, recipe, where),
             note=(
-                f"{label}: {mine.estimate:.0f} ({mine.low:.0f} to {mine.high:.0f}); BC on all "
+                f"{label}: {own_interval.estimate:.0f} ({own_interval.low:.0f} to {own_interval.high:.0f}); BC on all "
                 f"{len(task.data):,} pairs {all_of_it.estimate:.0f}, with the teacher's answers "
                 f"{interval(report.cloned(ANSWERED, arena)).estimate:.0f}; {size} random pairs {control.estimate:.0f}. "
                 f"Held means at most {MARGIN:g} points below. {_PUBLISHED}{_kind(task)}"
             ).strip(),
         )  # fmt: skip
-    report = next((found for found in reports if found.task.discrete), reports[0])
+    report = next((candidate for candidate in reports if candidate.task.discrete), reports[0])
     label, size, recipe = main_set(config.methods, report)
     ours = report.points(label, size, recipe)
     rivals = {share: report.cloned(percentile_label(share, "raw")) for share in SHARES}
     best = max(rivals, key=lambda share: interval(rivals[share]).estimate)
     gap = difference(ours, rivals[best])
     run.result(
-        "ddrl-5", gap.estimate, low=gap.low, high=gap.high, unit=f"points of 100 ahead of BC on the best {best:.0%}",
+        "ddrl-5", gap.estimate, low=gap.low, high=gap.high, unit=f"normalised score ahead of BC on the best {best:.0%}",
         verdict=positive(config, gap), scale=_scale(config, report, size, recipe, next(iter(report.task.arenas))),
         note=(
             "Percentile BC: "
-            + ", ".join(f"{share:.0%} {interval(found).estimate:.0f}" for share, found in rivals.items())
+            + ", ".join(f"{share:.0%} {interval(candidate).estimate:.0f}" for share, candidate in rivals.items())
             + f"; {label} {interval(ours).estimate:.0f}. {_PUBLISHED}{_kind(report.task)}"
         ).strip(),
     )  # fmt: skip
@@ -68,7 +68,7 @@ def write_verdicts(config: Config, run: Run, reports: list[TaskReport]) -> None:
     run.table("expectations", expectations(config, reports), caption=_EXPECTED)
 
 
-def _kind(task: Task) -> str:
+def _kind(task: DDRLTask) -> str:
     """The distance of the task from the one of the claim, in words."""
     return "Generated mazes stand in for Procgen's levels." if task.discrete else "This is another task."
 

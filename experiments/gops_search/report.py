@@ -55,7 +55,7 @@ def write_strength(config: Config, run: Run, returns: dict[Pairing, np.ndarray])
             series["decoupled UCT, C++"] = (shown, [anchors[sims] for sims in shown])
         figure = plot.lines(
             series,
-            xlabel="simulations a move",
+            xlabel="simulations per move",
             ylabel="mean return against exact equilibrium",
             title=f"GOPS-{config.num_cards}, win/loss, ties {tie}",
             log_x=True,
@@ -69,7 +69,7 @@ def write_strength(config: Config, run: Run, returns: dict[Pairing, np.ndarray])
     best = max(rows, key=lambda row: row["return"])
     run.text(
         f"Against exact equilibrium play, the strongest search here, {best['rule']} with {best['simulations']} "
-        f"simulations a move and ties {best['tie']}, scores {best['return']:+.3f} a game ({best['low']:+.3f} to "
+        f"simulations per move and ties {best['tie']}, scores {best['return']:+.3f} a game ({best['low']:+.3f} to "
         f"{best['high']:+.3f}), where a win counts 1, a loss -1, and an equilibrium scores 0. A simulation ends in one "
         "uniformly random rollout, in regret_matching_x8 in eight."
     )
@@ -95,7 +95,7 @@ def write_exploitability(config: Config, run: Run, values: dict[tuple[str, str, 
         }
         figure = plot.lines(
             series,
-            xlabel="simulations a move",
+            xlabel="simulations per move",
             ylabel="exploitability",
             title=f"{game}, win/loss, ties {tie}",
             log_x=True,

@@ -46,7 +46,7 @@ def show(where: str, run: Run) -> None:
     _complete(sampler, run)
     _compare(loaded, run)
     rows = _bench_lm.compare_speed(loaded)
-    run.table("speed", rows, caption="Tokens a second, greedy, the same float32 weights; each the best of three.")
+    run.table("speed", rows, caption="Tokens per second, greedy, the same float32 weights; each the best of three.")
 
 
 def _complete(sampler: TransformerSampler, run: Run) -> None:

@@ -65,11 +65,11 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
             search = searches.found[name][number]
             points = search.curve if arm < methods else search.curve[-1:]  # of variants the last is all that is shown
             for point in points:
-                one = search.tree[point.best]
-                if _what(one) not in place:
-                    place[_what(one)] = len(players)
-                    players.append(one)
-                best[arm, point.round :] = place[_what(one)]
+                strategy = search.tree[point.best]
+                if _what(strategy) not in place:
+                    place[_what(strategy)] = len(players)
+                    players.append(strategy)
+                best[arm, point.round :] = place[_what(strategy)]
         last = best[:, -1]
         wanted = {(0, player) for player in range(1, len(players))}
         wanted |= {(min(a, b), max(a, b)) for a in last[:methods] for b in last[:methods] if a != b}

@@ -68,14 +68,14 @@ def write(config: Config, run: Run, stage: StageMixin, searches: Searches) -> No
 def snapshots(numbers: Sequence[int], learner: GopsLearner, update: Any, seed: int) -> list[Any]:
     """The learner's parameters after each number of episodes, rounded up to whole updates."""
     init_key, steps_key = jax.random.split(jax.random.fold_in(jax.random.key(LEARNING), seed))
-    state, found = learner.init(init_key), []
+    state, players = learner.init(init_key), []
     done = 0
     for episodes in sorted(numbers):
         for step in range(done, -(-episodes // learner.games)):
             state, _ = update(state, jax.random.fold_in(steps_key, step))
             done = step + 1
-        found.append(state.params)
-    return found
+        players.append(state.params)
+    return players
 
 
 def at_least(config: Config, game: GameName) -> tuple[int, str]:

@@ -167,9 +167,9 @@ def give_ranking(
     full = set(differences) >= {"line", "greedy", "best-first", "best-first-thought"}
     comparable = len(config.seeds) >= SURELY and full and (game == "avalon" or config.num_cards == 6)
     verdict = "held" if len(beaten) == len(differences) else "partly" if beaten and not lost else "not held"
-    said = f"It surely beats {', '.join(beaten) or 'none of them'}"
-    said += f" and surely loses to {', '.join(lost)}" if lost else ""
-    said = f"{said} (paired 95 % intervals over seeds)." if len(config.seeds) > 1 else variants.ONE_SEED
+    sentence = f"It surely beats {', '.join(beaten) or 'none of them'}"
+    sentence += f" and surely loses to {', '.join(lost)}" if lost else ""
+    sentence = f"{sentence} (paired 95 % intervals over seeds)." if len(config.seeds) > 1 else variants.ONE_SEED
     source = "a grammar of features" if config.proposer == "grammar" else "a language model"
     run.result(
         CLAIM[game],
@@ -180,7 +180,7 @@ def give_ranking(
         verdict=verdict if comparable else "not comparable",
         scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies, "
         f"{config.deals_of(game)} deals a pair",
-        note=f"{said} Ideas come from {source}; the paper's from GPT-3.5.",
+        note=f"{sentence} Ideas come from {source}; the paper's from GPT-3.5.",
     )
 
 
@@ -234,7 +234,7 @@ def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> No
     if len(config.budgets) > 1:
         figure = plot.lines(
             series,
-            xlabel="simulations a move",
+            xlabel="simulations per move",
             ylabel="points against exact equilibrium",
             title=f"{stage.title}: found strategies and search budget",
             log_x=True,
@@ -292,9 +292,9 @@ def lineage(search: Search) -> list[dict[str, Any]]:
 
 
 def _idea(search: Search, number: int) -> str:
-    one = search.tree[number]
-    if one.idea is not None:
-        return search.queue[one.idea].text
-    if one.parent is None:
+    strategy = search.tree[number]
+    if strategy.idea is not None:
+        return search.queue[strategy.idea].text
+    if strategy.parent is None:
         return "(the seed)"
-    return one.thought.splitlines()[-1] if one.thought else "(a copy of its parent)"
+    return strategy.thought.splitlines()[-1] if strategy.thought else "(a copy of its parent)"

@@ -190,14 +190,14 @@ def write_cost(config: Config, run: Run, game: GameName, stage: StageMixin, sear
     if game != "gops" or OURS not in rises or len(rises) < 2:
         return
     rising = [method for method, cell in rises.items() if cell.low > 0]
-    mine = rises[OURS]
+    own_rise = rises[OURS]
     comparable = len(config.seeds) >= 5 and config.num_cards == 6 and len(rises) >= 5 and config.rounds >= 4
     held = rising == [OURS]
     run.result(
         "strat-12",
-        mine.estimate,
-        low=mine.low,
-        high=mine.high,
+        own_rise.estimate,
+        low=own_rise.low,
+        high=own_rise.high,
         unit="points gained from a quarter of the budget to all of it",
         verdict="not comparable" if not comparable else "held" if held else "partly" if OURS in rising else "not held",
         scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies",

@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     final: AvalonState  # batched
 
 
-class _Tables(NamedTuple):
+class _SideGames(NamedTuple):
     states: AvalonState
     memory: Memory
     waiting: jax.Array  # int32[B], bit mask of the searching players who still have to decide in this phase
@@ -66,7 +66,7 @@ def play_side(agent: SearchAgent, side: Literal["good", "evil", "both"], bots: B
         mine = {"good": good, "evil": state.evil, "both": good | state.evil}[side]
         return game.acting(state) & mine
 
-    def finish_phase(tables: _Tables) -> _Tables:
+    def finish_phase(tables: _SideGames) -> _SideGames:
         """Applies the phase in the games where nobody has to decide any more."""
 
         def one(key, tables):
@@ -75,7 +75,7 @@ def play_side(agent: SearchAgent, side: Literal["good", "evil", "both"], bots: B
             actions = bots.act(key, state, memory)
             mine = (searching(state) >> jnp.arange(game.num_players)) & 1
             after = game.apply(state, jnp.where(mine == 1, tables.chosen, actions))
-            moved = _Tables(
+            moved = _SideGames(
                 after, bots.observe(memory, state, after), searching(after), tables.chosen, tables.decisions
             )
             ready = (tables.waiting == 0) & ~state.terminated
@@ -83,7 +83,7 @@ def play_side(agent: SearchAgent, side: Literal["good", "evil", "both"], bots: B
 
         return jax.vmap(one)(bot_keys, tables)
 
-    def stuck(tables: _Tables) -> jax.Array:
+    def stuck(tables: _SideGames) -> jax.Array:
         return jnp.any((tables.waiting == 0) & ~tables.states.terminated)
 
     def decide(carry):
@@ -104,7 +104,7 @@ def play_side(agent: SearchAgent, side: Literal["good", "evil", "both"], bots: B
     states = jax.vmap(game.init)(deal_keys)
     memory = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (keys.shape[0], *leaf.shape)), bots.init())
     nobody = jnp.zeros_like(rows)
-    tables = _Tables(
+    tables = _SideGames(
         states, memory, jax.vmap(searching)(states), jnp.zeros((len(rows), game.num_players), jnp.int32), nobody
     )
     tables = jax.lax.while_loop(stuck, finish_phase, tables)

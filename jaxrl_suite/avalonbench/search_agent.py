@@ -59,7 +59,7 @@ class SearchAgent:
     Args:
       bots: how everybody else is taken to act.
       model: how the public events are read, for the posterior.
-      evaluator: what a state is worth to the good side; by default, what happens when `bots` play on.
+      evaluator: value of a state for the good team; by default, what happens when `bots` play on.
       num_simulations: S, for each tree.
       num_assignments: trees for each decision: so many assignments are drawn from the posterior. None means a
         tree for every assignment that may have to be considered.

@@ -196,7 +196,8 @@ def _claim(claim: dict[str, Any]) -> dict[str, Any]:
 def _environment(header: Mapping[str, Any], results: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [("command", results.get("command") or ""), ("devices", results.get("devices") or header.get("devices", ""))]
     rows += [
-        ("throughput", f"{x['amount'] / x['seconds']:,.0f} {x['what']} a second") for x in results.get("throughput", ())
+        ("throughput", f"{x['amount'] / x['seconds']:,.0f} {x['what']} per second")
+        for x in results.get("throughput", ())
     ]
     for x in results.get("compiled", ()):
         sizes = [x[f"{part}_bytes"] for part in ("argument", "output", "temp") if x.get(f"{part}_bytes") is not None]

@@ -279,7 +279,7 @@ class Run:
     def throughput(self, what: str, amount: float, seconds: float) -> None:
         """Reports a rate, for instance `run.throughput("games", 4096 * loop.total, loop.seconds)`."""
         if seconds > 0 and amount > 0:
-            self.say(f"{amount / seconds:,.0f} {what} a second")
+            self.say(f"{amount / seconds:,.0f} {what} per second")
             self._add("throughput", {"what": what, "amount": float(amount), "seconds": float(seconds)})
 
     def _outside_loops(self) -> None:

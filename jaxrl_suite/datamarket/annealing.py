@@ -42,11 +42,11 @@ def anneal(
     scale, highest = instance.scale, instance.highest
     problem = [instance.valuations / scale, instance.sets, instance.mass, highest / scale]
     prices = np.minimum(np.where(np.isfinite(starts), starts, highest), highest) / scale
-    found = _anneal(
+    annealed = _anneal(
         *(jnp.asarray(x, None if x.dtype == bool else jnp.float32) for x in problem),
         jnp.asarray(prices, jnp.float32), steps, hot, cold, learning_rate, instance.forced,
     )  # fmt: skip
-    return np.asarray(found, np.float64) * scale
+    return np.asarray(annealed, np.float64) * scale
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6, 7, 8, 9))

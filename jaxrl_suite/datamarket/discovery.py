@@ -216,21 +216,21 @@ def run(trainer: LakeTrainer, search: str, seeds: Sequence[int], periods: int) -
     if not len(seeds):
         raise UserError("there is no seed to search from: give at least one")
     runs = [SEARCHES[search](trainer, np.random.default_rng(seed), periods) for seed in seeds]
-    requests = [next(one) for one in runs]
-    made, found = [[] for _ in runs], []
+    requests = [next(process) for process in runs]
+    made, results = [[] for _ in runs], []
     for period in range(periods):
         scores = trainer.scores(requests)
-        found.append(scores)
+        results.append(scores)
         for done, request in zip(made, requests, strict=True):
             done.append(request)
         if period < periods - 1:
-            requests = [one.send(float(score)) for one, score in zip(runs, scores[:, 0], strict=True)]
+            requests = [process.send(float(score)) for process, score in zip(runs, scores[:, 0], strict=True)]
     return [
         Log(
             np.array([model for model, _ in done]),
             np.array([choice for _, choice in done]),
-            np.array([scores[place, 0] for scores in found]),
-            np.array([scores[place, 1] for scores in found]),
+            np.array([scores[place, 0] for scores in results]),
+            np.array([scores[place, 1] for scores in results]),
         )
         for place, done in enumerate(made)
     ]

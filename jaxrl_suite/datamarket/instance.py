@@ -57,21 +57,27 @@ class Instance:
     cap: float | None = None
 
     def __post_init__(self):
-        values, found = as_numbers(self.valuations, "valuations"), np.asarray(self.sets)
+        values, given_sets = as_numbers(self.valuations, "valuations"), np.asarray(self.sets)
         if values.ndim != 2 or not values.size:
             raise UserError(
                 f"valuations must be [types, metrics], at least 1 by 1, got {list(values.shape)}: reshape it"
             )
         check_valuations(values)
-        if found.dtype != bool or found.ndim != 2 or found.shape[1] != values.shape[1] or not len(found):
+        if (
+            given_sets.dtype != bool
+            or given_sets.ndim != 2
+            or given_sets.shape[1] != values.shape[1]
+            or not len(given_sets)
+        ):
             raise UserError(
-                f"sets must be bool[S, {values.shape[1]}] with at least one set, got {found.dtype}{list(found.shape)}: "
+                f"sets must be bool[S, {values.shape[1]}] with at least one set, "
+                f"got {given_sets.dtype}{list(given_sets.shape)}: "
                 "mark the metrics that each trajectory found"
             )
-        if (~found.any(1)).any():
-            row = int(np.flatnonzero(~found.any(1))[0])
+        if (~given_sets.any(1)).any():
+            row = int(np.flatnonzero(~given_sets.any(1))[0])
             raise UserError(f"set {row} is empty: drop trajectories that found nothing, nobody can buy there")
-        laws = {"prior": len(values), "weights": len(found)}
+        laws = {"prior": len(values), "weights": len(given_sets)}
         for name, size in laws.items():
             law = as_numbers(getattr(self, name), name)
             if law.shape != (size,):
@@ -83,7 +89,7 @@ class Instance:
         if self.cap is not None and not 0 < self.cap < np.inf:
             raise UserError(f"cap must be a positive number, got {self.cap}")
         object.__setattr__(self, "valuations", values)
-        object.__setattr__(self, "sets", found)
+        object.__setattr__(self, "sets", given_sets)
 
     @property
     def num_metrics(self) -> int:

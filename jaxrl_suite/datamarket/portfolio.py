@@ -30,7 +30,7 @@ class Priced(NamedTuple):
     bound: float  # no price curve earns more
     method: str  # which part of the portfolio found it
     optimal: bool  # whether it was proved to be so
-    found: dict[str, float]  # best revenue after each part
+    by_stage: dict[str, float]  # best revenue after each part
 
     @property
     def gap(self) -> float:

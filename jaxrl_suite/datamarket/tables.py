@@ -126,7 +126,7 @@ def make_lake(
     most: int = 8,
     noise: int = 4,
     shuffled: int = 4,
-    kept: float = 0.9,
+    keep_share: float = 0.9,
 ) -> Lake:
     """A lake from one table.
 
@@ -138,14 +138,16 @@ def make_lake(
       most: side tables with true columns, at most.
       noise: distractors of noise.
       shuffled: distractors of true columns under keys of other rows.
-      kept: share of rows that a side table has.
+      keep_share: share of rows that a side table has.
 
     Raises:
       UserError: if the table is too narrow or a number is out of range.
     """
     rows, columns = table.x.shape
-    if own < 1 or width < 1 or most < 1 or min(noise, shuffled) < 0 or not 0 < kept <= 1:
-        raise UserError("own, width and most must be at least 1, noise and shuffled at least 0, and kept in (0, 1]")
+    if own < 1 or width < 1 or most < 1 or min(noise, shuffled) < 0 or not 0 < keep_share <= 1:
+        raise UserError(
+            "own, width and most must be at least 1, noise and shuffled at least 0, and keep_share in (0, 1]"
+        )
     if columns < own + width:
         raise UserError(f"{table.name} has {columns} columns: keep fewer with the buyer than {own}")
     rng = np.random.default_rng(seed)
@@ -154,7 +156,7 @@ def make_lake(
     groups = [deal[i : i + width] for i in range(own, columns - width + 1, width)][:most]
 
     def side(name: str, values: np.ndarray, keys: np.ndarray) -> SideTable:
-        shown = rng.permutation(rows)[: max(2, round(kept * rows))]
+        shown = rng.permutation(rows)[: max(2, round(keep_share * rows))]
         live = np.ptp(values[shown], axis=0) > 0
         return check_side_table(name, keys[shown], values[shown][:, live if live.any() else slice(None)])
 

@@ -34,7 +34,7 @@ from jaxrl_suite.rl.policies import Params
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How a set is judged.
+    """The protocol by which a set is judged.
 
     Args:
       students: S, trained on each set.

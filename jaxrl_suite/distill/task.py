@@ -34,7 +34,7 @@ Teacher: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
-    """What sets are distilled from, and how the students that they train are judged."""
+    """A task that sets are distilled from, and how the students that they train are judged."""
 
     arenas: Mapping[str, AnyEnv]  # label to environment; the first is the data's own
     data: OfflineData  # to distil from
@@ -46,7 +46,7 @@ class Task:
 
     @property
     def discrete(self) -> bool:
-        """Whether actions are discrete."""
+        """True if actions are discrete."""
         return self.imitation.policy.discrete
 
     def pairs(self, observations: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> Pairs:

@@ -102,11 +102,11 @@ class TabularSampler:
         for prefix, tokens in pairs:
             state = self._state_after(prefix)
             self._check(tokens)
-            found = []
+            by_prefix = []
             for token in tokens:
-                found.append(table[state, token])
+                by_prefix.append(table[state, token])
                 state = self.next_state[state, token]
-            scores.append(np.asarray(found, np.float32))
+            scores.append(np.asarray(by_prefix, np.float32))
         return scores
 
     def probabilities(self, prefix: Prefix, decoding: Decoding, *, most: int = 100_000) -> dict[tuple[int, ...], float]:
@@ -123,19 +123,19 @@ class TabularSampler:
         table = np.exp(self._table(decoding.temperature, decoding.top_k, decoding.top_p).astype(np.float64))
         table /= table.sum(axis=1, keepdims=True)
         ends = {self.eos, *decoding.stop_tokens}
-        found: dict[tuple[int, ...], float] = {}
+        by_tokens: dict[tuple[int, ...], float] = {}
         todo: list[tuple[tuple[int, ...], int, float]] = [((), self._state_after(prefix), 1.0)]
         while todo:
             tokens, state, probability = todo.pop()
             if tokens and (tokens[-1] in ends or len(tokens) == decoding.max_tokens):
-                found[tokens] = probability
+                by_tokens[tokens] = probability
                 continue
             for token in np.flatnonzero(table[state]).tolist():
                 following = int(self.next_state[state, token])
                 todo.append(((*tokens, token), following, probability * float(table[state, token])))
-            if len(found) + len(todo) > most:
+            if len(by_tokens) + len(todo) > most:
                 raise UserError(f"there are more than {most} completions: lower max_tokens, or raise `most`")
-        return found
+        return by_tokens
 
     def _draw(
         self, table: np.ndarray, stops: Sequence[int], rows: Sequence[tuple[Request, int, int]]

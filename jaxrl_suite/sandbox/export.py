@@ -119,12 +119,12 @@ def export_functions(
     tasks = [_task(request) for request in requests]
     jobs = [SandboxJob((Process("trace", json.dumps(task).encode()),), limits) for task in tasks]
     traced = [_read_trace(outcome) for outcome in sandbox.run(jobs)]
-    found = [
+    outcomes = [
         (request, name, blob, seconds)
         for request, (name, blob, _, seconds) in zip(requests, traced, strict=True)
         if name is not None
     ]
-    checked = iter(check_functions(sandbox, [(r, a, b) for r, a, b, _ in found], limits))
+    checked = iter(check_functions(sandbox, [(r, a, b) for r, a, b, _ in outcomes], limits))
     reports = []
     for auxiliary, _, report, seconds in traced:
         report = next(checked) if auxiliary is not None else report

@@ -125,8 +125,8 @@ def solve_batch_last(payoff: jax.Array, row_legal: jax.Array, col_legal: jax.Arr
     def attempt(best: _Best) -> _Best:
         other_side = best.tries % 2 == 1
 
-        def seen(mine, others):
-            return jnp.where(other_side, jnp.swapaxes(others, 0, 1), mine)
+        def seen(own, others):
+            return jnp.where(other_side, jnp.swapaxes(others, 0, 1), own)
 
         rows, cols = seen(row_legal, col_legal), seen(col_legal, row_legal)
         matrix = jnp.where(rows & cols, 1.0 + seen(scaled, 1.0 - scaled), 0.0)

@@ -42,7 +42,7 @@ class SimultaneousSearch:
       evaluator: what a leaf is worth.
       rule: how a simulation picks actions at inner nodes.
       root_rule: the same at the root; `rule` by default.
-      num_simulations: leaves evaluated a move.
+      num_simulations: leaves evaluated per move.
       params_per_row: whether the evaluator's params have a leading axis B, an entry for each state of the batch, so
         that different evaluators play in one program.
     """

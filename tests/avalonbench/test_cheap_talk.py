@@ -1,4 +1,4 @@
-"""The channel of claims against enumeration in plain numpy; what talk is worth, and when it is worth nothing."""
+"""The channel of claims against enumeration in plain numpy; the value of communication, and when it is none."""
 
 import dataclasses
 import functools
@@ -164,7 +164,7 @@ def test_jit_is_no_jit_and_vmap_is_a_loop():
         np.testing.assert_allclose(batch.log_weight.high[row], alone.log_weight.high, atol=1e-5)
 
 
-# What talk is worth, in games of bots.
+# The value of communication, in games of bots.
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
 from jaxrl_suite.evolve.records import Judgement, Strategy
 from jaxrl_suite.experiments.avalon_dialogue import experiment as avalon_dialogue
 from jaxrl_suite.experiments.avalon_dialogue import guides, guides_report, talk, talk_report
-from jaxrl_suite.experiments.avalon_dialogue.config import Learning, Search
+from jaxrl_suite.experiments.avalon_dialogue.config import SearchConfig, TalkConfig
 from jaxrl_suite.llm.jobs import SamplerFailedError
 from jaxrl_suite.llm.protocol import Usage
 
@@ -355,9 +355,9 @@ def test_refuses_dialogue_that_cannot_be_run(bad, message):
 @pytest.mark.parametrize(
     ("part", "bad", "message"),
     [
-        (Learning, dict(points=7), "points must divide the 150"),
-        (Search, dict(strategies=7), "rounds must divide the 7"),
-        (Search, dict(roles=("merlin", "merlin")), "none twice"),
+        (TalkConfig, dict(points=7), "points must divide the 150"),
+        (SearchConfig, dict(strategies=7), "rounds must divide the 7"),
+        (SearchConfig, dict(roles=("merlin", "merlin")), "none twice"),
     ],
 )
 def test_refuses_parts_of_dialogue_that_cannot_be_run(part, bad, message):

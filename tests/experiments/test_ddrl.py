@@ -190,7 +190,7 @@ def test_verdicts_follow_from_intervals(low, high, like, ahead):
 
 
 def test_a_part_of_the_data_counts_its_rows_alike():
-    config = ddrl.Config(pendulum=ddrl.Pendulum(episodes=20))
+    config = ddrl.Config(pendulum=ddrl.PendulumConfig(episodes=20))
     task = _ddrl_tasks.make_task(config, "pendulum")
     sets = {found.label: found for found in _ddrl_sets.cloned_sets(task)}
     assert len({found.pairs.weights.shape for found in sets.values()}) == 1  # one program for all
@@ -210,7 +210,9 @@ def test_what_has_no_correlation_is_said_in_words():
 
 
 def test_sizes_are_tried_from_the_smallest():
-    assert _ddrl_tasks.make_task(ddrl.Config(pendulum=ddrl.Pendulum(episodes=20), sizes=(16, 8)), "pendulum").sizes == (
+    assert _ddrl_tasks.make_task(
+        ddrl.Config(pendulum=ddrl.PendulumConfig(episodes=20), sizes=(16, 8)), "pendulum"
+    ).sizes == (
         8,
         16,
     )
@@ -245,12 +247,12 @@ def test_the_bad_word_is_named_in_one_line(tmp_path):
     [
         (ddrl.Config, dict(seeds=()), "at least one"),
         (ddrl.Config, dict(methods=("pbc", "pbc")), "none twice"),
-        (ddrl.Distillation, dict(chunk=70), "chunk must divide the 800 outer_steps"),
-        (ddrl.Config, dict(maze=ddrl.Maze(outer_steps=50)), "chunk must divide the 50 maze.outer_steps"),
-        (ddrl.Evaluation, dict(students=1), "students must be 2 to"),
+        (ddrl.DistillationConfig, dict(chunk=70), "chunk must divide the 800 outer_steps"),
+        (ddrl.Config, dict(maze=ddrl.MazeConfig(outer_steps=50)), "chunk must divide the 50 maze.outer_steps"),
+        (ddrl.EvaluationConfig, dict(students=1), "students must be 2 to"),
         (ddrl.Config, dict(noise=1.5), "noise must be 0 to 1"),
-        (ddrl.Maze, dict(images=0), "images must be"),
-        (ddrl.Distillation, dict(inner_steps=0), "inner_steps must be"),
+        (ddrl.MazeConfig, dict(images=0), "images must be"),
+        (ddrl.DistillationConfig, dict(inner_steps=0), "inner_steps must be"),
     ],
 )
 def test_refuses_what_cannot_be_run(config, changes, message):

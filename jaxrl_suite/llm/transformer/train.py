@@ -27,7 +27,7 @@ Batch: TypeAlias = Any  # a pytree whose leaves have B rows on their leading axi
 
 
 class Sums(NamedTuple):
-    """What a loss adds up to over a batch, where its rows do not all weigh the same."""
+    """Sums of a loss over a batch, where its rows do not all weigh the same."""
 
     loss: jax.Array  # float32[], the sum whose gradient is followed, divided by the whole weight
     weight: jax.Array  # float32[], what it is the sum of: masked tokens, rows that count, ...

@@ -96,7 +96,7 @@ def value(solution: GopsSolution, state: GopsState) -> jax.Array:
     diff = (state.score[0] - state.score[1]).astype(jnp.float32)
     if game.objective == "points":
         looked_up += diff
-    result = jnp.where(at.found, looked_up, jnp.nan)
+    result = jnp.where(at.exists, looked_up, jnp.nan)
     result = jnp.where(_decided(game, state), jnp.sign(diff), result)
     return jnp.where(state.terminated, game.outcome(diff)[0], result)
 
@@ -119,7 +119,7 @@ def policy(solution: GopsSolution, state: GopsState) -> jax.Array:
     probabilities = jnp.stack([solution.row[at.strategy + position[0]], solution.col[at.strategy + position[1]]])
     legal = has_bit(state.hands[:, None], cards[None]) & (state.prize > 0)
     uniform = legal / jnp.maximum(legal.sum(1, keepdims=True), 1)
-    result = jnp.where(at.found, probabilities, jnp.nan)
+    result = jnp.where(at.exists, probabilities, jnp.nan)
     return jnp.where(legal, jnp.where(_decided(game, state), uniform, result), 0.0)
 
 
@@ -199,7 +199,7 @@ def _decided(game: Gops, state: GopsState) -> jax.Array:
 class _Place(NamedTuple):
     """The place of a state in the flat arrays of a solution; 0 if it is not found. All int32[]."""
 
-    found: jax.Array  # bool[]
+    exists: jax.Array  # bool[]
     chance: jax.Array
     decision: jax.Array
     strategy: jax.Array  # of its first card
@@ -213,7 +213,7 @@ def _locate(solution: GopsSolution, state: GopsState) -> _Place:
     before = [np.cumsum(counts) - counts for counts in (np.array(solution.counts), decisions, decisions * sizes)]
     k = popcount(state.hands[0], solution.game.num_cards)
     m, first_chance, first_decision, first_strategy = jnp.asarray(np.stack([prizes, *before]), jnp.int32)[:, k]
-    chance, position, found = state_number(space, solution.index, state)
+    chance, position, exists = state_number(space, solution.index, state)
     within = (chance - first_chance) * m + position
     places = chance, first_decision + within, first_strategy + within * k
-    return _Place(found, *(jnp.where(found, place, 0) for place in places))
+    return _Place(exists, *(jnp.where(exists, place, 0) for place in places))

@@ -106,6 +106,6 @@ def _values(pool: Pool, choice: Choice, state: Any) -> jax.Array:
 
 
 def _by_side(evil: jax.Array, worth: jax.Array) -> jax.Array:
-    """float32[..., P]: chances of winning, from who is evil bool[..., P] and what a state is worth to good."""
+    """float32[..., P]: chances of winning, from who is evil bool[..., P] and the value for the good team."""
     good = (1 + worth)[..., None] / 2
     return jnp.where(evil, 1 - good, good)

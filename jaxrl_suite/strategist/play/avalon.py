@@ -79,7 +79,7 @@ class AvalonPlayer:
         return self.pool.library.game
 
     def values(self, choice: Choice, key: jax.Array, state: AvalonState, viewer: jax.Array) -> jax.Array:
-        """float32[A]: what each action of seat `viewer` is worth to good, from -1 to 1; NaN where it is illegal.
+        """float32[A]: value for the good team of each action of seat `viewer`, from -1 to 1; NaN where it is illegal.
 
         All actions meet the same worlds, in which the others do the same: assignments are drawn from the exact
         posterior at even distances of its distribution function. An assassination is worth what the posterior says.
@@ -127,11 +127,11 @@ class AvalonGames(NamedTuple):
     final: AvalonState  # [B, ...]
     states: AvalonState  # [B, D, ...], before each of the first D decisions
     seats: jax.Array  # int32[B, D], who decided
-    estimates: jax.Array  # float32[B, D], what its search says the state is worth to good, from -1 to 1
+    estimates: jax.Array  # float32[B, D], value of the state for the good team by its search, from -1 to 1
     decisions: jax.Array  # int32[B], how many there were; those beyond D are not recorded
 
 
-class _Tables(NamedTuple):
+class _GamesInPlay(NamedTuple):
     states: AvalonState
     waiting: jax.Array  # int32[B], bit mask of those who still have to decide in this phase
     chosen: jax.Array  # int32[B, P]
@@ -163,7 +163,7 @@ def play(player: AvalonPlayer, good: Choice, evil: Choice, keys: jax.Array, reco
         idle = jnp.where(state.phase == QUEST, ~state.evil & everyone, 0)
         return game.acting(state) & ~idle
 
-    def finish_phase(table: _Tables) -> _Tables:
+    def finish_phase(table: _GamesInPlay) -> _GamesInPlay:
         """Applies the phase in the games where nobody has to decide any more; good players pass quests."""
 
         def one(state, waiting, chosen):
@@ -176,7 +176,7 @@ def play(player: AvalonPlayer, good: Choice, evil: Choice, keys: jax.Array, reco
         states, waiting = jax.vmap(one)(table.states, table.waiting, table.chosen)
         return table._replace(states=states, waiting=waiting)
 
-    def stuck(table: _Tables) -> jax.Array:
+    def stuck(table: _GamesInPlay) -> jax.Array:
         return jnp.any((table.waiting == 0) & ~table.states.terminated)
 
     def decide(carry):
@@ -208,7 +208,7 @@ def play(player: AvalonPlayer, good: Choice, evil: Choice, keys: jax.Array, reco
         return index + 1, jax.lax.while_loop(stuck, finish_phase, table)
 
     states = jax.vmap(game.init)(deal_keys)
-    start = _Tables(
+    start = _GamesInPlay(
         states=states,
         waiting=jax.vmap(searching)(states),
         chosen=jnp.zeros((batch, game.num_players), jnp.int32),

@@ -37,7 +37,7 @@ from jaxrl_suite.strategist.learners.deeprole.round import (
 
 class CFRSolution(NamedTuple):
     strategies: Strategies  # averages over the iterations
-    values: jax.Array  # float32[K], what they are worth to good under each assignment, from -1 to 1
+    values: jax.Array  # float32[K], their values for the good team under each assignment, from -1 to 1
 
 
 def solve(

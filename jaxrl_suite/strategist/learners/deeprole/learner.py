@@ -1,6 +1,6 @@
 """DeepRole for Avalon: a network that is given the exact public belief ends the look-ahead of a regret minimiser.
 
-The network says what a situation is worth to good under each of the 60 assignments of roles; means over an information
+The network gives the value for the good team under each of the 60 assignments of roles; means over an information
 set are what it is worth to a player, as in the paper's win-probability layer. Its targets are made by the solver itself
 (`deeprole_cfr`), on random situations and beliefs (`deeprole_situations`) with the network of the moment at the leaves,
 from the last stage of the game to the first, over and over. `deeprole_play` plays by it.
@@ -116,7 +116,7 @@ class DeepRole:
         """float32[P, I]: what a situation is worth to each player in each of its information sets.
 
         Args:
-          values: float32[K], worth to good.
+          values: float32[K], for the good team.
           belief: float32[K].
         """
         sets = information_sets(self.game)

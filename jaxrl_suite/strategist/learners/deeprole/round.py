@@ -56,7 +56,7 @@ class Strategies(NamedTuple):
 
 
 LeafValues = Callable[[Situation, jax.Array], jax.Array]
-"""(situations, beliefs float32[N, K]) -> float32[N, K], worth to good; won, lost and round are int32[N], the leader
+"""(situations, beliefs float32[N, K]) -> float32[N, K], values for good; won, lost and round are int32[N], the leader
 int32[], and assignments are sorted by pairs."""
 
 
@@ -141,7 +141,7 @@ class RoundModel:
         return jnp.concatenate([pattern[REJECTING][None], pattern[ACCEPTING][None] * fail_counts(chances.fail)])
 
     def worth(self, reach: jax.Array) -> jax.Array:
-        """float32[4, 16, A, K]: worth to good of each end, given what is believed there."""
+        """float32[4, 16, A, K]: value for the good team of each end, given what is believed there."""
         now, shape = self.situation, reach.shape
         after = Situation(
             won=now.won + jnp.array([0, 1, 0, 0]),
@@ -164,7 +164,7 @@ class RoundModel:
         return jnp.concatenate([worth[:1], success[None], failure])
 
     def gains(self, strategies: Strategies) -> tuple[jax.Array, Strategies]:
-        """float32[K], the worth to good of the round; and the counterfactual regrets, with an axis of actions last."""
+        """float32[K], the round's value for good; and the counterfactual regrets, with an axis of actions last."""
         const, chances = self.const, self.chances(strategies)
         propose, fail = chances.propose, chances.fail
         worth = self.worth(self.reach(chances))
