@@ -84,11 +84,8 @@ def measure_shares(config: Config, run: Run) -> tuple[np.ndarray, np.ndarray]:
         seed, (inside, outside) = config.seeds[job], loop.carry
         problem = scenarios.random_instance(config.types, config.types, 1, seed)
         curves = [rule(problem) for rule in baselines.BASELINES.values()]
-        curves.append(
-            portfolio.price_curve(
-                problem, seed=seed, perturbation_restarts=config.perturbation_restarts, bound=False
-            ).prices
-        )
+        options: dict[str, Any] = dict(perturbation_restarts=config.perturbation_restarts, bound=False)
+        curves.append(portfolio.price_curve(problem, seed=seed, **options).prices)
         inside[job] = instance.revenue(problem, np.array(curves)) / instance.welfare(problem)
         outside[job] = out_of_sample(config, seed)
         run.log(seed=seed, **dict(zip(RULES, inside[job].tolist(), strict=True)))
@@ -250,9 +247,8 @@ def write_costs(config: Config, run: Run) -> None:
             market = scenarios.climbing_market(4, 6, 8, seed=seed)
             sets, weights = instance.exact_sets(market)
             problem = instance.instance_of_sets(market.valuations, sets, market.prior, weights)
-            free = portfolio.price_curve(
-                problem, seed=seed, starts=16, steps=0, perturbation_restarts=4, bound=False
-            ).prices
+            options: dict[str, Any] = dict(starts=16, steps=0, perturbation_restarts=4, bound=False)
+            free = portfolio.price_curve(problem, seed=seed, **options).prices
             free = instance.shaved(free, 1e-3)
             market = market.replace(cost=cost)
             starts = np.stack([free, 0.5 * market.valuations.max(0)])

@@ -236,14 +236,10 @@ class Bots:
         if self.evil == "random":
             return ~evil_seats(deal, players) & ((1 << players) - 1)
         needed, fail = self.needed(quest), jnp.int32(0)
-        assassin_fails_alone = jnp.bool_(self.game.num_evil == 2) & (
-            needed == 1
-        )  # more than enough evil: the Assassin does it alone
+        one_fails = jnp.bool_(self.game.num_evil == 2) & (needed == 1)  # the Assassin, where evil is more than enough
         for role in set(self.game.roles) & set(EVIL_ROLES):
             known = size((team & self._known_evil(deal, role),))
-            fails = (
-                known >= needed if role == ASSASSIN else (known == needed) | ((known > needed) & ~assassin_fails_alone)
-            )
+            fails = known >= needed if role == ASSASSIN else (known == needed) | ((known > needed) & ~one_fails)
             fail = jnp.where(fails, fail | seats_of(deal, role, players), fail)
         return ~fail & ((1 << players) - 1)
 
