@@ -1,8 +1,7 @@
 """The Resistance: Avalon for 5 to 10 players with all its roles, one phase a step.
 
 In a phase everyone who acts does so at once: the leader proposes a team; all vote on it; its members decide in secret
-whether the quest succeeds; after three successes the Assassin names a player. In `avalon_turns` the same game is played
-one player at a time.
+whether the quest succeeds; after three successes the Assassin names a player. `turns` plays it one seat at a time.
 
 Rules as pure functions on a small state of bit masks (bit i stands for seat i); rendering and logs live elsewhere.
 
