@@ -118,6 +118,7 @@ def test_one_step_is_clip_adam_and_average():
     np.testing.assert_allclose(after.average.labels, 0.9 * START.labels + 0.1 * after.syn.labels, rtol=1e-5)
 
 
+@pytest.mark.tier2
 def test_resumed_equals_uninterrupted(tmp_path):
     table = DRIVER.sampler.prepare(PAIRS)
     driver = dataclasses.replace(DRIVER, objective=Mean((DRIVER.objective, KernelRidge(Imitation(POLICY), max_age=3))))
@@ -134,6 +135,7 @@ def test_resumed_equals_uninterrupted(tmp_path):
     assert metrics.aux["part1"].shape == (4,)
 
 
+@pytest.mark.tier2
 def test_runs_side_by_side_equal_runs_alone():
     table = DRIVER.sampler.prepare(PAIRS)
     keys = jax.random.split(jax.random.key(0), 2)

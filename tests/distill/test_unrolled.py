@@ -113,6 +113,7 @@ def test_repeat_counts_its_steps():
             assert repeat(lambda x: x + 1, jnp.int32(0), steps, memory) == steps
 
 
+@pytest.mark.tier2
 def test_bytes_grow_as_the_root_of_the_steps():
     policy = MLP((3,), 1, widths=(64, 64))
     syn = Distilled(jnp.ones((16, 3)), jnp.ones((16, 1)), jnp.zeros(16), jnp.zeros(()))

@@ -171,6 +171,7 @@ def regulator(count=4000, seed=0):
     )
 
 
+@pytest.mark.tier2
 @pytest.mark.parametrize(
     ("learner", "updates", "cloned"),
     [
@@ -201,6 +202,7 @@ def test_the_best_action_is_recovered_from_data_that_cloning_learns_nothing_from
     assert worst(dataclasses.replace(learner, **{cloned: 0.0})).min() > 0.3
 
 
+@pytest.mark.tier2
 def test_discrete_iql_waits_for_the_larger_reward():
     """In the first state action 0 (80 % of the data) ends with reward 0.5, action 1 leads to the second state, where
     action 1 (20 %) ends with reward 1 and action 0 with nothing: the best is 1, then 1. Cloning says 0, then 0."""

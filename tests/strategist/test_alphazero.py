@@ -97,6 +97,7 @@ def test_an_update_counts_episodes_and_is_the_same_without_jit():
     assert int(again.replay.added) == 30
 
 
+@pytest.mark.tier2
 def test_the_published_baseline_learns_from_its_last_games_alone():
     learner = AlphaZero.paper(SMALL, games=8, batch=8, num_simulations=4)
     state = learner.init(jax.random.key(0))

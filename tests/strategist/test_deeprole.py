@@ -253,6 +253,8 @@ def trained():
     return learner, first.params, state.params
 
 
+@pytest.mark.optimised
+@pytest.mark.tier2
 def test_the_network_learns_what_the_solver_finds_at_every_quest():
     learner, before, after = trained()
     examples = jax.jit(learner.examples)
