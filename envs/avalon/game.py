@@ -252,7 +252,7 @@ class Avalon(NoChance, AvalonSetup):
         return view.merlin_candidates(self, state, player)
 
     def observe(self, state: AvalonState, player: jax.Array | int) -> jax.Array:
-        """float32[D]: all that `player` may know and nothing else; `avalon_view.observation_layout` describes it."""
+        """float32[D]: all that `player` may know and nothing else; `view.observation_layout` describes it."""
         acts = (self.acting(state) >> player) & 1
         return view.observe(self, state, player, acts)
 

@@ -47,7 +47,7 @@ class AvalonSetup:
 
     @classmethod
     def preset(cls, num_players: int, name: str, rules: Rules = "avalonbench") -> Self:
-        """The game with a usual choice of roles, `avalon_roles.PRESETS[name]`.
+        """The game with a usual choice of roles, `roles.PRESETS[name]`.
 
         Raises:
           UserError: if the preset is unknown, or does not fit the number of players.

@@ -90,7 +90,7 @@ def model_utility(
     """The accuracy of a model as a utility of the training rows.
 
     Args:
-      split: from `tabular_data.split_table`, or one's own.
+      split: from `datasets.split_table`, or one's own.
       model: `classifiers.Logistic()` by default.
       part: `valid` or `test`, the rows it is judged on.
       empty: the utility of no points at all. A subset of one class predicts that class.

@@ -1,8 +1,8 @@
 """Strategies written by a language model, through the sampler protocol; its prompts are `prompts/*.md`.
 
 Every call stands alone: a system message with the task, and one question. What a model writes is read as text, by
-`replies`, and nothing of it runs here. An answer in which there is nothing to use becomes a draft with a problem, which
-goes the same way as code that fails its check: back to the model, or out.
+`llm.parsing`, and nothing of it runs here. An answer in which there is nothing to use becomes a draft with a problem,
+which goes the same way as code that fails its check: back to the model, or out.
 
 Reference: arXiv 2408.10635, algorithm 1 (the kinds of calls; the prompts are this project's own).
 """

@@ -1,6 +1,6 @@
 """A channel of claims in Avalon, without language: who says what, and what follows for the exact posterior.
 
-Before each proposal every player in turn, from the leader on, makes one public claim (see `cheap_talk_policies`). A
+Before each proposal every player in turn, from the leader on, makes one public claim (see `policies`). A
 listener knows how each role talks and updates the weight of every assignment of roles by Bayes' rule. All that is
 private is what a player was told at the start, so one public belief serves everybody: a player's own belief is that
 one, restricted to what it was told.

@@ -3,7 +3,7 @@
 A policy is a function of batched states: it is asked once about every state of the game, and all the rest is backward
 induction on the host in float64. What a policy may depend on is the whole public state, both scores included.
 
-Shapes: `B` states, `P` = 2 players, `A` = N actions, `S` chance states, `m` prizes, `k` cards left (see `gops_states`).
+Shapes: `B` states, `P` = 2 players, `A` = N actions, `S` chance states, `m` prizes, `k` cards left (see `states`).
 
 Reference: NashConv and exploitability as in Lanctot et al., "A unified game-theoretic approach to multiagent
 reinforcement learning", NeurIPS 2017.

@@ -4,7 +4,7 @@ Every decision state is a matrix game whose payoffs are the values of the states
 gathers payoffs; the device solves the games of a layer, a large batch at a time.
 
 Shapes: `P` = 2 players, `N` cards, `A` = N actions, `k` cards left, `S` chance states, `m` prizes that may be drawn
-(see `gops_states`).
+(see `states`).
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def policy(solution: GopsSolution, state: GopsState) -> jax.Array:
 
 
 def batched_policy(solution: GopsSolution) -> Callable[[GopsState], jax.Array]:
-    """`policy` as a jitted function of batched states alone, float32[B, P, A]: what `gops_evaluation` takes."""
+    """`policy` as a jitted function of batched states alone, float32[B, P, A]: what `evaluation` takes."""
     return functools.partial(jax.jit(jax.vmap(policy, in_axes=(None, 0))), solution)
 
 

@@ -1,6 +1,6 @@
 """The reachable states of GOPS, numbered: what backward induction runs over and what tables are looked up by.
 
-The host lists the chance states (see `gops_keys`) from the first to the last round. A bit set with counts numbers them,
+The host lists the chance states (see `keys`) from the first to the last round. A bit set with counts numbers them,
 so that a look-up is two gathers, on the host as on a device.
 
 Shapes: `S` chance states, `m` prizes that may be drawn next, `k` cards left in a hand, `W` words of the bit set.

@@ -1,11 +1,11 @@
-"""Counterfactual regret minimisation for one round of Avalon (`deeprole_round`), over the exact public belief.
+"""Counterfactual regret minimisation for one round of Avalon (`round`), over the exact public belief.
 
 Everything is vectorised over the 60 assignments of roles; a strategy is a row for each information set of its player.
 
     situation = Situation(won=..., lost=..., round=..., leader=...)
     solution = solve(Avalon(5), situation, belief, leaf_values, iterations=50)
 
-Shapes: `K` = 60 assignments; others as in `deeprole_round`.
+Shapes: `K` = 60 assignments; others as in `round`.
 
 Reference: Serrino, Kleiman-Weiner, Parkes and Tenenbaum, "Finding friend and foe in multi-agent games", NeurIPS 2019
 (DeepRole); CFR+: Tammelin (2014), averaged as in Brown and Sandholm (2019).

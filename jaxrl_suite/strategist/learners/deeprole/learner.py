@@ -2,8 +2,8 @@
 
 The network gives the value for the good team under each of the 60 assignments of roles; means over an information
 set are what it is worth to a player, as in the paper's win-probability layer. Its targets are made by the solver itself
-(`deeprole_cfr`), on random situations and beliefs (`deeprole_situations`) with the network of the moment at the leaves,
-from the last stage of the game to the first, over and over. `deeprole_play` plays by it.
+(`cfr`), on random situations and beliefs (`situations`) with the network of the moment at the leaves,
+from the last stage of the game to the first, over and over. `play` plays by it.
 
     learner = DeepRole()
     state = learner.init(key)
