@@ -13,8 +13,10 @@ import numpy as np
 from jaxrl_suite.avalonbench import belief_metrics, beliefs
 from jaxrl_suite.avalonbench.bot_model import BotPolicies
 from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.driver import play
 from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.avalonbench.observation_models import FailCounts, Votes
+from jaxrl_suite.avalonbench.player import BotPlayer
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
 from jaxrl_suite.core import devices
 from jaxrl_suite.core.run import Run
@@ -88,20 +90,7 @@ class SearchTable:
 @functools.partial(jax.jit, static_argnums=1)
 def _play_to_the_end(key, games):
     game = Avalon(5)
-    bots = Bots(game)
-
-    def one(key):
-        deal_key, act_key = jax.random.split(key)
-        state = game.init(deal_key)
-
-        def turn(carry):
-            index, state, memory = carry
-            after = game.apply(state, bots.act(jax.random.fold_in(act_key, index), state, memory))
-            return index + 1, after, bots.observe(memory, state, after)
-
-        return jax.lax.while_loop(lambda carry: ~carry[1].terminated, turn, (0, state, bots.init()))[1]
-
-    return jax.vmap(one)(jax.random.split(key, games))
+    return play(game, [BotPlayer(Bots(game))] * game.num_players, jax.random.split(key, games)).final
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.avalonbench.bots import Bots
-from jaxrl_suite.avalonbench.cheap_talk.game import play_and_talk
+from jaxrl_suite.avalonbench.cheap_talk.game import Talked, play_and_talk
 from jaxrl_suite.avalonbench.cheap_talk.learning import Params, TalkLearner, TalkLearnerState
 from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, babbling, simple
 from jaxrl_suite.avalonbench.observation_models import FailCounts
@@ -204,8 +204,7 @@ def play(config: Config, run: Run, learned: Learned) -> Games:
     mesh, bots, model = run.mesh(batch=config.learning.games), Bots(GAME), FailCounts()
 
     def games(keys: jax.Array, speaking: ClaimPolicy, hearing: ClaimPolicy, scrambled: jax.Array):
-        def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-            talked = play_and_talk(bots, model, speaking, hearing, key, PHASES, scrambled)
+        def one(talked: Talked) -> tuple[jax.Array, jax.Array]:
             values = jnp.stack(
                 [jnp.stack(kind, axis=1) for kind in (talked.silent, talked.talked)], axis=1
             )  # [F, 2, 3]
@@ -214,7 +213,7 @@ def play(config: Config, run: Run, learned: Learned) -> Games:
             mean = jnp.einsum("f,fkm->km", talked.asked, values) / jnp.sum(talked.asked)
             return jnp.any(at, axis=0), jnp.concatenate([jnp.einsum("fn,fkm->nkm", at, values), mean[None]])
 
-        return jax.vmap(one)(keys)
+        return jax.vmap(one)(play_and_talk(bots, model, speaking, hearing, keys, PHASES, scrambled))
 
     shape = len(ways), len(config.seeds), PROPOSALS
     carry = np.zeros(shape), np.zeros((*shape, 2, 3)), np.zeros((*shape[:2], 2, 3))

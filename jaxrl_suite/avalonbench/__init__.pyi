@@ -33,6 +33,12 @@ from .dialogue.dialogue import listen as listen
 from .dialogue.guides import Guide as Guide
 from .dialogue.guides import seed_guide as seed_guide
 from .dialogue.scenarios import Scenario as Scenario
+from .driver import by_side as by_side
+from .driver import play as play
+from .game_records import Recorder as Recorder
+from .game_records import Turn as Turn
+from .game_records import trajectory as trajectory
+from .host import HostPlayer as HostPlayer
 from .observation_models import FailCounts as FailCounts
 from .observation_models import Outcomes as Outcomes
 from .observation_models import Proposal as Proposal
@@ -42,3 +48,7 @@ from .observation_models import Vote as Vote
 from .observation_models import Votes as Votes
 from .observation_models import VotesAndProposals as VotesAndProposals
 from .observation_models import reference_model as reference_model
+from .player import BotPlayer as BotPlayer
+from .player import Planner as Planner
+from .player import Player as Player
+from .player import Policy as Policy

@@ -23,6 +23,7 @@ from jaxrl_suite.avalonbench.beliefs import from_state, posterior
 from jaxrl_suite.avalonbench.bot_games import rollout
 from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.avalonbench.observation_models import ObservationModel
+from jaxrl_suite.avalonbench.player import Planner
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import tree_search
@@ -53,8 +54,8 @@ class BotRollout:
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchAgent:
-    """The search of one player's decision, called as `agent(keys, states, viewers)` for a batch of games.
+class SearchAgent(Planner):
+    """A player that searches; also called as `agent(keys, states, viewers)` for single decisions in a batch of games.
 
     Args:
       bots: how everybody else is taken to act.
@@ -101,6 +102,10 @@ class SearchAgent:
         """int32[B]: the action of seat `viewers` int32[B] in each game; `keys` key[B] are consumed."""
         values = self.values(keys, states, viewers)
         return jnp.argmax(values, axis=1).astype(jnp.int32)
+
+    def decide(self, params: tuple[()], keys: jax.Array, states: AvalonState, seats: jax.Array) -> jax.Array:
+        del params
+        return self(keys, states, seats)
 
     def values(self, keys: jax.Array, states: AvalonState, viewers: jax.Array) -> jax.Array:
         """float32[B, A]: what each action is worth to the player, from -1 to 1; -inf where illegal."""

@@ -171,10 +171,8 @@ def test_jit_is_no_jit_and_vmap_is_a_loop():
 def games():
     @jax.jit
     def run(speaking, hearing, scrambled):
-        def one(key):
-            return channel.play_and_talk(Bots(GAME), MODEL, speaking, hearing, key, 12, scrambled)
-
-        return jax.vmap(one)(jax.random.split(jax.random.key(1), 200))
+        keys = jax.random.split(jax.random.key(1), 200)
+        return channel.play_and_talk(Bots(GAME), MODEL, speaking, hearing, keys, 12, scrambled)
 
     def means(speaking, hearing=None, scrambled=False):
         """Of each game: (accuracy, log loss, Merlin found) silent and talked."""

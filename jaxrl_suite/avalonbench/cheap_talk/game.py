@@ -9,9 +9,9 @@ one, restricted to what it was told.
     belief, claims = talk(game, speaking, hearing, belief, roles, leader, key)
     good = beliefs.p_good(game, in_the_eyes_of(game, belief, roles, viewer))
 
-Pure functions of one game, for `jax.vmap`.
+Pure functions of one game, for `jax.vmap`, but for `play_and_talk`.
 
-Shapes: `K` assignments of roles, `P` players, `C` = 2 P + 1 claims, `T` phases.
+Shapes: `B` games, `K` assignments of roles, `P` players, `C` = 2 P + 1 claims, `T` phases.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ from jaxrl_suite.avalonbench.assignments import OUTSIDER, index_of, possible, ta
 from jaxrl_suite.avalonbench.beliefs import Belief
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, claim_distribution, mix_in
+from jaxrl_suite.avalonbench.driver import play
+from jaxrl_suite.avalonbench.game_records import Recorder, Turn
 from jaxrl_suite.avalonbench.information_sets import conditional, information_sets
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, Proposal, Quest, Vote
+from jaxrl_suite.avalonbench.player import BotPlayer
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, SERVANT
 from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE
 from jaxrl_suite.envs.bits import has_bit
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.search.tree_search import split_rows
 
 LOSS_FLOOR = 1e-3  # least probability that a log loss counts, so that one mistaken certainty does not decide a mean
 
@@ -46,11 +50,11 @@ class Deduction(NamedTuple):
 
 
 class Talked(NamedTuple):
-    """One game of bots, at each phase; entries count where `asked`."""
+    """Games of bots, at each phase; entries count where `asked`."""
 
-    asked: jax.Array  # bool[T], the players have just talked, before a proposal
-    silent: Deduction  # float32[T], with the public events alone
-    talked: Deduction  # float32[T], with the claims too
+    asked: jax.Array  # bool[B, T], the players have just talked, before a proposal
+    silent: Deduction  # float32[B, T], with the public events alone
+    talked: Deduction  # float32[B, T], with the claims too
 
 
 def claim_probabilities(game: Avalon, policy: ClaimPolicy, weights: jax.Array, speaker: jax.Array | int) -> jax.Array:
@@ -156,43 +160,51 @@ def play_and_talk(
     model: ObservationModel,
     speaking: ClaimPolicy,
     hearing: ClaimPolicy,
-    key: jax.Array,
+    keys: jax.Array,
     num_phases: int = 30,
     scrambled: jax.Array | bool = False,
 ) -> Talked:
-    """One game between bots, who do not listen; what the players come to believe with and without the talk.
+    """One game a key between bots, who do not listen; what players come to believe with and without the talk.
 
     Args:
       bots: of all seats.
       model: how listeners read proposals, votes and quests.
       speaking: how the players talk.
       hearing: how they take each other to talk.
-      key: consumed.
+      keys: key[B], consumed.
       num_phases: T; proposals, votes and quests that are played at most.
       scrambled: bool[], a negative control, in which the players talk about another deal than the one they play.
     """
-    game = bots.game
-    deal_key, play_key, talk_key = jax.random.split(key, 3)
-    other = game.init(jax.random.fold_in(talk_key, num_phases)).roles
+    game, count = bots.game, len(keys)
+    deal_keys, play_keys, talk_keys = split_rows(keys, 3)
+    first = jax.vmap(game.init)(deal_keys)
 
-    def phase(carry, index):
-        state, memory, silent, heard = carry
-        asked = (state.phase == TEAM) & ~state.terminated
-        told = jnp.where(scrambled, other, state.roles)
-        fresh, _ = talk(game, speaking, hearing, heard, told, state.leader, jax.random.fold_in(talk_key, index))
+    def phase(key, index, before, actions, after, silent, heard):
+        other = game.init(jax.random.fold_in(key, num_phases)).roles
+        asked = before.phase == TEAM
+        told = jnp.where(scrambled, other, before.roles)
+        fresh, _ = talk(game, speaking, hearing, heard, told, before.leader, jax.random.fold_in(key, index))
         heard = _choose(asked, fresh, heard)
-        record = asked, deduction(game, silent, state.roles), deduction(game, heard, state.roles)
-        action = bots.act(jax.random.fold_in(play_key, index), state, memory)
-        after = game.apply(state, action)
-        silent, heard = (_learn(game, model, belief, state, after, action) for belief in (silent, heard))
-        return (after, bots.observe(memory, state, after), silent, heard), record
+        entry = Talked(asked, deduction(game, silent, before.roles), deduction(game, heard, before.roles))
+        silent, heard = (_learn(game, model, belief, before, after, actions) for belief in (silent, heard))
+        return entry, silent, heard
 
-    state = game.init(deal_key)
-    belief = beliefs.prior(game, state.roles, OUTSIDER, model)
-    _, (asked, silent, talked) = jax.lax.scan(
-        phase, (state, bots.init(), belief, belief), jnp.arange(num_phases, dtype=jnp.int32)
+    def add(record: tuple[Talked, Belief, Belief], turn: Turn) -> tuple[Talked, Belief, Belief]:
+        talked, *believed = record
+        entry, *learned = jax.vmap(phase)(talk_keys, turn.index, turn.before, turn.actions, turn.after, *believed)
+        at = jnp.where(turn.played, turn.index, num_phases)
+        talked = jax.tree.map(lambda old, new: old.at[turn.game, at].set(new, mode="drop"), talked, entry)
+        silent, heard = (jax.vmap(_choose)(turn.played, *both) for both in zip(learned, believed, strict=True))
+        return talked, silent, heard
+
+    belief = jax.vmap(lambda state: beliefs.prior(game, state.roles, OUTSIDER, model))(first)
+    nothing = Deduction(*[jnp.zeros((count, num_phases))] * len(Deduction._fields))
+    recorder = Recorder((Talked(jnp.zeros((count, num_phases), bool), nothing, nothing), belief, belief), add)
+    seats = [BotPlayer(bots)] * game.num_players
+    games = play(
+        game, seats, keys, states=first, fresh=True, streams=[play_keys], recorder=recorder, max_turns=num_phases
     )
-    return Talked(asked, silent, talked)
+    return games.record[0]
 
 
 def _learn(

@@ -26,11 +26,15 @@ import numpy as np
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.dialogue.dialogue import Dialogue, Scene
 from jaxrl_suite.avalonbench.dialogue.words import players
+from jaxrl_suite.avalonbench.driver import play
+from jaxrl_suite.avalonbench.game_records import Trajectory, trajectory
+from jaxrl_suite.avalonbench.player import BotPlayer
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.log import GameLog
 from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, MERLIN, ROLE_NAMES, mask_to_seats
 from jaxrl_suite.envs.avalon.state import TEAM, AvalonState
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.search.tree_search import split_rows
 
 _PHASES = 24  # of each game that scenarios are cut from
 
@@ -126,11 +130,11 @@ def generate(game: Avalon, per_role: int = 10, seed: int = 0) -> list[Scenario]:
     rng = np.random.default_rng(seed)
     wanted = [role for role in sorted(set(game.roles)) for _ in range(per_role)]
     bots, scenarios = Bots(game), []
-    states, actions = jax.device_get(_play(bots, jax.random.split(jax.random.key(seed), 4 * len(wanted))))
-    for number in range(states.deal.shape[1]):
+    games = jax.device_get(_play(bots, jax.random.split(jax.random.key(seed), 4 * len(wanted))))
+    for number, length in enumerate(games.length):
         if len(scenarios) == len(wanted):
             break
-        path = [jax.tree.map(lambda leaf, t=t, n=number: leaf[t, n], states) for t in range(_PHASES + 1)]
+        path = [jax.tree.map(lambda leaf, at=(number, t): leaf[at], games.states) for t in range(length + 1)]
         role = wanted[len(scenarios)]
         holders = [seat for seat in range(game.num_players) if int(path[0].roles[seat]) == role]
         speaker = int(rng.choice(holders))
@@ -144,7 +148,7 @@ def generate(game: Avalon, per_role: int = 10, seed: int = 0) -> list[Scenario]:
         ]
         if places:
             place = int(rng.choice(places))
-            log = GameLog.of_play(game, path[: place + 1], list(actions[:place, number]))
+            log = GameLog.of_play(game, path[: place + 1], list(games.actions[number, :place]))
             scenarios.append(_scenario(bots, log, path[place], speaker, rng))
     if len(scenarios) < len(wanted):
         raise UserError(f"only {len(scenarios)} of {len(wanted)} scenarios were found: ask for fewer, or another seed")
@@ -152,23 +156,15 @@ def generate(game: Avalon, per_role: int = 10, seed: int = 0) -> list[Scenario]:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _play(bots: Bots, keys: jax.Array) -> tuple[AvalonState, jax.Array]:
-    """The states [T + 1, B] and actions int32[T, B, P] of one game a key."""
-
-    def one(key):
-        deal_key, play_key = jax.random.split(key)
-
-        def turn(carry, index):
-            state, memory = carry
-            action = bots.act(jax.random.fold_in(play_key, index), state, memory)
-            after = bots.game.apply(state, action)
-            return (after, bots.observe(memory, state, after)), (after, action)
-
-        first = bots.game.init(deal_key)
-        _, (after, actions) = jax.lax.scan(turn, (first, bots.init()), jnp.arange(_PHASES))
-        return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, after), actions
-
-    return jax.vmap(one, out_axes=1)(keys)
+def _play(bots: Bots, keys: jax.Array) -> Trajectory:
+    """The first T phases of one game a key."""
+    deal_keys, play_keys = split_rows(keys, 2)
+    first, seats = jax.vmap(bots.game.init)(deal_keys), [BotPlayer(bots)] * bots.game.num_players
+    recorder = trajectory(first, _PHASES)
+    games = play(
+        bots.game, seats, keys, states=first, fresh=True, streams=[play_keys], recorder=recorder, max_turns=_PHASES
+    )
+    return games.record
 
 
 @functools.partial(jax.jit, static_argnums=0)

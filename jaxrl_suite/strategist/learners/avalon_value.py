@@ -23,8 +23,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.driver import play
 from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.avalonbench.observation_models import ObservationModel
+from jaxrl_suite.avalonbench.player import BotPlayer
 from jaxrl_suite.avalonbench.search_agent import Evaluator, SearchAgent
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
@@ -155,17 +157,7 @@ class AvalonValueLearner:
             agent = self.agent(params, self.model, self.num_simulations)
             return play_side(agent, "both", self.bots, keys).final
 
-        def turn(index, carry):
-            key, state, memory = carry
-            after = self.game.apply(state, self.bots.act(jax.random.fold_in(key, index), state, memory))
-            return key, after, self.bots.observe(memory, state, after)
-
-        def one(key):
-            deal_key, play_key = jax.random.split(key)
-            start = (play_key, self.game.init(deal_key), self.bots.init())
-            return jax.lax.fori_loop(0, self.game.max_turns, turn, start)[1]
-
-        return jax.vmap(one)(keys)
+        return play(self.game, [BotPlayer(self.bots)] * self.game.num_players, keys).final
 
     def examples(self, final: AvalonState, keys: jax.Array) -> ValuedPosition:
         """Examples [B * M] drawn from games that are over; `keys` key[B] are consumed."""

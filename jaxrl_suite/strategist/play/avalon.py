@@ -3,7 +3,7 @@
 A player looks one step ahead: it draws assignments of roles from its exact posterior, takes the others to act as bots,
 and asks its heuristic about the state that follows each of its actions. That is `SearchAgent` with the simulations
 spread evenly instead of by UCB1, so that all of a decision is one batch; ties are broken at random. Good players pass
-every quest, so that is not searched. A batch of games advances in lockstep, each always at a decision.
+every quest, so that is not searched.
 
 Shapes: `B` games, `P` players, `A` actions, `D` decisions recorded.
 """
@@ -16,14 +16,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrl_suite.avalonbench import driver
 from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.beliefs import from_state, p_merlin, posterior
 from jaxrl_suite.avalonbench.bots import Bots, Memory
+from jaxrl_suite.avalonbench.game_records import Recorder, Turn
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, VotesAndProposals
+from jaxrl_suite.avalonbench.player import Planner
 from jaxrl_suite.avalonbench.search_agent import BotRollout
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
-from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST
-from jaxrl_suite.envs.bits import lowest_bit
+from jaxrl_suite.envs.avalon.state import ASSASSINATION
+from jaxrl_suite.envs.bits import has_bit, lowest_bit, popcount
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.packing import packing_of
 from jaxrl_suite.search.tree_search import split_rows
@@ -51,9 +54,16 @@ class AvalonPoolEvaluator:
         return jnp.where(params.member == ROLLOUT, BotRollout(self.bots)(key, state, memory), good - evil)
 
 
+class Decided(NamedTuple):
+    """What the players of a batch of games have decided on in the phase."""
+
+    actions: jax.Array  # int32[B, P]
+    estimates: jax.Array  # float32[B, P], value of the state for the good team by each search, from -1 to 1
+
+
 @dataclasses.dataclass(frozen=True)
-class AvalonPlayer:
-    """A player of Avalon by a heuristic.
+class AvalonPlayer(Planner):
+    """A heuristic that plays Avalon; its params are one choice [B] of the pool for good seats and one for evil seats.
 
     Args:
       pool: the heuristics.
@@ -77,6 +87,30 @@ class AvalonPlayer:
     @property
     def game(self) -> Any:
         return self.pool.library.game
+
+    def init(self, params: Any, states: AvalonState) -> Decided:
+        nothing = super().init(params, states)
+        return Decided(nothing, nothing.astype(jnp.float32))
+
+    def plan(self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: Decided) -> Decided:
+        rows, seat = jnp.arange(len(seats)), jnp.minimum(seats, self.game.num_players - 1)
+        is_evil = has_bit(states.evil, seat)
+        choice = jax.tree.map(
+            lambda good, evil: jnp.where(is_evil.reshape(-1, *[1] * (good.ndim - 1)), evil, good), *params
+        )
+        own_keys, tie_keys = split_rows(keys, 2)
+        values = jax.vmap(self.values)(choice, own_keys, states, seat)
+        quality = values * jnp.where(is_evil, -1.0, 1.0)[:, None]
+        quality += 1e-4 * jax.vmap(lambda key: jax.random.uniform(key, quality.shape[1:]))(tie_keys)
+        action = jnp.argmax(jnp.where(jnp.isnan(values), -jnp.inf, quality), axis=1).astype(jnp.int32)
+        return Decided(
+            memory.actions.at[rows, seats].set(action, mode="drop"),
+            memory.estimates.at[rows, seats].set(values[rows, action], mode="drop"),
+        )
+
+    def act(self, params: Any, keys: jax.Array, states: AvalonState, memory: Decided) -> tuple[jax.Array, Decided]:
+        del params, keys
+        return self.passing(states, memory.actions), memory
 
     def values(self, choice: Choice, key: jax.Array, state: AvalonState, viewer: jax.Array) -> jax.Array:
         """float32[A]: value for the good team of each action of seat `viewer`, from -1 to 1; NaN where it is illegal.
@@ -120,6 +154,15 @@ class AvalonPlayer:
         return jnp.where(legal, values, jnp.nan)
 
 
+class _Log(NamedTuple):
+    """The first D decisions of each game."""
+
+    packed: jax.Array  # int32[B, D, W], states
+    seats: jax.Array  # int32[B, D]
+    estimates: jax.Array  # float32[B, D]
+    count: jax.Array  # int32[B]
+
+
 class AvalonGames(NamedTuple):
     """Games that were played."""
 
@@ -129,16 +172,6 @@ class AvalonGames(NamedTuple):
     seats: jax.Array  # int32[B, D], who decided
     estimates: jax.Array  # float32[B, D], value of the state for the good team by its search, from -1 to 1
     decisions: jax.Array  # int32[B], how many there were; those beyond D are not recorded
-
-
-class _GamesInPlay(NamedTuple):
-    states: AvalonState
-    waiting: jax.Array  # int32[B], bit mask of those who still have to decide in this phase
-    chosen: jax.Array  # int32[B, P]
-    packed: jax.Array  # int32[B, D, W]
-    seats: jax.Array
-    estimates: jax.Array
-    decisions: jax.Array
 
 
 def play(player: AvalonPlayer, good: Choice, evil: Choice, keys: jax.Array, record: int = 0) -> AvalonGames:
@@ -153,79 +186,45 @@ def play(player: AvalonPlayer, good: Choice, evil: Choice, keys: jax.Array, reco
       keys: key[B], consumed.
       record: D, decisions of each game to keep.
     """
-    game = player.game
-    batch = keys.shape[0]
-    rows, everyone = jnp.arange(batch), (1 << game.num_players) - 1
-    deal_keys, search_keys = split_rows(keys, 2)
+    game, every = player.game, jnp.int32((1 << player.game.num_players) - 1)
+    rows, seats = jnp.arange(len(keys))[:, None], jnp.arange(game.num_players)[None]
     packing = packing_of(jax.eval_shape(game.start))
 
-    def searching(state: AvalonState) -> jax.Array:
-        idle = jnp.where(state.phase == QUEST, ~state.evil & everyone, 0)
-        return game.acting(state) & ~idle
-
-    def finish_phase(table: _GamesInPlay) -> _GamesInPlay:
-        """Applies the phase in the games where nobody has to decide any more; good players pass quests."""
-
-        def one(state, waiting, chosen):
-            decided = (searching(state) >> jnp.arange(game.num_players)) & 1
-            after = game.apply(state, jnp.where(decided == 1, chosen, 1))
-            ready = (waiting == 0) & ~state.terminated
-            after = jax.tree.map(lambda new, old: jnp.where(ready, new, old), after, state)
-            return after, jnp.where(ready, jnp.where(after.terminated, 0, searching(after)), waiting)
-
-        states, waiting = jax.vmap(one)(table.states, table.waiting, table.chosen)
-        return table._replace(states=states, waiting=waiting)
-
-    def stuck(table: _GamesInPlay) -> jax.Array:
-        return jnp.any((table.waiting == 0) & ~table.states.terminated)
-
-    def decide(carry):
-        index, table = carry
-        asked = table.waiting > 0
-        seat = jnp.where(asked, lowest_bit(table.waiting, game.num_players), 0)
-        is_evil = (table.states.evil >> seat) & 1
-        choice = jax.tree.map(
-            lambda a, b: jnp.where(is_evil.reshape(-1, *[1] * (a.ndim - 1)) == 1, b, a), *map(_arrays, (good, evil))
+    def add(log: _Log, turn: Turn) -> _Log:
+        decided = jnp.where(turn.played, player.plans(turn.before, jnp.broadcast_to(every, turn.played.shape)), 0)
+        earlier = popcount(decided[:, None] & ((1 << seats) - 1), game.num_players)
+        slot = jnp.where(has_bit(decided[:, None], seats), log.count[:, None] + earlier, record)
+        return _Log(
+            packed=log.packed.at[rows, slot].set(jax.vmap(packing.pack)(turn.before)[:, None], mode="drop"),
+            seats=log.seats.at[rows, slot].set(seats, mode="drop"),
+            estimates=log.estimates.at[rows, slot].set(turn.memories[0].estimates, mode="drop"),
+            count=log.count + popcount(decided, game.num_players),
         )
-        now = jax.vmap(jax.random.fold_in, (0, None))(search_keys, index)
-        own_keys, tie_keys = split_rows(now, 2)
-        values = jax.vmap(player.values)(choice, own_keys, table.states, seat)
-        quality = values * jnp.where(is_evil == 1, -1.0, 1.0)[:, None]
-        quality += 1e-4 * jax.vmap(lambda key: jax.random.uniform(key, quality.shape[1:]))(tie_keys)
-        action = jnp.argmax(jnp.where(jnp.isnan(values), -jnp.inf, quality), axis=1).astype(jnp.int32)
-        target = jnp.where(asked, seat, game.num_players)
-        slot = jnp.where(asked, table.decisions, record)
-        packed = jax.vmap(packing.pack)(table.states)
-        worth = values[rows, action]
-        table = table._replace(
-            chosen=table.chosen.at[rows, target].set(action, mode="drop"),
-            waiting=table.waiting & (table.waiting - 1) * asked,
-            packed=table.packed.at[rows, slot].set(packed, mode="drop"),
-            seats=table.seats.at[rows, slot].set(seat, mode="drop"),
-            estimates=table.estimates.at[rows, slot].set(worth, mode="drop"),
-            decisions=table.decisions + asked,
-        )
-        return index + 1, jax.lax.while_loop(stuck, finish_phase, table)
 
+    deal_keys, search_keys = split_rows(keys, 2)
     states = jax.vmap(game.init)(deal_keys)
-    start = _GamesInPlay(
+    shape = len(keys), record
+    packed = jnp.broadcast_to(jax.vmap(packing.pack)(states)[:, None], (*shape, packing.words))
+    log = _Log(packed, jnp.zeros(shape, jnp.int32), jnp.zeros(shape), jnp.zeros(len(keys), jnp.int32))
+    games = driver.play(
+        game,
+        (player,),
+        keys,
+        holders=(0,) * game.num_players,
+        params=((_arrays(good), _arrays(evil)),),
         states=states,
-        waiting=jax.vmap(searching)(states),
-        chosen=jnp.zeros((batch, game.num_players), jnp.int32),
-        packed=jnp.broadcast_to(jax.vmap(packing.pack)(states)[:, None], (batch, record, packing.words)),
-        seats=jnp.zeros((batch, record), jnp.int32),
-        estimates=jnp.zeros((batch, record)),
-        decisions=jnp.zeros_like(rows),
+        fresh=True,
+        streams=(search_keys,),
+        recorder=Recorder(log, add),
     )
-    start = jax.lax.while_loop(stuck, finish_phase, start)
-    _, end = jax.lax.while_loop(lambda carry: jnp.any(~carry[1].states.terminated), decide, (jnp.int32(0), start))
+    log = games.record
     return AvalonGames(
-        good_wins=end.states.good_victory,
-        final=end.states,
-        states=jax.vmap(jax.vmap(packing.unpack))(end.packed),
-        seats=end.seats,
-        estimates=end.estimates,
-        decisions=end.decisions,
+        good_wins=games.final.good_victory,
+        final=games.final,
+        states=jax.vmap(jax.vmap(packing.unpack))(log.packed),
+        seats=log.seats,
+        estimates=log.estimates,
+        decisions=games.plans[:, 0],
     )
 
 

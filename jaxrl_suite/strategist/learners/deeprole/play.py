@@ -12,29 +12,32 @@ Reference: Serrino, Kleiman-Weiner, Parkes and Tenenbaum, "Finding friend and fo
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.avalonbench import driver
 from jaxrl_suite.avalonbench.assignments import OUTSIDER, index_of, tables
 from jaxrl_suite.avalonbench.beliefs import from_state, posterior
-from jaxrl_suite.avalonbench.bots import Bots, Memory
+from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.driver import Side
 from jaxrl_suite.avalonbench.information_sets import information_sets
 from jaxrl_suite.avalonbench.log_pair import LogPair
 from jaxrl_suite.avalonbench.observation_models import Proposal, Quest, VotesAndProposals
+from jaxrl_suite.avalonbench.player import BotPlayer, Player
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, MAX_ROUNDS, NUM_QUESTS
-from jaxrl_suite.envs.avalon.state import ASSASSINATION
-from jaxrl_suite.envs.bits import popcount
+from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE
+from jaxrl_suite.envs.bits import has_bit, popcount
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.learners.deeprole.cfr import likelihood
 from jaxrl_suite.strategist.learners.deeprole.learner import DeepRole
 from jaxrl_suite.strategist.learners.deeprole.round import ACCEPTING, NUM_PATTERNS, Situation, Strategies, constants
 from jaxrl_suite.strategist.learners.value_networks import Layers
-
-Side = Literal["good", "evil", "both", "nobody"]
 
 
 class Result(NamedTuple):
@@ -43,13 +46,117 @@ class Result(NamedTuple):
     final: AvalonState  # [B, ...]
 
 
-class _Table(NamedTuple):
-    """A game that is being played."""
+class DeepRoleMemory(NamedTuple):
+    """What DeepRole's players remember: all of it is public."""
 
-    number: jax.Array  # int32[], which of the B; B for none
-    state: AvalonState
-    memory: Memory  # of the bots
-    belief: jax.Array  # float32[K], the public one
+    belief: jax.Array  # float32[B, K]
+    strategies: Strategies  # of the present round, [B, ...]
+    situation: Situation  # in which it began, [B]
+
+
+@dataclasses.dataclass(frozen=True)
+class DeepRolePlayer(Player):
+    """A player of any seats that follows the solver; its params are those of the network.
+
+    Args:
+      learner: the solver.
+      side: whose seats follow it, itself and others, as it takes them to.
+      model: how those who do not follow the solver are read; None: as if they did.
+      doubt: the share of play by the solver that is taken to be uniformly random, so that no event is impossible.
+    """
+
+    learner: DeepRole
+    side: Side
+    model: VotesAndProposals | None
+    doubt: float = 0.05
+
+    def init(self, params: Any, states: AvalonState) -> DeepRoleMemory:
+        def one(params: Any) -> DeepRoleMemory:
+            even = jnp.full(len(tables(self.learner.game).roles), 1 / len(tables(self.learner.game).roles))
+            nowhere = Situation(*[jnp.int32(0)] * 4)
+            nothing = jax.eval_shape(self.learner.solve, params, nowhere, even).strategies
+            return DeepRoleMemory(even, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), nothing), nowhere)
+
+        count = len(states.phase)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), one(params))
+
+    def resume(self, params: Any, states: AvalonState) -> DeepRoleMemory:
+        model, fresh = self.model, self.init(params, states)
+        if model is None:
+            return fresh
+        game = self.learner.game
+        return fresh._replace(belief=jax.vmap(lambda s: posterior(from_state(game, s, OUTSIDER, model)))(states))
+
+    def plans(self, states: AvalonState, seats: jax.Array) -> jax.Array:
+        """Once a round, for whoever sits there: what all do is part of the solution."""
+        del seats
+        return jnp.where((states.phase == TEAM) & ~states.terminated, 1, 0)
+
+    def plan(
+        self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: DeepRoleMemory
+    ) -> DeepRoleMemory:
+        del keys
+
+        def one(state: AvalonState, asked: jax.Array, memory: DeepRoleMemory) -> DeepRoleMemory:
+            situation = Situation(
+                popcount(state.won, NUM_QUESTS), popcount(state.lost, NUM_QUESTS), state.round, state.leader
+            )
+            solved = self.learner.solve(params, situation, memory.belief).strategies
+            return _choose(asked, DeepRoleMemory(memory.belief, solved, situation), memory)
+
+        return jax.vmap(one)(states, seats < self.learner.game.num_players, memory)
+
+    def act_key(self, stream: jax.Array, state: AvalonState, turn: jax.Array) -> jax.Array:
+        del turn
+        return _key_of_round(stream, state, 2 * state.phase)
+
+    def act(
+        self, params: Any, keys: jax.Array, states: AvalonState, memory: DeepRoleMemory
+    ) -> tuple[jax.Array, DeepRoleMemory]:
+        del params
+        return jax.vmap(self._act)(keys, states, memory), memory
+
+    def _act(self, key: jax.Array, state: AvalonState, memory: DeepRoleMemory) -> jax.Array:
+        game, plan = self.learner.game, memory.strategies
+        sets, seats = information_sets(game), jnp.arange(game.num_players)
+        truth = index_of(game, state.roles)
+        own = jnp.asarray(sets.index)[:, truth]  # [P]
+        team = Bots(game).index_of(state.quest, state.team)
+        proposal = jax.random.categorical(key, jnp.log(plan.propose[own[state.leader]]))
+        approvals = _coins(key, plan.approve[seats, own, team])
+        row = jnp.searchsorted(jnp.asarray(ACCEPTING), _pattern(state, state.num_proposals - 1, memory.situation))
+        role = (state.roles == ASSASSIN).astype(jnp.int32)
+        fail = plan.fail[role, row, team, jnp.asarray(constants(game).pair)[truth]]
+        passes = 1 - _coins(key, jnp.where(has_bit(state.evil, seats), fail, 0.0))
+        holder = jnp.argmax(state.roles == ASSASSIN)
+        told = jnp.asarray(sets.member)[holder, own[holder]] * memory.belief
+        by_seat = jnp.sum(told[:, None] * ((tables(game).merlin[:, None] >> np.arange(5)) & 1), axis=0)
+        options = jnp.stack([*jnp.broadcast_arrays(proposal, approvals, passes, jnp.argmax(by_seat))])
+        return options[state.phase].astype(jnp.int32)
+
+    def observe(self, params: Any, memory: DeepRoleMemory, before: AvalonState, after: AvalonState) -> DeepRoleMemory:
+        del params
+        return memory._replace(belief=jax.vmap(self._read)(memory, before, after))
+
+    def _read(self, memory: DeepRoleMemory, before: AvalonState, after: AvalonState) -> jax.Array:
+        """float32[K]: the public belief after a phase; it changes at the end of a round."""
+        game, situation, quested = self.learner.game, memory.situation, before.phase == QUEST
+        number = before.num_proposals - quested
+        ended = quested | ((before.phase == VOTE) & ~after.proposal_accepted[number])
+        team = Bots(game).index_of(before.quest, before.team)
+        pattern = _pattern(after, number, situation)
+        fails = jnp.where(quested, (after.fail_votes >> (4 * before.quest)) & 15, 0)
+        chances = likelihood(game, situation, _doubted(memory.strategies, self.doubt), team, pattern, fails)
+        if self.model is not None and self.side != "both":
+            modelled = _modelled(game, self.model, situation, before.quest, before.team, pattern, fails)
+            evil = ((tables(game).evil[:, None] >> np.arange(5)) & 1) == 1  # [K, P]
+            ours = {"good": ~evil, "evil": evil, "nobody": np.zeros_like(evil)}[self.side].T
+            leads = jnp.asarray(ours)[situation.leader]
+            ours = np.concatenate([np.zeros((1, len(evil)), bool), ours, np.full((1, len(evil)), self.side == "evil")])
+            chances = jnp.where(jnp.asarray(ours).at[0].set(leads), chances, modelled)
+        seen = memory.belief * jnp.prod(chances, axis=0)
+        total = jnp.sum(seen)
+        return jnp.where(ended & (total > 0), seen / jnp.where(total > 0, total, 1.0), memory.belief)
 
 
 def play(
@@ -81,115 +188,56 @@ def play(
     """
     if bots.game != learner.game:
         raise UserError(f"the solver plays {learner.game}, the bots {bots.game}: give both the same game")
-    if side not in ("good", "evil", "both", "nobody"):
-        raise UserError(f"side must be good, evil, both or nobody, got {side!r}")
     if not 0 < doubt <= 1:
         raise UserError(f"doubt must lie above 0 and up to 1, got {doubt}")
     if states is not None and model is None:
         raise UserError("what led to the states has to be read by a model: give one, for instance VotesAndProposals()")
-    if lanes < 1:
-        raise UserError(f"lanes must be at least 1, got {lanes}")
-    game, count = learner.game, keys.shape[0]
-    every, seats = (1 << game.num_players) - 1, jnp.arange(game.num_players)
-    sets = information_sets(game)
+    deal_keys, play_keys = split_rows(keys, 2)
+    games = driver.play(
+        bots.game,
+        (BotPlayer(bots, _bots_key), DeepRolePlayer(learner, side, model, doubt)),
+        deal_keys,
+        holders=driver.by_side(side),
+        params=((), params),
+        states=states,
+        streams=(play_keys, play_keys),
+        lanes=lanes,
+    )
+    return Result(games.final.good_victory, games.memories[1].belief, games.final)
 
-    def seat(number: jax.Array) -> _Table:
-        which = jnp.minimum(number, count - 1)
-        if states is None:
-            state, memory = game.init(jax.random.split(keys[which])[0]), bots.init()
-        else:
-            state = jax.tree.map(lambda leaf: leaf[which], states)
-            memory = bots.memory_of(state)
-        even = jnp.full(len(tables(game).roles), 1 / len(tables(game).roles))
-        read = even if model is None or states is None else posterior(from_state(game, state, OUTSIDER, model))
-        return _Table(number, state, memory, read)
 
-    def one_round(table: _Table) -> _Table:
-        _, state, memory, belief = table
-        truth = index_of(game, state.roles)
-        own = jnp.asarray(sets.index)[:, truth]  # [P]
-        mine = {"good": ~state.evil & every, "evil": state.evil, "both": jnp.int32(every), "nobody": jnp.int32(0)}[side]
-        follows = (mine >> seats) & 1 == 1
-        key = jax.random.split(keys[jnp.minimum(table.number, count - 1)])[1]
-        round_keys = jax.random.split(jax.random.fold_in(key, state.num_proposals), 7)
+def _key_of_round(stream: jax.Array, state: AvalonState, place: jax.Array) -> jax.Array:
+    """Key number `place` int32[] of the seven of a round."""
+    return jax.random.split(jax.random.fold_in(stream, state.num_proposals - (state.phase >= QUEST)), 7)[place]
 
-        def act(
-            key: jax.Array, state: AvalonState, memory: Memory, choices: jax.Array
-        ) -> tuple[AvalonState, Memory, jax.Array]:
-            actions = jnp.where(follows, choices, bots.act(key, state, memory))
-            after = game.apply(state, actions)
-            return after, bots.observe(memory, state, after), actions
 
-        situation = Situation(
-            popcount(state.won, NUM_QUESTS), popcount(state.lost, NUM_QUESTS), state.round, state.leader
-        )
-        plan = learner.solve(params, situation, belief).strategies
-        leads = jnp.log(plan.propose[own[state.leader]])
-        proposal = jnp.full(game.num_players, jax.random.categorical(round_keys[0], leads))
-        proposed, memory, actions = act(round_keys[1], state, memory, proposal)
-        team = actions[state.leader]
-        approvals = _coins(round_keys[2], plan.approve[seats, own, team])
-        voted, memory, votes = act(round_keys[3], proposed, memory, approvals)
-        pattern = jnp.sum(jnp.where(votes > 0, 1 << seats, 0), dtype=jnp.int32)
-        pattern = jnp.where(state.round == MAX_ROUNDS - 1, NUM_PATTERNS - 1, pattern)
-        accepted = (voted.proposals[state.num_proposals] >> 27) & 1 == 1
-        row = jnp.searchsorted(jnp.asarray(ACCEPTING), pattern)
-        role = (state.roles == ASSASSIN).astype(jnp.int32)
-        fail = plan.fail[role, row, team, jnp.asarray(constants(game).pair)[truth]]
-        fail = jnp.where((state.evil >> seats) & 1 == 1, fail, 0.0)
-        decided, memory_after, _ = act(round_keys[5], voted, memory, 1 - _coins(round_keys[4], fail))
-        after, memory = _choose(accepted, (decided, memory_after), (voted, memory))
-        fails = jnp.where(accepted, (after.fail_votes >> (4 * state.quest)) & 15, 0)
-        chances = likelihood(game, situation, _doubted(plan, doubt), team, pattern, fails)
-        if model is not None and side != "both":
-            modelled = _modelled(game, model, state, proposed.team, pattern, fails)
-            evil = ((tables(game).evil[:, None] >> np.arange(5)) & 1) == 1  # [K, P]
-            ours = {"good": ~evil, "evil": evil, "nobody": np.zeros_like(evil)}[side].T
-            leads = jnp.asarray(ours)[state.leader]
-            ours = np.concatenate([np.zeros((1, len(evil)), bool), ours, np.full((1, len(evil)), side == "evil")])
-            chances = jnp.where(jnp.asarray(ours).at[0].set(leads), chances, modelled)
-        seen = belief * jnp.prod(chances, axis=0)
-        total = jnp.sum(seen)
-        belief = jnp.where(total > 0, seen / jnp.where(total > 0, total, 1.0), belief)
+def _bots_key(stream: jax.Array, state: AvalonState, turn: jax.Array) -> jax.Array:
+    del turn
+    return _key_of_round(stream, state, jnp.minimum(2 * state.phase + 1, 6))
 
-        holder = jnp.argmax(state.roles == ASSASSIN)
-        told = jnp.asarray(sets.member)[holder, own[holder]] * belief
-        by_seat = jnp.sum(told[:, None] * ((tables(game).merlin[:, None] >> np.arange(5)) & 1), axis=0)
-        target = jnp.full(game.num_players, jnp.argmax(by_seat))
-        assassination, _, _ = act(round_keys[6], after, memory, target)
-        after = _choose(after.phase == ASSASSINATION, assassination, after)
-        return _Table(table.number, after, memory, belief)
 
-    def advance(carry: tuple[jax.Array, _Table, Result]) -> tuple[jax.Array, _Table, Result]:
-        following, table, results = carry
-        table = jax.vmap(one_round)(table)
-        over = table.state.terminated
-        rows = jnp.where(over, table.number, count)
-        ended = Result(table.state.good_victory, table.belief, table.state)
-        results = jax.tree.map(lambda old, one: old.at[rows].set(one, mode="drop"), results, ended)
-        number = jnp.where(over, jnp.minimum(following + jnp.cumsum(over) - 1, count), table.number)
-        return following + jnp.sum(over), jax.vmap(_choose)(over, jax.vmap(seat)(number), table), results
-
-    lanes = min(lanes, count)
-    first = jax.vmap(seat)(jnp.arange(lanes))
-    empty = jax.eval_shape(jax.vmap(lambda table: Result(table.state.good_victory, table.belief, table.state)), first)
-    results = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape[1:]), leaf.dtype), empty)
-    start = (jnp.int32(lanes), first, results)
-    return jax.lax.while_loop(lambda carry: jnp.any(carry[1].number < count), advance, start)[2]
+def _pattern(state: AvalonState, number: jax.Array, situation: Situation) -> jax.Array:
+    """int32[]: who approved proposal `number` int32[]; all of them where it was the fifth."""
+    return jnp.where(situation.round == MAX_ROUNDS - 1, NUM_PATTERNS - 1, state.proposal_votes[number])
 
 
 def _modelled(
-    game: Avalon, model: VotesAndProposals, state: AvalonState, team: jax.Array, pattern: jax.Array, fails: jax.Array
+    game: Avalon,
+    model: VotesAndProposals,
+    situation: Situation,
+    quest: jax.Array,
+    team: jax.Array,
+    pattern: jax.Array,
+    fails: jax.Array,
 ) -> jax.Array:
     """float32[2 + P, K]: by the model, how likely the proposal, each player's vote, and the fails are."""
-    proposal = _exp(model.proposal(game, (), Proposal(state.quest, state.leader, team)))
-    chances = model.approvals(game, team)
-    approves = ((pattern >> jnp.arange(game.num_players)) & 1)[:, None] == 1
-    votes = jnp.where(approves, chances, 1 - chances)
-    votes = jnp.where(state.round == MAX_ROUNDS - 1, 1.0, votes)
-    quest = _exp(model.quest(game, (), Quest(state.quest, team, fails)))
-    accepted = (jax.lax.population_count(pattern) > 2) | (state.round == MAX_ROUNDS - 1)
-    return jnp.concatenate([proposal[None], votes, jnp.where(accepted, quest, 1.0)[None]])
+    proposal = _exp(model.proposal(game, (), Proposal(quest, situation.leader, team)))
+    chances, forced = model.approvals(game, team), situation.round == MAX_ROUNDS - 1
+    approves = has_bit(pattern, jnp.arange(game.num_players))[:, None]
+    votes = jnp.where(forced, 1.0, jnp.where(approves, chances, 1 - chances))
+    on_quest = _exp(model.quest(game, (), Quest(quest, team, fails)))
+    accepted = (popcount(pattern, game.num_players) > 2) | forced
+    return jnp.concatenate([proposal[None], votes, jnp.where(accepted, on_quest, 1.0)[None]])
 
 
 def _exp(logarithm: LogPair) -> jax.Array:

@@ -1,0 +1,247 @@
+"""The one driver of Avalon: any mix of players sits down, and nobody acts on what its seat cannot know."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrl_suite.avalonbench import driver, host
+from jaxrl_suite.avalonbench.bot_model import BotPolicies
+from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.driver import Driver, by_side, play
+from jaxrl_suite.avalonbench.game_records import trajectory
+from jaxrl_suite.avalonbench.player import BotPlayer, Policy
+from jaxrl_suite.avalonbench.search_agent import SearchAgent
+from jaxrl_suite.envs import Avalon
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.llm.jobs import Job
+from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.questions import Verify
+from jaxrl_suite.search.tree_search import split_rows
+
+GAME, TURNS = Avalon(5), 12
+KEYS = jax.random.split(jax.random.key(0), 6)
+
+
+def choose(params, key, state, seat, memory):
+    """A legal action at random, and how many of them there were so far."""
+    del params
+    legal = GAME.legal(state)[seat]
+    action = jax.random.categorical(key, jnp.where(legal, 0.0, -1e9))
+    return action.astype(jnp.int32), memory + jnp.any(legal)
+
+
+def other(params, key, state, seat, memory):
+    """As `choose`, but a player that has been told what to do proposes and approves as its params say."""
+    action, memory = choose((), key, state, seat, memory)
+    return jnp.where(state.phase < 2, params, action), memory
+
+
+RANDOM = Policy(GAME, choose, np.int32(0))
+SEARCHER = SearchAgent(Bots(GAME), BotPolicies(0.05), num_simulations=10, num_assignments=4)
+BOT, CLUMSY = BotPlayer(Bots(GAME)), BotPlayer(Bots(GAME, "random", "random"))
+MIX = [SEARCHER, BOT, RANDOM, BOT, CLUMSY]
+
+
+@functools.cache
+def mixed():
+    """Games of a mix with a searching player, from its second phase on, and their first phases."""
+
+    @jax.jit
+    def run(keys):
+        deal_keys, *streams = split_rows(keys, 5)
+        first = jax.vmap(GAME.init)(deal_keys)
+        recorder = trajectory(first, TURNS)
+        return play(GAME, MIX, keys, states=first, fresh=True, streams=streams, recorder=recorder)
+
+    return jax.device_get(run(KEYS))
+
+
+def trees_equal(one, two):
+    jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_any_mix_plays_to_the_end_by_the_rules():
+    games = mixed()
+    assert games.final.terminated.all()
+    assert (games.plans[:, 0] > 0).all()  # the searching player searched in each game,
+    assert not games.plans[:, 1:].any()  # and nobody else did
+    path, length = games.record, np.minimum(games.record.length, TURNS)
+    legal = np.asarray(jax.jit(jax.vmap(jax.vmap(GAME.legal)))(path.states))[:, :TURNS]
+    chosen = np.take_along_axis(legal, np.maximum(path.actions, 0)[..., None], axis=-1)[..., 0]
+    counts = (np.arange(TURNS) < length[:, None])[..., None] & legal.any(-1)
+    assert counts.sum() > 100
+    assert chosen[counts].all()
+    over = path.states.terminated[np.arange(len(KEYS)), length]
+    np.testing.assert_array_equal(over, games.record.length <= TURNS)
+
+
+def test_a_seat_that_does_not_act_is_not_searched_for():
+    games = mixed()
+    states, played = games.record.states, np.arange(TURNS) < games.record.length[:, None]
+    acts = np.asarray(jax.jit(jax.vmap(jax.vmap(GAME.acting)))(states))[:, :TURNS] & 1 == 1
+    good_on_quest = (states.phase[:, :TURNS] == 2) & (states.evil[:, :1] & 1 == 0)
+    short = games.record.length <= TURNS
+    assert short.any()
+    expected = (acts & played & ~good_on_quest).sum(1)
+    np.testing.assert_array_equal(games.plans[short, 0], expected[short])
+
+
+@functools.cache
+def told():
+    """Games of two policies, one of which has params, as one batch."""
+    seats = [RANDOM, Policy(GAME, other, np.int32(0))] * 2 + [RANDOM]
+    run = jax.jit(lambda params, lanes: play(GAME, seats, KEYS, params=((), params), lanes=lanes), static_argnums=1)
+    return seats, run
+
+
+def test_one_after_the_other_is_as_all_at_once():
+    _, run = told()
+    together, one_by_one = run(1, None), run(1, 1)
+    trees_equal(together, one_by_one)
+    assert len(np.unique(np.asarray(together.final.deal))) > 1
+
+
+def test_without_jit_the_same():
+    seats, run = told()
+    trees_equal(jax.device_get(run(1, None)), jax.device_get(play(GAME, seats, KEYS, params=((), 1))))
+
+
+def test_params_reach_their_player():
+    _, run = told()
+    approving, rejecting = run(1, None).final, run(0, None).final
+    assert not np.array_equal(approving.proposals, rejecting.proposals)
+    votes = np.asarray(approving.proposal_votes)[:, 0]
+    assert (votes & 0b01010 == 0b01010).all()  # the seats of the second policy
+    trees_equal(approving.deal, rejecting.deal)
+
+
+def test_memories_are_a_players_own():
+    _, run = told()
+    games = jax.device_get(run(1, None))
+    proposals, votes = games.final.num_proposals, games.memories[0] + games.memories[1]
+    assert (votes.sum(1) > 5 * proposals).all()  # every seat votes on every proposal, and both count for all seats
+
+
+def test_seats_may_differ_from_game_to_game():
+    two = RANDOM, Policy(GAME, other, np.int32(0))
+    holders = np.array([[0] * 5, [1] * 5, [0, 0, 1, 1, 1]] * 2)
+    by_row, good = jax.jit(
+        lambda keys: [
+            play(GAME, two, keys, holders=who, params=((), 1), max_turns=2).final for who in (holders, by_side("good"))
+        ]
+    )(KEYS)
+    votes = np.asarray(by_row.proposal_votes)[:, 0]
+    assert (votes[[1, 4]] == 31).all()
+    assert (votes[[2, 5]] & 0b11100 == 0b11100).all()
+    ours = ~np.asarray(good.evil) & 31
+    assert (np.asarray(good.proposal_votes)[:, 0] & ours == ours).all()
+
+
+def test_what_a_seat_cannot_know_does_not_change_what_it_does():
+    """Roles are redrawn behind each seat's back in states of all phases."""
+    path = mixed().record
+    rows, turns = np.nonzero((np.arange(TURNS) < path.length[:, None]) & (np.arange(TURNS) % 2 == 0))
+    states = jax.tree.map(lambda leaf: jnp.asarray(leaf[rows, turns]), path.states)
+    keys = jax.random.split(jax.random.key(5), len(rows))
+
+    @jax.jit
+    def run(states):
+        players, holders = driver.seating(GAME, MIX)
+        seated = Driver(GAME, players, holders, ((),) * 4, split_rows(keys, 4), states, fresh=False)
+        table = seated.seat(jnp.arange(len(rows)))
+        table = jax.lax.while_loop(lambda table: jnp.any(table.waiting != 0), seated.plan, table)
+        return seated.actions(table)[0]
+
+    seen = np.asarray(run(states))
+    acts = np.asarray(jax.vmap(GAME.acting)(states))
+    changed = 0
+    for seat in range(5):
+        redrawn = jax.vmap(GAME.scramble, (0, None, 0))(states, seat, jax.random.split(jax.random.key(seat), len(rows)))
+        changed += (np.asarray(redrawn.deal) != np.asarray(states.deal)).sum()
+        # who has to act in the assassination depends on the roles: the seat itself still does
+        here = acts >> seat & 1 == 1
+        np.testing.assert_array_equal(np.asarray(run(redrawn))[here, seat], seen[here, seat])
+    assert changed > len(rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scripted:
+    """Asks elsewhere what `RANDOM` would do."""
+
+    def start(self, state, seat, key):
+        return key, jnp.int32(0)
+
+    def decide(self, state, seat, memory, path):
+        verdicts = yield Verify("choose", ((state, seat, memory, path[-2]),))
+        return verdicts.values[0]
+
+    def observe(self, memory, before, after, seat):
+        return memory
+
+
+def answer(items):
+    """As the jitted driver has `RANDOM` choose."""
+
+    @jax.jit
+    def one(state, seat, memory, turn):
+        stream, count = memory
+        key = jax.random.fold_in(RANDOM.act_key(stream, state, turn), seat)
+        action, count = choose((), key, state, seat, count)
+        return action, (stream, count)
+
+    answers = [one(*item[:3], jnp.int32(item[3])) for item in items]
+    return [(int(action), memory) for action, memory in answers]
+
+
+def test_the_host_form_plays_the_same_games():
+    scripted = Scripted()
+    seats: list[Any] = [BOT, scripted, BOT, scripted, BOT]
+    jobs = [
+        Job(f"{number}", lambda ledger, n=number: host.play(GAME, seats, KEYS[n], path=(n,))) for number in range(3)
+    ]
+    sizes = []
+    outcomes = run_lockstep(jobs, {}, {"choose": lambda items: sizes.append(len(items)) or answer(items)})
+    assert [outcome.error for outcome in outcomes] == [None] * 3
+    expected = jax.device_get(jax.jit(lambda keys: play(GAME, [BOT, RANDOM, BOT, RANDOM, BOT], keys))(KEYS[:3]))
+    for number, outcome in enumerate(outcomes):
+        trees_equal(outcome.value.final, jax.tree.map(lambda leaf, n=number: leaf[n], expected.final))
+    assert max(sizes) > 2  # seats and games are asked together
+
+
+class Rude(Scripted):
+    def decide(self, state, seat, memory, path):
+        yield Verify("choose", ((state, seat, memory, path[-2]),))
+        return 99, memory
+
+
+def test_an_illegal_action_is_refused_on_the_host():
+    job = Job("rude", lambda ledger: host.play(GAME, [Rude()] * 5, KEYS[0]))
+    error = run_lockstep([job], {}, {"choose": answer})[0].error
+    assert isinstance(error, UserError)
+    assert "99" in str(error)
+
+
+@dataclasses.dataclass(frozen=True)
+class Heavy(BotPlayer):
+    weights: Any = None
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (lambda: play(GAME, [BOT] * 4, KEYS), "4 players for 5 seats"),
+        (lambda: play(GAME, [Heavy(Bots(GAME), weights=np.zeros(3))] * 5, KEYS), "hashable"),
+        (lambda: play(GAME, [BOT] * 5, KEYS, params=[(), ()]), "give each"),
+        (lambda: play(GAME, [BOT] * 5, KEYS, lanes=0), "lanes"),
+        (lambda: by_side("neither"), "side must be"),  # pyright: ignore[reportArgumentType]
+    ],
+    ids=["seats", "hash", "params", "lanes", "side"],
+)
+def test_refuses_what_does_not_fit(call, match):
+    with pytest.raises(UserError, match=match):
+        call()
