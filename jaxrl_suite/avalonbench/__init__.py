@@ -1,4 +1,4 @@
-"""Avalon as a benchmark: exact beliefs about who is who, the naive bots, and fast games between them.
+"""Avalon as a benchmark: exact beliefs about who is who, the naive bots, and one driver that seats any players.
 
 Names are imported when they are first used.
 """

@@ -3,6 +3,9 @@
 `rollout` plays on from any state. `play_bots` plays a stream of games in a fixed number of lanes: a lane whose game
 is over deals the next one at once, so that none stands idle.
 
+The games are those of `driver.play`, by the same rules, 34 to 44 times as fast: 188,000 to 256,000 games per CPU second
+against 5,500 to 6,500 (five players, five alternations in one run).
+
 Shapes: `P` players, `B` lanes, Q = 5 quests.
 """
 

@@ -38,7 +38,7 @@ class Trajectory(NamedTuple):
 
     states: AvalonState  # [B, T + 1, ...]
     actions: jax.Array  # int32[B, T, P]
-    length: jax.Array  # int32[B], phases that were played
+    length: jax.Array  # int32[B], phases that were recorded
 
 
 def trajectory(first: AvalonState, num_turns: int) -> Recorder:
@@ -54,7 +54,7 @@ def trajectory(first: AvalonState, num_turns: int) -> Recorder:
         return Trajectory(
             jax.tree.map(lambda old, new: old.at[row, at + 1].set(new, mode="drop"), record.states, turn.after),
             record.actions.at[row, at].set(turn.actions, mode="drop"),
-            jnp.maximum(record.length, record.length.at[row].set((at + 1) * turn.played, mode="drop")),
+            record.length.at[row].max(jnp.where(turn.played, jnp.minimum(at + 1, num_turns), 0), mode="drop"),
         )
 
     count, players = first.reward.shape

@@ -1,5 +1,6 @@
 """The naive bots against their rules written as loops over sets, and against the statistics of the original bots."""
 
+import dataclasses
 import itertools
 from functools import partial
 
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl_suite.avalonbench import belief_metrics, beliefs, bot_games
+from jaxrl_suite.avalonbench import belief_metrics, beliefs, bot_games, driver
 from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.bot_games import play_bots, rollout
 from jaxrl_suite.avalonbench.bot_model import BotPolicies
 from jaxrl_suite.avalonbench.bots import Bots
+from jaxrl_suite.avalonbench.game_records import Recorder
 from jaxrl_suite.avalonbench.observation_models import FailCounts, Proposal, Quest, Vote
+from jaxrl_suite.avalonbench.player import BotPlayer
 from jaxrl_suite.avalonbench.word_sets import draw_below, pick
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import GOOD_ROLES, encode_roles, mask_to_seats, seats_to_mask
@@ -161,34 +164,45 @@ CASES = [
 ]
 
 
+@dataclasses.dataclass(frozen=True)
+class SameWords(BotPlayer):
+    """The bots with the random words that `play_bots` gives them."""
+
+    def act(self, params, keys, states, memory):
+        return jax.vmap(self.bots.actions)(jax.random.key_data(keys), states, memory), memory
+
+    def act_key(self, stream, state, turn):
+        return jax.random.fold_in(stream, 2 * (state.num_proposals + (state.phase < 2)))
+
+
+@partial(jax.jit, static_argnums=0)
+def driven(bots, keys):
+    """The games of `play_bots`, one a lane, by the driver; what is recorded is whether every action was legal."""
+    game = bots.game
+
+    def add(legal, turn):
+        allowed = jax.vmap(game.legal)(turn.before)
+        chosen = jnp.take_along_axis(allowed, turn.actions[..., None], axis=2)[..., 0]
+        return legal & (~turn.played | jnp.all(chosen | ~jnp.any(allowed, axis=2), axis=1))
+
+    tables = jax.vmap(lambda key: bot_games.deal_of(bots, key))(keys)
+    states = jax.vmap(lambda table: game.start(leader=table.leader)._replace(deal=table.deal))(tables)
+    return driver.play(
+        game, [SameWords(bots)] * game.num_players, keys, states=states, fresh=True,
+        streams=[jax.vmap(bot_games._stream)(keys)], recorder=Recorder(jnp.ones(len(keys), bool), add),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("game", "good", "evil"), CASES)
 def test_fast_games_are_the_games_rules(game, good, evil):
-    """The same random words through `play_bots` and through the game's own steps give the same games."""
+    """The same random words through `play_bots` and through the driver give the same games."""
     bots, count = Bots(game, good, evil), 200
     keys = jax.random.split(jax.random.key(1), count)
-
-    def whole_game(key):
-        stream = bot_games._stream(key)
-        table = bot_games.deal_of(bots, key)
-        state = game.start(leader=table.leader)._replace(deal=table.deal)
-
-        def phase(_, carry):
-            state, memory = carry
-            number = state.num_proposals + (state.phase < 2)
-            action = bots.actions(bot_games._words(stream, 2 * number), state, memory)
-            after = game.apply(state, action)
-            allowed = game.legal(state)
-            chosen = jnp.take_along_axis(allowed, action[:, None], axis=1)[:, 0]
-            legal = jnp.all(chosen | ~jnp.any(allowed, axis=1))
-            state = after._replace(truncated=state.truncated | ~legal)
-            return state, bots.observe(memory, carry[0], after)
-
-        return jax.lax.fori_loop(0, game.max_turns, phase, (state, bots.init()))
-
-    states, memories = jax.jit(jax.vmap(whole_game))(keys)
+    games = driven(bots, keys)
+    states, memories = games.final, games.memories[0]
     totals = bot_games._play_lanes(bots, keys, jnp.ones((count,), jnp.int32))
     assert np.asarray(states.terminated).all()
-    assert not np.asarray(states.truncated).any()  # every action was legal
+    assert np.asarray(games.record).all()  # every action was legal
     results = np.asarray(states.results)
     np.testing.assert_array_equal(totals.proposals, states.num_proposals)
     np.testing.assert_array_equal(totals.quests_by_index.T, results >= 0)
@@ -205,21 +219,9 @@ def test_sides_are_judged_as_the_bench_counts():
     bots = Bots(game)
     totals = bot_games._play_lanes(bots, keys, jnp.ones((50,), jnp.int32))
 
-    def final(key):
-        stream, table = bot_games._stream(key), bot_games.deal_of(bots, key)
-        state = game.start(leader=table.leader)._replace(deal=table.deal)
-
-        def phase(_, carry):
-            state, memory = carry
-            words = bot_games._words(stream, 2 * (state.num_proposals + (state.phase < 2)))
-            after = game.apply(state, bots.actions(words, state, memory))
-            return after, bots.observe(memory, state, after)
-
-        state, memory = jax.lax.fori_loop(0, game.max_turns, phase, (state, bots.init()))
-        reports = jnp.stack([bots.known_good(state, memory, seat) for seat in range(5)])
-        return state.roles, reports
-
-    roles, reports = jax.jit(jax.vmap(final))(keys)
+    games = driven(bots, keys)
+    known = jax.jit(jax.vmap(lambda *args: jnp.stack([bots.known_good(*args, seat) for seat in range(5)])))
+    roles, reports = games.final.roles, known(games.final, games.memories[0])
     right = belief_metrics.deduction_accuracy(reports, roles[:, None].repeat(5, axis=1))
     servants = np.asarray(roles) == 5
     np.testing.assert_allclose(totals.sides_right, 5 * (np.asarray(right) * servants).sum(1), atol=1e-4)
