@@ -68,12 +68,12 @@ def scramble(game: AvalonSetup, state: AvalonState, player: jax.Array | int, key
     return _rearranged(game, state, player, jax.random.uniform(key, (game.num_players,)))
 
 
-def redact(game: Setup, state: AvalonState, player: jax.Array | int) -> AvalonState:
+def redact(game: AvalonSetup, state: AvalonState, player: jax.Array | int) -> AvalonState:
     """The state as `player` may see it: roles are sorted within each group of seats that it cannot tell apart."""
     return _rearranged(game, state, player, state.roles / len(tables.ROLE_NAMES))
 
 
-def _rearranged(game: Setup, state: AvalonState, player: jax.Array | int, order: jax.Array) -> AvalonState:
+def _rearranged(game: AvalonSetup, state: AvalonState, player: jax.Array | int, order: jax.Array) -> AvalonState:
     """The roles sorted by `order` float32[P], from 0 to 1, among the seats pointed out to `player` and the rest."""
     seats = jnp.arange(game.num_players)
     shown = has_bit(pointed_out(game, state, player), seats)
