@@ -84,7 +84,8 @@ def play(
     Raises:
       UserError: if the players do not fit the seats.
     """
-    players, holders = seating(game, players, holders)
+    if holders is None:
+        players, holders = seating(game, players)
     deals = keys
     if streams is None:
         deals, *streams = split_rows(keys, 1 + len(players))
@@ -94,7 +95,9 @@ def play(
     if lanes is not None and lanes < 1:
         raise UserError(f"lanes must be at least 1, got {lanes}")
     first = jax.vmap(game.init)(deals) if states is None else states
-    driver = Driver(game, players, holders, given, tuple(streams), first, fresh or states is None, recorder, max_turns)
+    driver = Driver(
+        game, tuple(players), holders, given, tuple(streams), first, fresh or states is None, recorder, max_turns
+    )
     count = len(keys)
     start = recorder.start if recorder is not None else ()
     if lanes is None:
@@ -134,12 +137,8 @@ def by_side(side: Side) -> Callable[[AvalonState], jax.Array]:
     return holders
 
 
-def seating(
-    game: Avalon, players: Sequence[Player], holders: Holders | None = None
-) -> tuple[tuple[Player, ...], Holders]:
-    """The different players, and who of them holds each seat."""
-    if holders is not None:
-        return tuple(players), holders
+def seating(game: Avalon, players: Sequence[Player]) -> tuple[tuple[Player, ...], tuple[int, ...]]:
+    """The different players of P seats, and who of them holds each."""
     if len(players) != game.num_players:
         raise UserError(f"{len(players)} players for {game.num_players} seats: give one a seat, or say who holds which")
     try:

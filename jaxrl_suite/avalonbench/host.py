@@ -119,7 +119,8 @@ def play(
 
 
 def _driver(mix: tuple[Any, ...], fixed: tuple[Any, ...], states: AvalonState) -> Driver:
-    return Driver(*mix, *fixed, states)
+    (game, players, holders), (params, streams) = mix, fixed
+    return Driver(game, players, holders, params, streams, states)
 
 
 def _seen(game: Avalon, rows: Rows) -> tuple[AvalonState, ...]:
