@@ -171,10 +171,11 @@ def test_what_a_seat_cannot_know_does_not_change_what_it_does():
         return seated.actions(table)[0]
 
     seen = np.asarray(run(states))
-    acts = np.asarray(jax.vmap(GAME.acting)(states))
+    acts = np.asarray(jax.jit(jax.vmap(GAME.acting))(states))
+    scramble = jax.jit(jax.vmap(GAME.scramble, (0, None, 0)))
     changed = 0
     for seat in range(5):
-        redrawn = jax.vmap(GAME.scramble, (0, None, 0))(states, seat, jax.random.split(jax.random.key(seat), len(rows)))
+        redrawn = scramble(states, seat, jax.random.split(jax.random.key(seat), len(rows)))
         changed += (np.asarray(redrawn.deal) != np.asarray(states.deal)).sum()
         # who has to act in the assassination depends on the roles: the seat itself still does
         here = acts >> seat & 1 == 1
