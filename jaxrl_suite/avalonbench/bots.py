@@ -26,17 +26,9 @@ import numpy as np
 
 from jaxrl_suite.avalonbench.bot_tables import BotTables, bot_tables
 from jaxrl_suite.avalonbench.word_sets import Words, both, choose, constants, contains, look_up, nonempty, pick, size
+from jaxrl_suite.envs.avalon import roles
 from jaxrl_suite.envs.avalon.game import Avalon
-from jaxrl_suite.envs.avalon.roles import (
-    ASSASSIN,
-    EVIL_ROLES,
-    GOOD_ROLES,
-    MERLIN,
-    NUM_QUESTS,
-    evil_seats,
-    pointed_out,
-    seats_of,
-)
+from jaxrl_suite.envs.avalon.roles import ASSASSIN, EVIL_ROLES, GOOD_ROLES, MERLIN, NUM_QUESTS
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, AvalonState
 from jaxrl_suite.errors import UserError
 
@@ -193,7 +185,7 @@ class Bots:
         informed = [role for role in sorted(set(self.game.roles)) if role == MERLIN or role in EVIL_ROLES]
         evil, level, knows = jnp.int32(0), jnp.int32(0), jnp.bool_(False)
         for role in informed:
-            here = (seats_of(deal, role, players) & own) != 0
+            here = (roles.seats_of(deal, role, players) & own) != 0
             known = self._known_evil(deal, role)
             wanted = jnp.minimum(self.needed(quest), size((known,))) if role in EVIL_ROLES else 0
             evil, level = jnp.where(here, known, evil), jnp.where(here, wanted, level)
@@ -202,7 +194,7 @@ class Bots:
         aimed = both(aimed, look_up(tables.containing, slot * players + leader))
         choices = choose(knows, aimed, choices)
         every = look_up(tables.every, slot)
-        leader_evil = (evil_seats(deal, players) & own) != 0
+        leader_evil = (roles.evil_seats(deal, players) & own) != 0
         for kind, side in ((self.good, ~leader_evil), (self.evil, leader_evil)):
             if kind == "random":
                 choices = choose(side, every, choices)
@@ -212,14 +204,14 @@ class Bots:
         self, word: jax.Array, deal: jax.Array, quest: jax.Array, index: jax.Array, team: jax.Array, memory: Memory
     ) -> jax.Array:
         """int32[]: the seats that approve `team` int32[], a bit mask, whose action was `index` int32[]."""
-        players, roles = self.game.num_players, sorted(set(self.game.roles))
-        evil_mask = evil_seats(deal, players)
+        players, present = self.game.num_players, sorted(set(self.game.roles))
+        evil_mask = roles.evil_seats(deal, players)
         votes = jnp.int32(0)
         for seat in range(players):
             votes = votes | (contains(memory.preferred[seat], index) << seat)
-        for role in roles:
+        for role in present:
             if role == MERLIN or role in EVIL_ROLES:
-                holders = seats_of(deal, role, players)
+                holders = roles.seats_of(deal, role, players)
                 known = size((team & self._known_evil(deal, role),))
                 approves = known == 0 if role == MERLIN else known >= self.needed(quest)
                 votes = jnp.where(approves, votes | holders, votes & ~holders)
@@ -234,13 +226,13 @@ class Bots:
         """int32[]: the seats that would pass the quest of `team` int32[], a bit mask."""
         players = self.game.num_players
         if self.evil == "random":
-            return ~evil_seats(deal, players) & ((1 << players) - 1)
+            return ~roles.evil_seats(deal, players) & ((1 << players) - 1)
         needed, fail = self.needed(quest), jnp.int32(0)
         one_fails = jnp.bool_(self.game.num_evil == 2) & (needed == 1)  # the Assassin, where evil is more than enough
         for role in set(self.game.roles) & set(EVIL_ROLES):
             known = size((team & self._known_evil(deal, role),))
             fails = known >= needed if role == ASSASSIN else (known == needed) | ((known > needed) & ~one_fails)
-            fail = jnp.where(fails, fail | seats_of(deal, role, players), fail)
+            fail = jnp.where(fails, fail | roles.seats_of(deal, role, players), fail)
         return ~fail & ((1 << players) - 1)
 
     def target(self, word: jax.Array, deal: jax.Array) -> jax.Array:
@@ -248,7 +240,7 @@ class Bots:
         players = self.game.num_players
         spared = self._known_evil(deal, ASSASSIN)
         if self.evil == "random" and self.game.rules != "official":
-            spared = seats_of(deal, ASSASSIN, players)
+            spared = roles.seats_of(deal, ASSASSIN, players)
         rest = word << players  # the first bits are the votes
         return pick((~spared & ((1 << players) - 1),), rest, players)
 
@@ -262,7 +254,7 @@ class Bots:
         own = 1 << seat
         for role in sorted(set(self.game.roles)):
             if role == MERLIN or role in EVIL_ROLES:
-                here = (seats_of(state.deal, role, players) & own) != 0
+                here = (roles.seats_of(state.deal, role, players) & own) != 0
                 sides = ((~self._known_evil(state.deal, role) >> jnp.arange(players)) & 1).astype(jnp.float32)
                 reported = jnp.where(here, sides, reported)
         return reported
@@ -278,12 +270,13 @@ class Bots:
 
     def _known_evil(self, deal: jax.Array, role: int) -> jax.Array:
         """The seats that a holder of `role` knows to be evil, its own among them."""
-        shown = [other for other in pointed_out(role, self.game.roles, self.game.rules) if other not in GOOD_ROLES]
+        pointed_out = roles.pointed_out(role, self.game.roles, self.game.rules)
+        shown = [other for other in pointed_out if other not in GOOD_ROLES]
         if len(shown) == len(set(self.game.roles) & set(EVIL_ROLES)):
-            return evil_seats(deal, self.game.num_players)
+            return roles.evil_seats(deal, self.game.num_players)
         mask = jnp.int32(0)
         for other in {*shown, role} - set(GOOD_ROLES):
-            mask = mask | seats_of(deal, other, self.game.num_players)
+            mask = mask | roles.seats_of(deal, other, self.game.num_players)
         return mask
 
     def index_of(self, quest: jax.Array, team: jax.Array) -> jax.Array:
