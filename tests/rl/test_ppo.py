@@ -168,6 +168,8 @@ def test_starts_are_fresh_where_episodes_end():
     np.testing.assert_allclose(batch.advantages.shape, (8, 64))
 
 
+@pytest.mark.optimised
+@pytest.mark.tier2
 def test_swings_a_pendulum_up():
     config = dataclasses.replace(ppo_config.PENDULUM, iterations=60)
     _, state, _ = train(make("pendulum"), config)

@@ -152,6 +152,7 @@ def said(judge):
     return judge.judge(ROUND, (4,))
 
 
+@pytest.mark.tier2
 def test_a_judgement_ranks_and_repeats(judge, said):
     assert said == judge.judge(ROUND, (4,))
     alone = judge.judge(ROUND[:2], (4,))
