@@ -19,19 +19,17 @@ from jaxrl_suite.avalonbench.dialogue.scenarios import Scenario, generate
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.evolve.attempts import SearchSetup
-from jaxrl_suite.evolve.journal import Journal
-from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.journal import Journal, services
+from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
 from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig
 from jaxrl_suite.evolve.progress import Search
-from jaxrl_suite.evolve.proposer import Brief
-from jaxrl_suite.evolve.records import Judgement, Strategy
+from jaxrl_suite.evolve.records import Strategy
 from jaxrl_suite.evolve.rounds import Planned, search_rounds
-from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.jobs import SamplerFailedError
 from jaxrl_suite.llm.protocol import Usage
 from jaxrl_suite.llm.recording import Recording
 from jaxrl_suite.llm.run_sampler import as_user_error, draws_path, open_sampler
-from jaxrl_suite.strategist.judge.guide import GuideJudge, Trial, contract
+from jaxrl_suite.strategist.judge.guide import GUIDE, GuideJudge, Trial, contract
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.avalon_dialogue.config import Config, RoleName
@@ -79,35 +77,6 @@ class RoleSearches(NamedTuple):
         return largest(self.gains)
 
 
-class GuideReferee:
-    """The judge that one kind of search meets: it spends about the same number of speeches on every round.
-
-    Args:
-      judge: strict, with all scenarios of the searches.
-      speeches: of a round.
-      steps: into which a round is divided; the seed guide is judged once, with a quarter of a round.
-    """
-
-    def __init__(self, judge: GuideJudge, speeches: int, steps: int):
-        self.scenarios, self.speeches, self.steps = len(judge.scenarios), speeches, steps
-        self._judge = judge
-        self._failed: SamplerFailedError | None = None
-
-    def check(self, texts: Sequence[str]) -> Sequence[str]:
-        return self._judge.check(texts)
-
-    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
-        if self._failed is not None:  # other searches need not find out for themselves that the model is gone
-            raise self._failed
-        speeches = self.speeches // (4 if path[1] == 0 else self.steps)
-        self._judge.per_round = min(self.scenarios, max(1, speeches // len(strategies)))
-        try:
-            return self._judge.judge(strategies, path)
-        except SamplerFailedError as error:
-            self._failed = error
-            raise
-
-
 def evolve_config(config: Config, method: str) -> EvolveConfig:
     sizes: dict[str, Any] = dict(
         method=method, strategies=config.search.strategies, rounds=config.search.rounds, repairs=config.search.repairs
@@ -129,19 +98,19 @@ def search_role(config: Config, run: Run, role: RoleName) -> RoleSearches:
     judged = scenarios_of(role, config.search.scenarios, SEARCHED)
     with Journal(run.folder / f"journal-{role}.jsonl") as journal, open_sampler(config, run, role) as sampler:
         judge = GuideJudge(sampler, role, judged, num_key_states=KEY_STATES, strict=True)
-        proposer = LanguageModelProposer(Brief("guide", contract(GAME, role)))
-        origin = Strategy(0, "guide", seed_guide(role).text)
-        planned, referees = [], {}
+        proposer = LanguageModelProposer(Brief(GUIDE, contract(GAME, role)))
+        origin = Strategy(0, GUIDE.name, seed_guide(role).text)
+        planned = []
         for method in config.search.methods:
-            evolve, sequential = evolve_config(config, method), METHODS[method].sequential
-            name, steps = ("steps", evolve.strategies_per_round) if sequential else ("rounds", 1)
-            referees[name] = GuideReferee(judge, config.search.speeches, steps)
+            evolve = evolve_config(config, method)
+            name = "steps" if METHODS[method].sequential else "rounds"  # as the journal calls the judge
             for seed in config.seeds:
-                setup = SearchSetup(evolve, proposer, seed, "guide", name, journal.log(f"{method} {seed}"))
+                log = journal.log(f"{method} {seed}")
+                setup = SearchSetup(evolve, proposer, seed, GUIDE.name, name, log, config.search.speeches)
                 labels = dict(role=role, method=method, seed=seed)
                 planned.append(Planned(f"{method} {seed}", labels, setup, origin))
         title = f"guides for {role.capitalize()}"
-        asked = services(referees, journal)
+        asked = services({one.setup.judge: judge for one in planned}, journal)
         found, _ = search_rounds(run, planned, sampler, asked, title, f"search-{role}")
         size = len(config.seeds)
         searches = {method: found[at * size : (at + 1) * size] for at, method in enumerate(config.search.methods)}

@@ -14,7 +14,7 @@ import numpy as np
 from jaxrl_suite.core import devices
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.search import arena
+from jaxrl_suite.search import arena, matrix_game
 from jaxrl_suite.search.agents import Answer, SearchPolicy
 from jaxrl_suite.search.evaluators import Rollout
 from jaxrl_suite.search.gops import evaluation as gops_evaluation
@@ -128,8 +128,8 @@ class MatchPlayer:
         def turn(state, key):
             keys = jax.random.split(key, 3)
             bids = [
-                arena.sample(keys[0], gops_exact.policy(solution, state)[0]),
-                arena.sample(keys[1], gops_policies.match_prize(game, state)[1]),
+                matrix_game.sample(keys[0], gops_exact.policy(solution, state)[0]),
+                matrix_game.sample(keys[1], gops_policies.match_prize(game, state)[1]),
             ]
             return game.step(state, jnp.stack(bids), keys[2])
 

@@ -106,6 +106,15 @@ class Config:
         """Games of a round of a search."""
         return self.round_games if game == "gops" else self.avalon_games
 
+    def batch_sizes_of(self, game: GameName) -> tuple[int, int]:
+        """Games that are played at a time, in a round of a search and in the evaluation.
+
+        A batch is filled up, so that none is larger than a round has games. An evaluation has many; but in Avalon
+        another size would be another long compilation.
+        """
+        rounds = min(self.batch_size, self.games_of(game))
+        return rounds, self.batch_size if game == "gops" else rounds
+
     def episodes_of(self, game: GameName) -> tuple[int, ...]:
         """Of the learners."""
         return self.episodes if game == "gops" else self.avalon_episodes

@@ -24,17 +24,19 @@ CLAIMS = ("strat-1", "strat-2", "strat-4", "strat-5", "strat-6", "strat-7", "str
 def main(config: Config, run: Run) -> None:
     from jaxrl_suite.experiments.strategist import learners, report
     from jaxrl_suite.experiments.strategist.final import play_exact, play_final
-    from jaxrl_suite.experiments.strategist.games import GopsStage, stage_of
-    from jaxrl_suite.experiments.strategist.search import run_searches
+    from jaxrl_suite.experiments.strategist.search import judge_of, run_searches
+    from jaxrl_suite.strategist.judge.gops import GopsJudge
 
     for game in config.games:
-        with stage_of(config, game, run) as stage:
-            searches = run_searches(config, run, game, stage)
-            final = play_final(config, run, game, stage, searches)
-            run.throughput(f"self-play games of {stage.title}, batches filled up", stage.games, stage.seconds)
+        with judge_of(config, game, run) as judge:
+            searches = run_searches(config, run, game, judge)
+            final = play_final(config, run, game, judge, searches)
+            run.throughput(
+                f"self-play games of {judge.title}, batches filled up", judge.programs.games, judge.programs.seconds
+            )
             exact = None
-            if isinstance(stage, GopsStage) and config.budgets and config.exact_methods:
-                exact = play_exact(config, run, stage, searches)
-            report.write(config, run, game, stage, searches, final, exact)
+            if isinstance(judge, GopsJudge) and config.budgets and config.exact_methods:
+                exact = play_exact(config, run, judge, searches)
+            report.write(config, run, game, judge.title, searches, final, exact)
             if config.episodes_of(game):
-                learners.write(config, run, stage, searches)
+                learners.write(config, run, judge, searches)

@@ -1,5 +1,5 @@
-"""Evaluation of the strategies found: on fresh games against the seed and each other, against exact equilibrium play,
-and against best responses, at every search budget.
+"""What the strategies found are worth: on fresh games against the seed and each other, against exact equilibrium play,
+against best responses at every search budget, and by what it cost.
 
 Shapes: `S` seeds, `A` arms (ways to search), `M` methods among them, `T` = rounds + 1, `G` deals, `Q` budgets,
 `K` strategies.
@@ -8,20 +8,22 @@ Shapes: `S` seeds, `A` arms (ways to search), `M` methods among them, `T` = roun
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.evolve.records import Strategy
-from jaxrl_suite.experiments.strategist.games import GopsStage, StageMixin
-from jaxrl_suite.experiments.strategist.search import Searches, seed_strategy
+from jaxrl_suite.experiments.strategist.search import OURS, Searches, seed_strategy
 from jaxrl_suite.search.gops import exact as gops_exact
 from jaxrl_suite.strategist.heuristics.features_gops import gops_library
 from jaxrl_suite.strategist.heuristics.pool import Pool, choices_of
 from jaxrl_suite.strategist.judge import league
+from jaxrl_suite.strategist.judge.base import HeuristicJudge
+from jaxrl_suite.strategist.judge.gops import GopsJudge
 from jaxrl_suite.strategist.play import strength
 from jaxrl_suite.strategist.play.gops import GopsPlayer
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 ORIGIN = "seed heuristic"
 FRESH, DECKS, NOISE = 1, 3, 5  # streams of the evaluation: deals, deals of exact play, search; others use 0, 2 and 4
 CHUNK = 64  # states of the small game that are searched at a time
+ONE_SEED = "One seed has no interval."
+UNITS = {"gops": "points a game", "avalon": "share of games won"}
 
 
 class Final(NamedTuple):
@@ -49,14 +53,15 @@ class Exact(NamedTuple):
     exploitability: np.ndarray  # float[Q, K] in the small game; empty if there is none
 
 
-def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches) -> Final:
+def play_final(config: Config, run: Run, game: GameName, judge: HeuristicJudge, searches: Searches) -> Final:
     """Plays the last and the earlier best strategies of every search, one seed a step."""
     names, times = [arm.name for arm in searches.arms], 1 + config.rounds
     arms, seeds, methods = len(names), len(config.seeds), len(config.methods)
-    even = 0.0 if stage.zero_sum else 0.5
+    even = 0.0 if judge.zero_sum else 0.5
     carry = np.zeros((seeds, arms, times)), np.full((seeds, methods, methods), even), np.zeros((seeds, methods))
-    origin = seed_strategy(config, stage)
-    loop = run.chunks(seeds, carry, f"{stage.title}: fresh games", name=f"final-{game}")
+    origin = seed_strategy(config, judge)
+    matches = judge.with_config(batch_size=config.batch_sizes_of(game)[1])
+    loop = run.chunks(seeds, carry, f"{judge.title}: fresh games", name=f"final-{game}")
     for number in loop:
         gains, cross, elo = loop.carry
         players, place = [origin], {_what(origin): 0}
@@ -79,12 +84,12 @@ def play_final(config: Config, run: Run, game: GameName, stage: StageMixin, sear
                 jax.random.fold_in(jax.random.key(FRESH), config.seeds[number]), config.deals_of(game)
             )
             payoff = np.full((len(players), len(players), len(keys)), even)
-            for (a, b), scores in zip(pairs, stage.duel(players, pairs, keys), strict=True):
-                payoff[a, b], payoff[b, a] = scores, (-scores if stage.zero_sum else 1 - scores)
+            for (a, b), scores in zip(pairs, matches.duel(players, pairs, keys), strict=True):
+                payoff[a, b], payoff[b, a] = scores, (-scores if judge.zero_sum else 1 - scores)
             table = payoff.mean(axis=2)
             gains[number] = table[best, 0] - even
             cross[number] = table[np.ix_(last[:methods], last[:methods])]
-            elo[number] = elo_of(payoff, last[:methods].tolist(), stage.zero_sum)
+            elo[number] = elo_of(payoff, last[:methods].tolist(), judge.zero_sum)
         run.log(seed=config.seeds[number], gains=dict(zip(names, gains[number, :, -1].tolist(), strict=True)))
         loop.carry = gains, cross, elo
     return Final(*loop.carry)
@@ -109,22 +114,22 @@ def _what(strategy: Strategy) -> object:
     return strategy.weights if strategy.weights is not None else strategy.text
 
 
-def measured(config: Config, stage: StageMixin, searches: Searches) -> tuple[list[str], list[Strategy]]:
+def measured(config: Config, judge: HeuristicJudge, searches: Searches) -> tuple[list[str], list[Strategy]]:
     """The seed strategy and the best of each search that is held against exact opponents, once for each seed."""
-    found = {ORIGIN: [seed_strategy(config, stage)] * len(config.seeds)}
+    found = {ORIGIN: [seed_strategy(config, judge)] * len(config.seeds)}
     found |= {method: [search.best for search in searches.found[method]] for method in config.exact_methods}
     names = [f"{kind} {seed}" for kind in found for seed in config.seeds]
     return names, [one for strategies in found.values() for one in strategies]
 
 
-def play_exact(config: Config, run: Run, stage: GopsStage, searches: Searches) -> Exact:
+def play_exact(config: Config, run: Run, judge: GopsJudge, searches: Searches) -> Exact:
     """Returns against the exact equilibrium, and exploitability in a small game, one budget a step.
 
     Each seed has decks of its own, common to its strategies and to all budgets: intervals over seeds know of the luck
     of the draw, and differences do not.
     """
-    names, strategies = measured(config, stage, searches)
-    pool, choices = stage.pool_of(strategies)
+    names, strategies = measured(config, judge, searches)
+    pool, choices = judge.programs.pool(strategies)
     budgets, kinds = config.budgets, len(names) // len(config.seeds)
     decks = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(DECKS), np.array(config.seeds * kinds, np.uint32))
     table = np.zeros((len(budgets), len(names)))
@@ -132,17 +137,17 @@ def play_exact(config: Config, run: Run, stage: GopsStage, searches: Searches) -
     loop = run.chunks(len(budgets), table, "GOPS: against exact equilibrium play", name="nash")
     for step in loop:
         if solution is None:
-            solution = gops_exact.solve_gops(stage.library.game)  # pyright: ignore[reportArgumentType]
-        player = GopsPlayer(pool, budgets[step], stage.style)
+            solution = gops_exact.solve_gops(judge.library.game)  # pyright: ignore[reportArgumentType]
+        player = GopsPlayer(pool, budgets[step], judge.style)
         returns = strength.nash_returns(
-            player, solution, choices, config.nash_deals, decks, batch_size=config.batch_size, mesh=stage.mesh
+            player, solution, choices, config.nash_deals, decks, batch_size=config.batch_size, mesh=judge.mesh
         )
         loop.carry[step] = returns.mean(axis=1)
         run.log(budget=budgets[step], returns=dict(zip(names, loop.carry[step].tolist(), strict=True)))
-    return Exact(names, loop.carry, exploit(config, run, stage, names, strategies))
+    return Exact(names, loop.carry, exploit(config, run, judge, names, strategies))
 
 
-def exploit(config: Config, run: Run, stage: GopsStage, names: list[str], strategies: Sequence[Strategy]) -> np.ndarray:
+def exploit(config: Config, run: Run, judge: GopsJudge, names: list[str], strategies: Sequence[Strategy]) -> np.ndarray:
     """float[Q, K], or empty: texts are exported for one size of the game, so only compact strategies can be moved."""
     if not config.small_cards or any(one.weights is None for one in strategies):
         return np.zeros((0, len(names)))
@@ -154,10 +159,98 @@ def exploit(config: Config, run: Run, stage: GopsStage, names: list[str], strate
     title = f"GOPS-{config.small_cards}: exploitability"
     loop = run.chunks(len(budgets), np.zeros((len(budgets), len(names))), title, name="exploitability")
     for step in loop:
-        player = GopsPlayer(Pool(library), budgets[step], stage.style)
+        player = GopsPlayer(Pool(library), budgets[step], judge.style)
         found = strength.exploitabilities(
             player, choices, jax.random.key(NOISE), policy_samples=config.policy_samples, chunk=CHUNK
         )
         loop.carry[step] = found[places, 0]
         run.log(budget=budgets[step], exploitability=dict(zip(names, loop.carry[step].tolist(), strict=True)))
     return loop.carry
+
+
+def banded(series: dict[str, Any]) -> dict[str, Any]:
+    """The series with the band of one of them: five that overlap show nothing."""
+    shown = OURS if OURS in series else next(iter(series))
+    return {name: line if name == shown else line[:2] for name, line in series.items()}
+
+
+def cost_axis(config: Config) -> str:
+    """What the proposer is paid by: tokens, or calls where it has none."""
+    return "output_tokens" if config.proposer != "grammar" else "calls"
+
+
+def at_equal_cost(config: Config, searches: Searches, final: Final) -> tuple[str, np.ndarray]:
+    """The axis, and float[S, M]: gains of the methods when none may use more than the cheapest search did in all."""
+    axis = cost_axis(config)
+    found = [searches.found[method] for method in config.methods]
+    most = min(getattr(search.cost, axis) for row in found for search in row)
+    gains = np.zeros((len(config.seeds), len(found)))
+    for place, row in enumerate(found):
+        for number, search in enumerate(row):
+            rounds = [point.round for point in search.curve if getattr(point.cost, axis) <= most]
+            gains[number, place] = final.gains[number, place, rounds[-1]]
+    return axis, gains
+
+
+def write_cost(config: Config, run: Run, game: GameName, title: str, searches: Searches, final: Final) -> None:
+    """Strength by what the proposer was paid: output tokens, or calls where it has no tokens."""
+    field = cost_axis(config)
+    series, rises = {}, {}
+    for place, method in enumerate(config.methods):
+        curves = [[getattr(point.cost, field) for point in search.curve] for search in searches.found[method]]
+        length = min(map(len, curves))
+        spent = np.mean([curve[:length] for curve in curves], axis=0)
+        line = np.array([stats.mean_or_value(final.gains[:, place, at]) for at in range(length)])
+        series[method] = (spent, *line.T)
+        early = max(1, (length - 1) // 4)
+        rises[method] = stats.mean_or_value(final.gains[:, place, -1] - final.gains[:, place, min(early, length - 1)])
+    label = field.replace("_", " ") + (" of the proposer" if field == "calls" else "")
+    figure = plot.lines(
+        banded(series),
+        xlabel=label,
+        ylabel=f"{UNITS[game]} over the seed heuristic",
+        title=f"{title}: the best strategy by what it cost",
+        references={"seed heuristic": 0.0},
+    )
+    why = "" if field == "output_tokens" else " The grammar has no tokens; calls stand for them."
+    run.figure(f"cost_{game}", figure, f"Means over seeds; band: 95 % interval.{why}")
+    if game != "gops" or OURS not in rises or len(rises) < 2:
+        return
+    rising = [method for method, cell in rises.items() if cell.low > 0]
+    mine = rises[OURS]
+    comparable = len(config.seeds) >= 5 and config.num_cards == 6 and len(rises) >= 5 and config.rounds >= 4
+    held = rising == [OURS]
+    run.result(
+        "strat-12",
+        mine.estimate,
+        low=mine.low,
+        high=mine.high,
+        unit="points gained from a quarter of the budget to all of it",
+        verdict="not comparable" if not comparable else "held" if held else "partly" if OURS in rising else "not held",
+        scale=f"{title}, {len(config.seeds)} seeds, {config.strategies} strategies",
+        note=(f"Surely rising: {', '.join(rising) or 'none'}." if len(config.seeds) > 1 else ONE_SEED) + why,
+    )
+
+
+def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
+    """What each method used: the table that shows the budgets equal."""
+    paid = any(search.cost.output_tokens for found in searches.found.values() for search in found)
+    fields = ("strategies", "dropped", "calls", "games", "checks")
+    fields += ("prompt_tokens", "output_tokens") if paid else ("characters",)
+    rows = []
+    for arm in searches.arms:
+        costs = [search.cost for search in searches.found[arm.name]]
+        row: dict[str, Any] = {"search": arm.name}
+        for field in fields:
+            values = [getattr(cost, field) for cost in costs]
+            row[field] = float(np.mean(values))
+            if field in ("strategies", "games"):
+                row[f"{field}_range"] = f"{min(values)} to {max(values)}"
+        rows.append(row)
+    caption = (
+        "Used by a search, a mean over seeds. Games count once for each strategy in them, so that one against the "
+        "fixed opponent counts half of one in the population. Strategies written and those dropped add up to the same "
+        "number; line search puts a copy of the parent in the place of a dropped one, and plays it. A grammar has no "
+        "tokens: characters it wrote stand for them."
+    )
+    run.table(f"budgets_{game}", rows, caption=caption)

@@ -24,10 +24,12 @@ from jaxrl_suite.avalonbench.search_agent import SearchAgent
 from jaxrl_suite.core import devices, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.gops.game import Gops
-from jaxrl_suite.experiments.strategist.games import AvalonStage, GopsStage, StageMixin
 from jaxrl_suite.experiments.strategist.search import OURS, Searches, seed_strategy
 from jaxrl_suite.search import arena
 from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
+from jaxrl_suite.strategist.judge.avalon import AvalonJudge
+from jaxrl_suite.strategist.judge.base import HeuristicJudge
+from jaxrl_suite.strategist.judge.gops import GopsJudge
 from jaxrl_suite.strategist.learners.alphazero import AlphaZero
 from jaxrl_suite.strategist.learners.avalon_value import AvalonValueLearner
 from jaxrl_suite.strategist.learners.deeprole import play as deeprole_play
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from jaxrl_suite.experiments.strategist.config import Config, GameName
 
 FRESH, LEARNING = 2, 4  # streams of the deals and of the learners
+GOPS_LEARNERS = "AlphaZero, fair", "AlphaZero, as published"
 EVEN = 0.5  # share of games that naive bots win against naive bots, a mean over both sides
 A_WORLD = dict(num_simulations=8, num_assignments=4)  # search of a decision in Avalon, for network and strategy alike
 
@@ -57,12 +60,12 @@ class GopsLearner(NamedTuple):
     games: int
 
 
-def write(config: Config, run: Run, stage: StageMixin, searches: Searches) -> None:
+def write(config: Config, run: Run, judge: HeuristicJudge, searches: Searches) -> None:
     """Trains the learners of a game, plays, and reports."""
-    if isinstance(stage, GopsStage):
-        write_gops(config, run, stage, play_gops(config, run, stage, searches))
-    elif isinstance(stage, AvalonStage):
-        write_avalon(config, run, stage, *play_avalon(config, run, stage, searches))
+    if isinstance(judge, GopsJudge):
+        write_gops(config, run, judge.title, play_gops(config, run, judge, searches))
+    elif isinstance(judge, AvalonJudge):
+        write_avalon(config, run, judge.title, *play_avalon(config, run, judge, searches))
 
 
 def snapshots(numbers: Sequence[int], learner: GopsLearner, update: Any, seed: int) -> list[Any]:
@@ -97,35 +100,34 @@ def compiled_update(run: Run, learner: GopsLearner, name: str) -> Any:
 
 
 def gops_learners(config: Config, game: Gops) -> dict[str, AlphaZero]:
-    return {
-        "AlphaZero, fair": AlphaZero.fair(game, num_simulations=config.num_simulations),
-        "AlphaZero, as published": AlphaZero.paper(game, num_simulations=config.num_simulations),
-    }
+    makers = AlphaZero.fair, AlphaZero.paper
+    made = (make(game, num_simulations=config.num_simulations) for make in makers)
+    return dict(zip(GOPS_LEARNERS, made, strict=True))
 
 
-def play_gops(config: Config, run: Run, stage: GopsStage, searches: Searches) -> np.ndarray:
+def play_gops(config: Config, run: Run, judge: GopsJudge, searches: Searches) -> np.ndarray:
     """float[S, L, E]: points of Strategist's best against each learner, over both seats."""
-    game: Any = stage.library.game
+    game: Any = judge.library.game
     learners = gops_learners(config, game)
     best = [search.best for search in searches.found[OURS]]
-    pool, choices = stage.pool_of(best)
-    player = GopsPlayer(pool, config.num_simulations, stage.style)
+    pool, choices = judge.programs.pool(best)
+    player = GopsPlayer(pool, config.num_simulations, judge.style)
     jobs = [(kind, seed) for kind in learners for seed in range(len(config.seeds))]
     scores = np.zeros((len(jobs), len(config.episodes)))
     programs: dict[str, Any] = {}
-    loop = run.chunks(len(jobs), scores, f"{stage.title}: learners", name="learners-gops")
+    loop = run.chunks(len(jobs), scores, f"{judge.title}: learners", name="learners-gops")
     for job in loop:
         kind, number = jobs[job]
         whole, seed = learners[kind], config.seeds[number]
         learner = GopsLearner(whole.init, whole.update, whole.games)
         if kind not in programs:
             match = devices.map_batch(
-                functools.partial(_gops_match, game, player, whole), stage.mesh, replicated=(0, 1)
+                functools.partial(_gops_match, game, player, whole), judge.mesh, replicated=(0, 1)
             )
             programs[kind] = compiled_update(run, learner, kind), match
         update, match = programs[kind]
         choice = jax.tree.map(lambda leaf, row=number: jnp.asarray(leaf)[row], choices)
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), seed), _even(config.deals, stage.mesh))
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), seed), _even(config.deals, judge.mesh))
         for place, params in enumerate(snapshots(config.episodes, learner, update, seed)):
             loop.carry[job, place] = float(np.mean(match(params, choice, keys)))
         run.log(learner=kind, seed=seed, points=loop.carry[job].tolist())
@@ -140,16 +142,16 @@ def _gops_match(game: Gops, player: GopsPlayer, learner: AlphaZero, params: Any,
     return arena.play_both_seats(game, (strategy, learner.policy(params)), keys)
 
 
-def write_gops(config: Config, run: Run, stage: StageMixin, scores: np.ndarray) -> None:
+def write_gops(config: Config, run: Run, title: str, scores: np.ndarray) -> None:
     rows, cells = [], {}
-    for place, kind in enumerate(gops_learners(config, stage.library.game)):  # pyright: ignore[reportArgumentType]
+    for place, kind in enumerate(GOPS_LEARNERS):
         for at, episodes in enumerate(sorted(config.episodes)):
             cell = cells[kind, episodes] = stats.mean_or_value(scores[:, place, at])
             rows.append(
                 {"learner": kind, "episodes": episodes, "points": cell.estimate, "low": cell.low, "high": cell.high}
             )
     caption = (
-        f"Points of Strategist's best against each learner in {stage.title}, {config.num_simulations} simulations a "
+        f"Points of Strategist's best against each learner in {title}, {config.num_simulations} simulations a "
         "move on both sides; 95 % intervals over seeds. An episode is a game of self-play. A search over "
         f"{config.strategies} strategies plays about {config.rounds * config.round_games} games, without learning from "
         "them what the learners do. In GOPS only the bids are hidden: DeepRole comes down to the fair network here."
@@ -167,7 +169,7 @@ def write_gops(config: Config, run: Run, stage: StageMixin, scores: np.ndarray) 
         high=cell.high,
         unit="points a game",
         verdict=verdict if comparable else "not comparable",
-        scale=f"{stage.title}, {len(config.seeds)} seeds, {episodes} episodes",
+        scale=f"{title}, {len(config.seeds)} seeds, {episodes} episodes",
         note=f"{unfair} {note}".strip(),
     )
 
@@ -175,29 +177,29 @@ def write_gops(config: Config, run: Run, stage: StageMixin, scores: np.ndarray) 
 # Avalon.
 
 
-def play_avalon(
-    config: Config, run: Run, stage: AvalonStage, searches: Searches
-) -> tuple[list[str], np.ndarray]:  # fmt: skip
+def play_avalon(config: Config, run: Run, judge: AvalonJudge, searches: Searches) -> tuple[list[str], np.ndarray]:
     """Names of players, and float[S, players]: win rates against naive bots, a mean over both sides."""
-    game: Any = stage.library.game
+    game: Any = judge.library.game
     bots, model = Bots(game), VotesAndProposals()
     values, solver = AvalonValueLearner(bots), DeepRole(game)
     kinds = {
         "AlphaZero-style": GopsLearner(values.init, values.update, values.games),
         "DeepRole": GopsLearner(solver.init, solver.update, solver.games),
     }
-    pool, choices = stage.pool_of([seed_strategy(config, stage), *(search.best for search in searches.found[OURS])])
+    pool, choices = judge.programs.pool(
+        [seed_strategy(config, judge), *(search.best for search in searches.found[OURS])]
+    )
     names = ["seed heuristic", OURS]
     names += [f"{kind}, {episodes} episodes" for kind in kinds for episodes in sorted(config.avalon_episodes)]
-    deals = _even(config.avalon_deals, stage.mesh)
+    deals = _even(config.avalon_deals, judge.mesh)
 
     def compiled(fn: Callable[..., Any]) -> Any:
-        return devices.map_batch(fn, stage.mesh, replicated=(0,))
+        return devices.map_batch(fn, judge.mesh, replicated=(0,))
 
     def searched(side: Literal["good", "evil"], kind: str, what: Any, keys: jax.Array) -> jax.Array:
         if kind == "strategy":
-            judge = AvalonPoolEvaluator(Pool(pool.library, pool.functions, pool.compact), bots)
-            agent = SearchAgent(bots, model, lambda key, state, memory: judge(what, key, state, memory), **A_WORLD)
+            evaluator = AvalonPoolEvaluator(Pool(pool.library, pool.functions, pool.compact), bots)
+            agent = SearchAgent(bots, model, lambda key, state, memory: evaluator(what, key, state, memory), **A_WORLD)
             wins = play_side(agent, side, bots, keys).good_wins
         elif kind == "AlphaZero-style":
             wins = play_side(SearchAgent(bots, model, values.evaluator(what), **A_WORLD), side, bots, keys).good_wins
@@ -216,7 +218,7 @@ def play_avalon(
 
     updates: dict[str, Any] = {}
     loop = run.chunks(
-        len(config.seeds), np.zeros((len(config.seeds), len(names))), f"{stage.title}: learners", name="learners-avalon"
+        len(config.seeds), np.zeros((len(config.seeds), len(names))), f"{judge.title}: learners", name="learners-avalon"
     )
     for number in loop:
         seed = config.seeds[number]
@@ -232,7 +234,7 @@ def play_avalon(
     return names, np.asarray(loop.carry)
 
 
-def write_avalon(config: Config, run: Run, stage: StageMixin, names: Sequence[str], rates: np.ndarray) -> None:
+def write_avalon(config: Config, run: Run, title: str, names: Sequence[str], rates: np.ndarray) -> None:
     ours = rates[:, names.index(OURS)]
     rows, cells, weak = [], {}, set[str]()
     for place, name in enumerate(names):
@@ -245,7 +247,7 @@ def write_avalon(config: Config, run: Run, stage: StageMixin, names: Sequence[st
              "strategist_less_this": less.estimate, "less_low": less.low, "less_high": less.high}
         )  # fmt: skip
     caption = (
-        f"Share of games won against naive bots in {stage.title}, a mean over both sides, on the same deals; 95 % "
+        f"Share of games won against naive bots in {title}, a mean over both sides, on the same deals; 95 % "
         "intervals over seeds, differences paired. Strategy and network judge the leaves of the same search "
         f"({A_WORLD['num_simulations']} simulations in each of {A_WORLD['num_assignments']} worlds a decision); "
         "the network has learned values from games between naive bots, which is what it meets here, not from its own. "
@@ -258,11 +260,11 @@ def write_avalon(config: Config, run: Run, stage: StageMixin, names: Sequence[st
     run.table("learners_avalon", rows, caption=caption)
     episodes, unfair = at_least(config, "avalon")
     claims = {"strat-5": f"AlphaZero-style, {episodes} episodes", "strat-6": f"DeepRole, {episodes} episodes"}
-    give(config, run, stage, claims, cells, weak, unfair)
+    give(config, run, title, claims, cells, weak, unfair)
 
 
 def give(
-    config: Config, run: Run, stage: StageMixin, claims: Mapping[str, str], cells: Mapping[str, stats.Interval],
+    config: Config, run: Run, title: str, claims: Mapping[str, str], cells: Mapping[str, stats.Interval],
     weak: Collection[str] = (), unfair: str = "",
 ) -> None:  # fmt: skip
     """Verdicts, unless the comparison is `unfair`.
@@ -283,7 +285,7 @@ def give(
             high=cell.high,
             unit="more of the games won",
             verdict="not comparable" if not comparable else "held" if cell.low > 0 else "not held",
-            scale=f"{stage.title}, {len(config.seeds)} seeds, {name}",
+            scale=f"{title}, {len(config.seeds)} seeds, {name}",
             note=f"{unfair} {note}".strip(),
         )
 

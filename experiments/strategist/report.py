@@ -15,10 +15,18 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.evolve.progress import Search
 from jaxrl_suite.evolve.tree_picture import tree_figure
 from jaxrl_suite.experiments.strategist import variants
-from jaxrl_suite.experiments.strategist.final import ORIGIN, Exact, Final
-from jaxrl_suite.experiments.strategist.games import StageMixin
+from jaxrl_suite.experiments.strategist.final import (
+    ONE_SEED,
+    ORIGIN,
+    UNITS,
+    Exact,
+    Final,
+    at_equal_cost,
+    banded,
+    write_budgets,
+    write_cost,
+)
 from jaxrl_suite.experiments.strategist.search import OURS, Searches
-from jaxrl_suite.experiments.strategist.variants import UNITS
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.strategist.config import Config, GameName
@@ -28,26 +36,28 @@ CLAIM = {"gops": "strat-1", "avalon": "strat-2"}
 
 
 def write(
-    config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final, exact: Exact | None
+    config: Config, run: Run, game: GameName, title: str, searches: Searches, final: Final, exact: Exact | None
 ) -> None:
     """Writes everything about one game."""
     names = [arm.name for arm in searches.arms]
-    write_headline(config, run, game, stage, names, final)
-    write_curve(config, run, game, stage, final)
-    write_tree(config, run, game, stage, searches)
-    write_methods(config, run, game, stage, searches, final)
+    write_headline(config, run, game, title, names, final)
+    write_curve(config, run, game, title, final)
+    write_tree(config, run, game, title, searches)
+    write_methods(config, run, game, title, searches, final)
     write_budgets(run, game, searches)
     if exact is not None:
-        write_exact(config, run, stage, exact)
-    write_best(config, run, game, stage, searches, final)
-    variants.write(config, run, game, stage, searches, final)
+        write_exact(config, run, title, exact)
+    write_best(config, run, game, title, searches, final)
+    if OURS in names:
+        variants.write(config, run, game, title, searches, final)
+    write_cost(config, run, game, title, searches, final)
     columns = ("samples", "requests", "prompt_tokens", "output_tokens", "verifier_calls")
     used = sorted(searches.usage.items())
     rows = [{"role": role, **{name: getattr(usage, name) for name in columns}} for role, usage in used]
     run.table(f"ledger_{game}", rows, caption="What was asked of the model, the sandbox and the judge, all searches.")
 
 
-def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, names: list[str], final: Final) -> None:
+def write_headline(config: Config, run: Run, game: GameName, title: str, names: list[str], final: Final) -> None:
     best = names.index(OURS) if OURS in names else 0
     gain = stats.mean_or_value(final.gains[:, best, -1])
     several = len(config.seeds) > 1
@@ -55,15 +65,15 @@ def write_headline(config: Config, run: Run, game: GameName, stage: StageMixin, 
     spread = f"{gain.low:+.2f} to {gain.high:+.2f}, 95 % over {len(config.seeds)} seeds" if several else "one seed"
     change = "beats" if gain.estimate > 0 else "does not beat"
     run.text(
-        f"{stage.title}: the best heuristic that {names[best]} found in {config.strategies} strategies {change} "
+        f"{title}: the best heuristic that {names[best]} found in {config.strategies} strategies {change} "
         f"the seed heuristic: {gain.estimate:+.2f} {UNITS[game]} ({spread}; {config.deals_of(game)} fresh deals each, "
-        f"in both seats). {sure if several else variants.ONE_SEED} "
+        f"in both seats). {sure if several else ONE_SEED} "
         + ("Strategies come from a grammar of features, not from a language model." if config.proposer == "grammar"
            else f"Strategies come from the language model {config.model or 'on record'}.")
     )  # fmt: skip
 
 
-def write_curve(config: Config, run: Run, game: GameName, stage: StageMixin, final: Final) -> None:
+def write_curve(config: Config, run: Run, game: GameName, title: str, final: Final) -> None:
     """The improvement curve: strength of the best strategy by how many were written."""
     written = np.arange(config.rounds + 1) * (config.strategies // config.rounds)
     series = {}
@@ -71,10 +81,10 @@ def write_curve(config: Config, run: Run, game: GameName, stage: StageMixin, fin
         line = np.array([stats.mean_or_value(final.gains[:, place, at]) for at in range(len(written))])
         series[method] = (written, *line.T)
     figure = plot.lines(
-        variants.banded(series),
+        banded(series),
         xlabel="strategies written",
         ylabel=f"{UNITS[game]} over the seed heuristic",
-        title=f"{stage.title}: the best strategy so far",
+        title=f"{title}: the best strategy so far",
         references={"seed heuristic": 0.0},
     )
     if len(written) <= 12:
@@ -92,13 +102,13 @@ def write_curve(config: Config, run: Run, game: GameName, stage: StageMixin, fin
     run.table(f"curve_{game}", rows, caption=f"{UNITS[game].capitalize()} over the seed heuristic.")
 
 
-def write_tree(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches) -> None:
+def write_tree(config: Config, run: Run, game: GameName, title: str, searches: Searches) -> None:
     method = OURS if OURS in config.methods else config.methods[0]
     search = searches.found[method][0]
     figure = tree_figure(
         search.tree,
         ranking=search.config.ranking,
-        title=f"{stage.title}: strategies of {method}, seed {config.seeds[0]}",
+        title=f"{title}: strategies of {method}, seed {config.seeds[0]}",
         unit=UNITS[game] if game == "avalon" else "points",
     )
     caption = (
@@ -108,16 +118,14 @@ def write_tree(config: Config, run: Run, game: GameName, stage: StageMixin, sear
     run.figure(f"tree_{game}", figure, caption)
 
 
-def write_methods(
-    config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final
-) -> None:
+def write_methods(config: Config, run: Run, game: GameName, title: str, searches: Searches, final: Final) -> None:
     """The ranking of methods at equal budgets, and the verdict on the paper's."""
     count = len(config.methods)
     cross = final.cross
-    even = 0.0 if stage.zero_sum else 0.5
+    even = 0.0 if game == "gops" else 0.5
     others = (cross.sum(axis=2) - even) / max(count - 1, 1)  # float[S, A], the mean over the other methods
     rows, pairs, differences = [], [], {}
-    axis, early = variants.at_equal_cost(config, searches, final)
+    axis, early = at_equal_cost(config, searches, final)
     ours = config.methods.index(OURS) if OURS in config.methods else None
     for place, method in enumerate(config.methods):
         row: dict[str, Any] = {"method": method, **stats.mean_or_value(final.gains[:, place, -1]).columns("over_seed")}
@@ -150,16 +158,16 @@ def write_methods(
         figure = plot.dots(
             shown,
             xlabel=f"{UNITS[game]} against what the other methods found",
-            title=f"{stage.title}, equal budgets",
+            title=f"{title}, equal budgets",
             references={"even": even},
         )
         run.figure(f"methods_{game}", figure, "Means and 95 % intervals over seeds.")
     if differences and ours is not None:
-        give_ranking(config, run, game, stage, stats.mean_or_value(others[:, ours]), differences)
+        give_ranking(config, run, game, title, stats.mean_or_value(others[:, ours]), differences)
 
 
 def give_ranking(
-    config: Config, run: Run, game: GameName, stage: StageMixin, score: stats.Interval,
+    config: Config, run: Run, game: GameName, title: str, score: stats.Interval,
     differences: dict[str, stats.Interval],
 ) -> None:  # fmt: skip
     beaten = [name for name, cell in differences.items() if cell.low > 0]
@@ -167,9 +175,9 @@ def give_ranking(
     full = set(differences) >= {"line", "greedy", "best-first", "best-first-thought"}
     comparable = len(config.seeds) >= SURELY and full and (game == "avalon" or config.num_cards == 6)
     verdict = "held" if len(beaten) == len(differences) else "partly" if beaten and not lost else "not held"
-    sentence = f"It surely beats {', '.join(beaten) or 'none of them'}"
-    sentence += f" and surely loses to {', '.join(lost)}" if lost else ""
-    sentence = f"{sentence} (paired 95 % intervals over seeds)." if len(config.seeds) > 1 else variants.ONE_SEED
+    said = f"It surely beats {', '.join(beaten) or 'none of them'}"
+    said += f" and surely loses to {', '.join(lost)}" if lost else ""
+    said = f"{said} (paired 95 % intervals over seeds)." if len(config.seeds) > 1 else ONE_SEED
     source = "a grammar of features" if config.proposer == "grammar" else "a language model"
     run.result(
         CLAIM[game],
@@ -178,37 +186,13 @@ def give_ranking(
         high=score.high,
         unit=f"{UNITS[game]} against the other methods",
         verdict=verdict if comparable else "not comparable",
-        scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies, "
+        scale=f"{title}, {len(config.seeds)} seeds, {config.strategies} strategies, "
         f"{config.deals_of(game)} deals a pair",
         note=f"{sentence} Ideas come from {source}; the paper's from GPT-3.5.",
     )
 
 
-def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
-    """Writes what each method used, which shows the budgets equal."""
-    paid = any(search.cost.output_tokens for found in searches.found.values() for search in found)
-    fields = ("strategies", "dropped", "calls", "games", "checks")
-    fields += ("prompt_tokens", "output_tokens") if paid else ("characters",)
-    rows = []
-    for arm in searches.arms:
-        costs = [search.cost for search in searches.found[arm.name]]
-        row: dict[str, Any] = {"search": arm.name}
-        for field in fields:
-            values = [getattr(cost, field) for cost in costs]
-            row[field] = float(np.mean(values))
-            if field in ("strategies", "games"):
-                row[f"{field}_range"] = f"{min(values)} to {max(values)}"
-        rows.append(row)
-    caption = (
-        "Used by a search, a mean over seeds. Games count once for each strategy in them, so that one against the "
-        "fixed opponent counts half of one in the population. Strategies written and those dropped add up to the same "
-        "number; line search puts a copy of the parent in the place of a dropped one, and plays it. A grammar has no "
-        "tokens: characters it wrote stand for them."
-    )
-    run.table(f"budgets_{game}", rows, caption=caption)
-
-
-def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> None:
+def write_exact(config: Config, run: Run, title: str, exact: Exact) -> None:
     """Points against exact opponents at every budget, and the verdict on more search."""
     groups: dict[str, list[int]] = {}
     for place, name in enumerate(exact.names):
@@ -223,7 +207,7 @@ def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> No
                 row |= stats.mean_or_value(exact.exploitability[at, places]).columns("exploitability")
             rows.append(row)
     caption = (
-        f"Points a game in {stage.title} against an exact equilibrium, which loses to nobody on average; intervals of "
+        f"Points a game in {title} against an exact equilibrium, which loses to nobody on average; intervals of "
         "95 % over seeds, each with decks of its own, on which the seed heuristic plays too."
     )
     if len(exact.exploitability):
@@ -236,7 +220,7 @@ def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> No
             series,
             xlabel="simulations per move",
             ylabel="points against exact equilibrium",
-            title=f"{stage.title}: found strategies and search budget",
+            title=f"{title}: found strategies and search budget",
             log_x=True,
             references={"equilibrium": 0.0},
         )
@@ -255,14 +239,14 @@ def write_exact(config: Config, run: Run, stage: StageMixin, exact: Exact) -> No
             high=gain.high,
             unit=f"points gained from budget {few} to {many}",
             verdict="not comparable" if not comparable else "held" if gain.low > 0 else "not held",
-            scale=f"{stage.title}, {len(config.seeds)} seeds, {config.nash_deals} deals, heuristics found in "
+            scale=f"{title}, {len(config.seeds)} seeds, {config.nash_deals} deals, heuristics found in "
             f"{config.strategies} strategies",
             note=f"Against the exact equilibrium, where the seed heuristic gains {seed_gain:+.2f}. The paper's "
             "opponents were its own other strategies.",
         )
 
 
-def write_best(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final) -> None:
+def write_best(config: Config, run: Run, game: GameName, title: str, searches: Searches, final: Final) -> None:
     """The best strategy of each search as a file, and how the best of all came about."""
     for arm in searches.arms[: len(config.methods)]:
         for seed, search in zip(config.seeds, searches.found[arm.name], strict=True):

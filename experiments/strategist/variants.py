@@ -1,4 +1,4 @@
-"""Further comparisons of the Strategist experiment: feedback, negative controls, published rules, and cost.
+"""What else the Strategist experiment compares: feedback, negative controls and published rules.
 
 Shapes: `S` seeds, `A` arms, `T` = rounds + 1.
 """
@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jaxrl_suite.core import plot, stats
+from jaxrl_suite.core import stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.evolve.methods import DIFFERENCES, PRESETS
-from jaxrl_suite.experiments.strategist.final import Final
-from jaxrl_suite.experiments.strategist.games import StageMixin
+from jaxrl_suite.experiments.strategist.final import ONE_SEED, UNITS, Final
 from jaxrl_suite.experiments.strategist.search import OURS, Searches, differing
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.strategist.config import Config, GameName
 
-ONE_SEED = "One seed has no interval."
-UNITS = {"gops": "points a game", "avalon": "share of games won"}
 # What departs from the published system below the rules of `EvolveConfig`: ours, published, what it changes.
 LOW_LEVEL = (
     ("search in GOPS", "regret matching, root solved", "PUCT against uniform opponents, best score",
@@ -40,19 +35,12 @@ LOW_LEVEL = (
 )  # fmt: skip
 
 
-def banded(series: dict[str, Any]) -> dict[str, Any]:
-    """The series with the band of one of them: five that overlap show nothing."""
-    shown = OURS if OURS in series else next(iter(series))
-    return {name: line if name == shown else line[:2] for name, line in series.items()}
-
-
-def write(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final) -> None:
+def write(config: Config, run: Run, game: GameName, title: str, searches: Searches, final: Final) -> None:
+    """What Strategist's variants gain, if it is among the methods."""
     names = [arm.name for arm in searches.arms]
-    if OURS in names:
-        write_feedback(config, run, game, stage, names, final)
-        write_controls(config, run, game, names, final)
-        write_differences(config, run, game, names, final, searches)
-    write_cost(config, run, game, stage, searches, final)
+    write_feedback(config, run, game, title, names, final)
+    write_controls(config, run, game, names, final)
+    write_differences(config, run, game, names, final, searches)
 
 
 def against_ours(names: list[str], final: Final, name: str) -> dict[str, Any]:
@@ -63,7 +51,7 @@ def against_ours(names: list[str], final: Final, name: str) -> dict[str, Any]:
     return row | {"default_less_this": more.estimate, "less_low": more.low, "less_high": more.high}
 
 
-def write_feedback(config: Config, run: Run, game: GameName, stage: StageMixin, names: list[str], final: Final) -> None:
+def write_feedback(config: Config, run: Run, game: GameName, title: str, names: list[str], final: Final) -> None:
     """The paper's Table 4: population self-play, one fixed opponent, or a critic without games."""
     if not config.feedbacks:
         return
@@ -89,7 +77,7 @@ def write_feedback(config: Config, run: Run, game: GameName, stage: StageMixin, 
         unit="points over the seed heuristic",
         verdict="not comparable" if not comparable else "held" if len(worse) == 2 else "not held" if better or not worse
         else "partly",
-        scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies",
+        scale=f"{title}, {len(config.seeds)} seeds, {config.strategies} strategies",
         note=f"Surely better than {', '.join(worse) or 'neither'}; surely worse than {', '.join(better) or 'neither'}."
         if len(config.seeds) > 1 else ONE_SEED,
     )  # fmt: skip
@@ -145,64 +133,6 @@ def write_differences(
             "nothing stands it was not."
         )
     run.table(f"differences_{game}", rows, columns, caption)
-
-
-def cost_axis(config: Config) -> str:
-    """The unit that the proposer is paid by: tokens, or calls where it has none."""
-    return "output_tokens" if config.proposer != "grammar" else "calls"
-
-
-def at_equal_cost(config: Config, searches: Searches, final: Final) -> tuple[str, np.ndarray]:
-    """The axis, and float[S, M]: gains of the methods when none may use more than the cheapest search did in all."""
-    axis = cost_axis(config)
-    found = [searches.found[method] for method in config.methods]
-    most = min(getattr(search.cost, axis) for row in found for search in row)
-    gains = np.zeros((len(config.seeds), len(found)))
-    for place, row in enumerate(found):
-        for number, search in enumerate(row):
-            rounds = [point.round for point in search.curve if getattr(point.cost, axis) <= most]
-            gains[number, place] = final.gains[number, place, rounds[-1]]
-    return axis, gains
-
-
-def write_cost(config: Config, run: Run, game: GameName, stage: StageMixin, searches: Searches, final: Final) -> None:
-    """Strength by what the proposer was paid: output tokens, or calls where it has no tokens."""
-    field = cost_axis(config)
-    series, rises = {}, {}
-    for place, method in enumerate(config.methods):
-        curves = [[getattr(point.cost, field) for point in search.curve] for search in searches.found[method]]
-        length = min(map(len, curves))
-        spent = np.mean([curve[:length] for curve in curves], axis=0)
-        line = np.array([stats.mean_or_value(final.gains[:, place, at]) for at in range(length)])
-        series[method] = (spent, *line.T)
-        early = max(1, (length - 1) // 4)
-        rises[method] = stats.mean_or_value(final.gains[:, place, -1] - final.gains[:, place, min(early, length - 1)])
-    label = field.replace("_", " ") + (" of the proposer" if field == "calls" else "")
-    figure = plot.lines(
-        banded(series),
-        xlabel=label,
-        ylabel=f"{UNITS[game]} over the seed heuristic",
-        title=f"{stage.title}: the best strategy by what it cost",
-        references={"seed heuristic": 0.0},
-    )
-    why = "" if field == "output_tokens" else " The grammar has no tokens; calls stand for them."
-    run.figure(f"cost_{game}", figure, f"Means over seeds; band: 95 % interval.{why}")
-    if game != "gops" or OURS not in rises or len(rises) < 2:
-        return
-    rising = [method for method, cell in rises.items() if cell.low > 0]
-    own_rise = rises[OURS]
-    comparable = len(config.seeds) >= 5 and config.num_cards == 6 and len(rises) >= 5 and config.rounds >= 4
-    held = rising == [OURS]
-    run.result(
-        "strat-12",
-        own_rise.estimate,
-        low=own_rise.low,
-        high=own_rise.high,
-        unit="points gained from a quarter of the budget to all of it",
-        verdict="not comparable" if not comparable else "held" if held else "partly" if OURS in rising else "not held",
-        scale=f"{stage.title}, {len(config.seeds)} seeds, {config.strategies} strategies",
-        note=(f"Surely rising: {', '.join(rising) or 'none'}." if len(config.seeds) > 1 else ONE_SEED) + why,
-    )
 
 
 def _plain(value: Any) -> str:

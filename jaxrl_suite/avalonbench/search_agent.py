@@ -27,8 +27,8 @@ from jaxrl_suite.avalonbench.player import Planner
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import tree_search
-from jaxrl_suite.search.packing import Packing, packing_of
 from jaxrl_suite.search.records import ROOT, RecurrentFnOutput, RootFnOutput
+from jaxrl_suite.search.simultaneous import Packing, packing_of
 
 Evaluator = Callable[[jax.Array, AvalonState, Memory], jax.Array]  # (key, state, memory) -> float32[], value for good
 

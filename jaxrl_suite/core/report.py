@@ -15,8 +15,7 @@ from typing import Any
 
 from jaxrl_suite.core.config_paths import flatten
 from jaxrl_suite.core.files import read_csv, write_atomic
-from jaxrl_suite.core.folder import RESULTS, read_header
-from jaxrl_suite.core.metrics import read_metrics
+from jaxrl_suite.core.folder import RESULTS, read_header, read_metrics
 from jaxrl_suite.errors import UserError
 
 REPORT = "report.html"

@@ -32,8 +32,7 @@ from rich.console import Console
 from jaxrl_suite.core.claims import Claim, Measurement, Verdict, report_entry
 from jaxrl_suite.core.config import config_hash, to_json, update_json
 from jaxrl_suite.core.files import Row, check_name, to_csv, write_atomic
-from jaxrl_suite.core.folder import CONFIG, RESULTS, check_folder, environment, lock
-from jaxrl_suite.core.metrics import Metrics
+from jaxrl_suite.core.folder import CONFIG, RESULTS, Metrics, check_folder, environment, lock
 from jaxrl_suite.errors import UserError
 
 if TYPE_CHECKING:

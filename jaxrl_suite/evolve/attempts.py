@@ -1,4 +1,4 @@
-"""From an idea to a strategy that can be played, or to what went wrong: write, check, mend.
+"""What a proposer is asked for: conclusions, ideas, and strategies that can be played, or what went wrong.
 
 Every generator here asks through `jaxrl_suite.llm.jobs`, so that the attempts of a round, and of many searches, share
 their calls. A text that cannot be used is never an error: it is a failure in a line, shown to the proposer and logged.
@@ -10,11 +10,12 @@ import dataclasses
 from typing import Any, TypeVar
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.evolve.journal import Journal, Log
+from jaxrl_suite.evolve.journal import Journal, Log, service
 from jaxrl_suite.evolve.methods import METHODS, EvolveConfig, Method
-from jaxrl_suite.evolve.proposer import Asking, Draft, Path, Proposer, to_json
-from jaxrl_suite.evolve.records import Kind, Strategy
-from jaxrl_suite.evolve.services import service
+from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.proposer import Asking, Draft, Path, Proposer
+from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.llm.jobs import together
 from jaxrl_suite.llm.ledger import BudgetExhaustedError, Ledger
 from jaxrl_suite.llm.questions import Verify
 
@@ -29,17 +30,19 @@ class SearchSetup:
       config: the method and its constants.
       proposer: writes strategies.
       seed: of its random choices, and the first part of every path.
-      kind: of the strategies.
+      kind: of the strategies, by name.
       judge: name of the judge, where there are several.
       log: takes note of each event, see `Journal.log`.
+      games: that the judge plays in a round, a quarter of them to judge the seeds; None leaves it to the judge.
     """
 
     config: EvolveConfig
     proposer: Proposer
     seed: int = 0
-    kind: Kind = "heuristic"
+    kind: str = "heuristic"
     judge: str = ""
     log: Log = dataclasses.field(default_factory=lambda: Journal().log("search"))
+    games: int | None = None
 
     def __post_init__(self):
         if type(self.seed) is not int or not 0 <= self.seed < 2**32:
@@ -88,7 +91,7 @@ def propose(setup: SearchSetup, tally: Tally, call: str, path: Path, *args: Any)
         texts = (result.text,) if isinstance(result, Draft) else (result,) if isinstance(result, str) else result
         tally.calls += 1
         tally.characters += sum(map(len, texts))
-    setup.log("proposal", call=call, path=path, result=to_json(result))
+    setup.log("proposal", call=call, path=path, result=_to_json(result))
     return result
 
 
@@ -129,8 +132,32 @@ def attempt(
     return Attempt(draft, tuple(failures), passed=False)
 
 
+def conclude(setup: SearchSetup, search: Search, tally: Tally, strategy: int, path: Path) -> Asking[str]:
+    """What the states that a strategy was judged on say about it."""
+    states = search.states.get(strategy, ())[: search.config.feedback]
+    return (yield from propose(setup, tally, "conclusions", path, search.tree[strategy], states))
+
+
+def new_ideas(
+    setup: SearchSetup, search: Search, tally: Tally, parent: int, count: int, path: Path
+) -> Asking[tuple[str, ...]]:
+    """A strategy is looked at, and up to `count` ideas come of it."""
+    said = yield from conclude(setup, search, tally, parent, path)
+    known = tuple(idea.text for idea in search.queue.ideas if idea.source == parent)
+    return (yield from propose(setup, tally, "ideas", path, search.tree[parent], said, known, count))
+
+
+def revised_thoughts(
+    setup: SearchSetup, search: Search, tally: Tally, parent: int, count: int, path: Path
+) -> Asking[list[str]]:
+    """A strategy is looked at, and its thought is revised `count` times."""
+    said = yield from conclude(setup, search, tally, parent, path)
+    revisions = [propose(setup, tally, "revise", (*path, place), search.tree[parent], said) for place in range(count)]
+    return (yield from together(revisions))
+
+
 def _failure(setup: SearchSetup, tally: Tally, draft: Draft, parent: Strategy | None) -> Asking[str]:
-    """The reason why a draft cannot be used, or "". One in compact form needs no check: it is right by construction."""
+    """Why a draft cannot be used; empty if it can. One in compact form needs no check: it is right by construction."""
     if draft.problem:
         return draft.problem
     if setup.config.refuse_copies and parent is not None and _same(draft, parent):
@@ -146,3 +173,8 @@ def _same(draft: Draft, parent: Strategy) -> bool:
     if draft.weights is not None and parent.weights is not None:
         return draft.weights == parent.weights
     return draft.text.split() == parent.text.split()
+
+
+def _to_json(result: Draft | str | tuple[str, ...] | None) -> Any:
+    """What a proposer returned, as JSON values."""
+    return dataclasses.asdict(result) if isinstance(result, Draft) else result

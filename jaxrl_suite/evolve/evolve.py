@@ -27,19 +27,17 @@ from collections.abc import Sequence
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.attempts import Attempt, SearchSetup, Tally, attempt
-from jaxrl_suite.evolve.idea_queue import IdeaQueue
-from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.journal import Journal, JudgedRound, service
 from jaxrl_suite.evolve.methods import EvolveConfig
 from jaxrl_suite.evolve.plans import ATTEMPT, plans_from_parents, plans_from_queue
 from jaxrl_suite.evolve.progress import Search
 from jaxrl_suite.evolve.proposer import Asking, Proposer
-from jaxrl_suite.evolve.records import Judgement, Kind, Strategy
-from jaxrl_suite.evolve.services import JudgedRound, service
+from jaxrl_suite.evolve.records import Judgement, Strategy
+from jaxrl_suite.evolve.selection import IdeaQueue
 from jaxrl_suite.evolve.tree import Dropped, RoundScore, StrategyTree
-from jaxrl_suite.llm.jobs import Job
+from jaxrl_suite.llm.jobs import Job, together
 from jaxrl_suite.llm.ledger import Budget, BudgetExhaustedError, Ledger
 from jaxrl_suite.llm.questions import Verify
-from jaxrl_suite.llm.together import together
 
 
 def search_job(
@@ -49,7 +47,7 @@ def search_job(
     *,
     seeds: Sequence[Strategy] = (),
     seed: int = 0,
-    kind: Kind = "heuristic",
+    kind: str = "heuristic",
     judge: str = "",
     journal: Journal | None = None,
     budget: Budget = Budget(),  # noqa: B008 (it is frozen)
@@ -106,7 +104,7 @@ def start(setup: SearchSetup, ledger: Ledger, seeds: Sequence[Strategy] = ()) ->
         setup.log("strategy", id=number, parent=None, idea=None, text=strategy.text, weights=strategy.weights)
     queue = IdeaQueue(bandit=setup.config.bandit, exploration=setup.config.exploration)
     search = Search(setup.config, tree, queue, {})
-    judgement = yield from _judge(setup, tree.strategies, (setup.seed, 0, 0))
+    judgement = yield from _judge(setup, tree.strategies, (setup.seed, 0, 0), parts=4)
     search, _ = _played(setup, search, tree.strategies, judgement, 0)
     if not search.tree.ranked(setup.config.ranking):
         raise UserError("no seed could be played to the end: give another one")
@@ -174,7 +172,7 @@ def _step(setup: SearchSetup, search: Search, tally: Tally, count: int, path: tu
         )
     parents = sorted({strategy.parent for strategy in new if strategy.parent is not None})
     players = (*(search.tree[parent] for parent in parents), *new)
-    judgement = yield from _judge(setup, players, path)
+    judgement = yield from _judge(setup, players, path, parts=search.config.strategies_per_round // count)
     search = dataclasses.replace(search, tree=_grown(search.tree, new, number))
     search, gains = _played(setup, search, players, judgement, number * search.config.strategies_per_round + step)
     queue = search.queue
@@ -185,8 +183,9 @@ def _step(setup: SearchSetup, search: Search, tally: Tally, count: int, path: tu
     return dataclasses.replace(search, queue=queue)
 
 
-def _judge(setup: SearchSetup, players: Sequence[Strategy], path: tuple[int, ...]) -> Asking[Judgement]:
-    asked = JudgedRound(tuple(players), path)
+def _judge(setup: SearchSetup, players: Sequence[Strategy], path: tuple[int, ...], parts: int) -> Asking[Judgement]:
+    """Asks the judge, which may play one of so many parts of a round's games."""
+    asked = JudgedRound(tuple(players), path, None if setup.games is None else setup.games // parts)
     verdicts = yield Verify(service("judge", setup.judge), (asked,), role="judge")
     judgement: Judgement = verdicts.values[0]
     ids = [one.id for one in players]

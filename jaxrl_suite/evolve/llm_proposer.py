@@ -10,23 +10,65 @@ Reference: arXiv 2408.10635, algorithm 1 (the kinds of calls; the prompts are th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from jaxrl_suite.evolve.proposer import CALLS, Asking, Brief, Draft, Path
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.proposer import CALLS, Asking, Draft, Path
 from jaxrl_suite.evolve.records import KeyState, Strategy
-from jaxrl_suite.llm import parsing as replies
-from jaxrl_suite.llm.prompts import fill
+from jaxrl_suite.llm import prompts as replies
+from jaxrl_suite.llm.prompts import ParsedText, fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Request
 from jaxrl_suite.llm.questions import Sample
 
 PROMPTS = "jaxrl_suite.evolve"  # the package whose prompts are filled in
+CONCLUSIONS = "conclusions"  # the page that every kind of text has of its own
 
-NOUNS = {"heuristic": "value function", "guide": "worksheet"}
 MAX_STATE = 1500  # characters of one described state
 SHOWN_IDEAS = 12  # of those that are known already
 
 TALK = Decoding(max_tokens=700, temperature=0.7)
 WRITE = Decoding(max_tokens=2500, temperature=0.7)
+
+
+class Kind(NamedTuple):
+    """A kind of text that is searched for, as those who write and read it must know it.
+
+    Args:
+      name: that its strategies carry.
+      noun: what it is called in prompts.
+      package: whose `prompts/` hold two pages of it: `NAME_form.md`, how to answer, and `NAME_conclusions.md`, which
+        shows `$text` and `$states` and asks what is wrong.
+      parse: the text in an answer, or what is the matter with it.
+      language: of the block that it is shown in, if it is code.
+    """
+
+    name: str
+    noun: str
+    package: str
+    parse: Callable[[str], ParsedText]
+    language: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Brief:
+    """What a proposer is told about its task.
+
+    Args:
+      kind: of the strategies.
+      task: the rules of the game and what a strategy must be, in words, for instance `views.contract(game)`.
+    """
+
+    kind: Kind
+    task: str
+
+    def __post_init__(self):
+        if not isinstance(self.kind, Kind):
+            raise UserError(
+                f"kind must be a Kind, such as HEURISTIC or GUIDE of jaxrl_suite.strategist, got {self.kind!r}"
+            )
+        if not self.task.strip():
+            raise UserError("the task is empty: describe the game and the form of a strategy, see views.contract")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +97,7 @@ class LanguageModelProposer:
 
     def conclusions(self, strategy: Strategy, states: Sequence[KeyState], path: Path) -> Asking[str]:
         shown = "\n\n".join(described(place, state) for place, state in enumerate(states, 1)) or "(none were recorded)"
-        page = f"conclusions_{self.brief.kind}"
-        return (yield from self._prose("conclusions", path, page, text=strategy.text, states=shown))
+        return (yield from self._prose("conclusions", path, CONCLUSIONS, text=strategy.text, states=shown))
 
     def ideas(
         self, strategy: Strategy, conclusions: str, known: Sequence[str], count: int, path: Path
@@ -97,8 +138,8 @@ class LanguageModelProposer:
     def _draft(self, call: str, path: Path, page: str, keep: str, **words: str) -> Asking[Draft]:
         """A strategy; `keep` is the thought that it follows."""
         answer = yield from self._ask(call, path, page, self.write, **words)
-        text, entry = answer.text or "", self.brief.entry
-        parsed = replies.worksheet_of(text) if self.brief.kind == "guide" else replies.code_of(text, entry)
+        text = answer.text or ""
+        parsed = self.brief.kind.parse(text)
         problem = ""
         if answer.finish == "length":
             problem = f"the answer was cut off after {answer.num_tokens} tokens: write less, and nothing but the block"
@@ -111,15 +152,15 @@ class LanguageModelProposer:
         return replies.prose_of(answer.text or "")
 
     def _ask(self, call: str, path: Path, page: str, decoding: Decoding, **words: str) -> Asking[Completion]:
-        brief = self.brief
-        words = {"noun": NOUNS[brief.kind], **words}
+        kind = self.brief.kind
+        words = {"noun": kind.noun, **words}
         if "text" in words:
-            words["text"] = _fenced(words["text"], "python" if brief.kind == "heuristic" else "")
-        words["form"] = fill(PROMPTS, f"form_{brief.kind}", entry=brief.entry)
-        prefix = (
-            Message("system", fill(PROMPTS, "system", task=brief.task.strip())),
-            Message("user", fill(PROMPTS, page, **words)),
+            words["text"] = _fenced(words["text"], kind.language)
+        words["form"] = fill(kind.package, f"{kind.name}_form")
+        asked = (
+            fill(kind.package, f"{kind.name}_{page}", **words) if page == CONCLUSIONS else fill(PROMPTS, page, **words)
         )
+        prefix = Message("system", fill(PROMPTS, "system", task=self.brief.task.strip())), Message("user", asked)
         # After the seed's first number, the kind of call: an idea and its implementation never share a stream.
         path = (path[0], CALLS[call], *path[1:])
         reply = yield Sample(Request(prefix, decoding=decoding, path=path, role=call), self.sampler)

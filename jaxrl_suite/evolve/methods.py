@@ -18,8 +18,7 @@ from typing import get_args
 
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.errors import UserError, suggest
-from jaxrl_suite.evolve.idea_queue import Bandit
-from jaxrl_suite.evolve.selection import Rule, Setting
+from jaxrl_suite.evolve.selection import Bandit, Rule, Setting
 from jaxrl_suite.evolve.tree import Ranking
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.evolve.attempts import SearchSetup, Tally, propose
+from jaxrl_suite.evolve.attempts import SearchSetup, Tally, conclude, new_ideas, propose, revised_thoughts
 from jaxrl_suite.evolve.progress import Search
 from jaxrl_suite.evolve.proposer import Asking, Path
 from jaxrl_suite.evolve.selection import choose_parents
-from jaxrl_suite.llm.together import together
+from jaxrl_suite.llm.jobs import together
 
 ATTEMPT = 1000  # third part of an attempt's path: this times 1 + the step, plus its place; at most so many in a round
 _FEEDBACK, _PARENTS, _IDEAS = 0, 1, 2  # random streams of a step
@@ -36,7 +36,7 @@ def plans_from_queue(
     """
     config, setting = search.config, search.config.setting
     (source,) = choose_parents(setup.method.rule, search.tree, 1, _rng(path, _FEEDBACK), setting)
-    said = yield from _conclusions(setup, search, tally, source, path)
+    said = yield from conclude(setup, search, tally, source, path)
     known = tuple(idea.text for idea in search.queue.ideas)
     ideas = yield from propose(setup, tally, "ideas", path, search.tree[source], said, known, config.ideas)
     queue = search.queue
@@ -64,7 +64,7 @@ def plans_from_parents(
     seed, number, step = path
     parents = choose_parents(setup.method.rule, search.tree, count, _rng(path, _PARENTS), search.config.setting)
     distinct = list(dict.fromkeys(parents))
-    make = _thoughts if setup.method.thought else _ideas
+    make = revised_thoughts if setup.method.thought else new_ideas
     proposals = yield from together(
         [
             make(setup, search, tally, parent, parents.count(parent), (seed, number, ATTEMPT * step + place))
@@ -88,27 +88,6 @@ def plans_from_parents(
         queue = queue.begin(number)
         plans.append(Plan(parent, "implement", text, number))
     return dataclasses.replace(search, queue=queue), plans
-
-
-def _conclusions(setup: SearchSetup, search: Search, tally: Tally, strategy: int, path: Path) -> Asking[str]:
-    states = search.states.get(strategy, ())[: search.config.feedback]
-    return (yield from propose(setup, tally, "conclusions", path, search.tree[strategy], states))
-
-
-def _ideas(
-    setup: SearchSetup, search: Search, tally: Tally, parent: int, count: int, path: Path
-) -> Asking[tuple[str, ...]]:
-    said = yield from _conclusions(setup, search, tally, parent, path)
-    known = tuple(idea.text for idea in search.queue.ideas if idea.source == parent)
-    return (yield from propose(setup, tally, "ideas", path, search.tree[parent], said, known, count))
-
-
-def _thoughts(
-    setup: SearchSetup, search: Search, tally: Tally, parent: int, count: int, path: Path
-) -> Asking[list[str]]:
-    said = yield from _conclusions(setup, search, tally, parent, path)
-    revisions = [propose(setup, tally, "revise", (*path, place), search.tree[parent], said) for place in range(count)]
-    return (yield from together(revisions))
 
 
 def _rng(path: Path, stream: int) -> np.random.Generator:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxrl_suite.core.files import Row
-from jaxrl_suite.evolve.idea_queue import IdeaQueue
 from jaxrl_suite.evolve.methods import EvolveConfig
 from jaxrl_suite.evolve.records import KeyState, Strategy
+from jaxrl_suite.evolve.selection import IdeaQueue
 from jaxrl_suite.evolve.tree import StrategyTree
 
 

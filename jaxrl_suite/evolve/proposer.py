@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.evolve.records import KeyState, Kind, Strategy
+from jaxrl_suite.evolve.records import KeyState, Strategy
 from jaxrl_suite.llm.questions import Question
 
 T = TypeVar("T")
@@ -29,27 +29,6 @@ CALLS: Mapping[str, int] = {
     "follow": 5,
     "repair": 6,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Brief:
-    """A proposer's description of its task.
-
-    Args:
-      kind: of the strategies.
-      task: the rules of the game and what a strategy must be, in words, for instance `views.contract(game)`.
-      entry: name of the function that a heuristic defines; not used for guides.
-    """
-
-    kind: Kind
-    task: str
-    entry: str = "evaluate_state"
-
-    def __post_init__(self):
-        if self.kind not in ("heuristic", "guide"):
-            raise UserError(f"kind must be heuristic or guide, got {self.kind!r}")
-        if not self.task.strip():
-            raise UserError("the task is empty: describe the game and the form of a strategy, see views.contract")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,11 +124,6 @@ class ReplayProposer:
 
     def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft | None]:
         return self._answer("repair", path, lambda data: None if data is None else draft_from_json(data))
-
-
-def to_json(result: Draft | str | tuple[str, ...] | None) -> Any:
-    """A proposer's answer as JSON values."""
-    return dataclasses.asdict(result) if isinstance(result, Draft) else result
 
 
 def draft_from_json(data: Mapping[str, Any]) -> Draft:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
-
-Kind = Literal["heuristic", "guide"]
+from typing import NamedTuple, Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +17,8 @@ class Strategy:
 
     Args:
       id: its number in the tree, in order of birth; the seed is 0.
-      kind: `heuristic`, the source of a value function, or `guide`, a worksheet to fill in before speaking.
-      text: the source, or the worksheet.
+      kind: name of the kind of text, for instance `heuristic`, the source of a value function; see `proposer.Kind`.
+      text: the source, or whatever a text of the kind is.
       parent: the strategy it was made from; None for a seed.
       idea: number of the idea it carries out; None for a seed.
       weights: of the features, where the same function has a compact form; a population of these is played in one
@@ -32,7 +30,7 @@ class Strategy:
     """
 
     id: int
-    kind: Kind
+    kind: str
     text: str
     parent: int | None = None
     idea: int | None = None
@@ -65,14 +63,25 @@ class Judgement(NamedTuple):
 
 
 class Judge(Protocol):
-    """Evaluates strategies. The same strategies and path give the same judgement, in any process.
+    """Evaluates strategies. The same strategies, path and games give the same judgement, in any process."""
 
-    A judge may have a property `identity`, a text that names all else that its answers depend on, like its game and
-    config: a journal then does not answer for one judge with what another one said.
-    """
+    @property
+    def identity(self) -> str:
+        """All else that its answers depend on, like its game and config.
 
-    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
-        """Plays `strategies`, all that take part in a round, with random numbers that depend on `path` alone."""
+        A journal does not answer for one judge with what another one said.
+        """
+        ...
+
+    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...], games: int | None = None) -> Judgement:
+        """Plays `strategies`, all that take part in a round, with random numbers that depend on `path` alone.
+
+        Args:
+          strategies: all that take part.
+          path: names the random stream.
+          games: how many games, or other evaluations, the round may take; the judge decides by default, and need not
+            take the argument if no search sets it.
+        """
         ...
 
     def check(self, texts: Sequence[str]) -> Sequence[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from jaxrl_suite.core.json_lines import JsonLines, Place
+from jaxrl_suite.core.files import NO_SUCH_LINE, JsonLines, Place
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import (
     Capabilities,
@@ -58,13 +58,17 @@ class Recording:
         self._lock = threading.Lock()
         self._lines = JsonLines(
             path,
-            self._note,
             what="recording",
             read_only=read_only,
             missing="record it first",
             damaged="delete that line (what it holds is paid for again) or restore the file",
             failure=RecordingError,
         )
+        for line, place in self._lines:
+            try:
+                self._note(line, place)
+            except NO_SUCH_LINE:
+                self._lines.reject()
 
     def get(self, key: str, draw: int) -> Draw | None:
         """A draw on record, or None."""
@@ -84,7 +88,7 @@ class Recording:
         with self._lock:
             self._lines.check_writable()
             if name not in self.samplers:
-                self._lines.append([{"sampler": name, "capabilities": capabilities._asdict()}])
+                self._append([{"sampler": name, "capabilities": capabilities._asdict()}])
 
     def add(self, key: str, role: str, draws: Iterable[tuple[int, Draw]]) -> None:
         """Appends draws and returns when they are on disk; those on record already stay as they are.
@@ -105,14 +109,12 @@ class Recording:
             for number, draw in draws
         ]
         with self._lock:
-            self._lines.append([line for line in lines if (key, line["draw"]) not in self._index])
+            self._append([line for line in lines if (key, line["draw"]) not in self._index])
 
     def add_cost(self, key: str, role: str, usage: Usage, error: str) -> None:
         """Appends what was paid for no completion."""
         with self._lock:
-            self._lines.append(
-                [{"key": key, "draw": None, "role": role, "error": error, "usage": _usage_to_json(usage)}]
-            )
+            self._append([{"key": key, "draw": None, "role": role, "error": error, "usage": _usage_to_json(usage)}])
 
     def close(self) -> None:
         self._lines.close()
@@ -129,6 +131,10 @@ class Recording:
 
     def __repr__(self) -> str:
         return f"Recording({str(self.path)!r}, {len(self)} draws)"
+
+    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+        for line, place in self._lines.append(lines):
+            self._note(line, place)
 
     def _note(self, line: dict[str, Any], place: Place) -> None:
         line = _checked(line)

@@ -27,8 +27,7 @@ import numpy as np
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox.exported import ExportedFunction
 from jaxrl_suite.sandbox.inside import plain, stablehlo
-from jaxrl_suite.sandbox.programs import SHOWN, read_reply
-from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict
+from jaxrl_suite.sandbox.records import SHOWN, Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict, read_reply
 from jaxrl_suite.sandbox.sandbox import Sandbox, Toolset
 
 EXPORT = Toolset(

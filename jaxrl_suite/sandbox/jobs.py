@@ -9,19 +9,15 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from jaxrl_suite.sandbox.inside.worker import NONCE_BYTES
-from jaxrl_suite.sandbox.worker_handle import Worker, WorkerError
-
-if TYPE_CHECKING:
-    from jaxrl_suite.sandbox.records import SandboxJob, SandboxOutcome
+from jaxrl_suite.sandbox.levels import Worker, WorkerError
+from jaxrl_suite.sandbox.records import SandboxJob, SandboxOutcome, outcome_of
 
 GRACE_SECONDS = 10.0  # for a worker to report after its job's time is over, on a busy machine
 CHUNK = 1 << 16
-
-Finish = Callable[["SandboxJob", "dict | None", bool, Sequence[bytes], Sequence[bytes]], "SandboxOutcome"]
 
 
 class _Reader:
@@ -151,13 +147,12 @@ class _Run:
             pipe.ours = -1
 
 
-def run_jobs(workers: Sequence[Worker], jobs: Sequence[SandboxJob], finish: Finish) -> list[SandboxOutcome]:
+def run_jobs(workers: Sequence[Worker], jobs: Sequence[SandboxJob]) -> list[SandboxOutcome]:
     """Runs jobs on workers and waits for all. A job whose worker ended on its own is tried once more.
 
     Args:
       workers: each takes one job at a time; those that have ended are started again.
       jobs: what to run.
-      finish: `(job, report or None, whether there was too much output, replies, outputs)` to an outcome.
     """
     outcomes: list[SandboxOutcome | None] = [None] * len(jobs)
     waiting = deque((index, 2) for index in range(len(jobs)))
@@ -173,7 +168,7 @@ def run_jobs(workers: Sequence[Worker], jobs: Sequence[SandboxJob], finish: Fini
                             worker.start()
                     except WorkerError:
                         idle.append(worker)
-                        outcomes[index] = finish(jobs[index], None, False, (), ())
+                        outcomes[index] = outcome_of(jobs[index], None, False, (), ())
                         continue
                     run = _Run(jobs[index], worker, selector)
                     running[run] = index, tries
@@ -186,7 +181,7 @@ def run_jobs(workers: Sequence[Worker], jobs: Sequence[SandboxJob], finish: Fini
                         continue
                     report = run.report or {"end": "timeout" if _late(run) else "gone", "seconds": 0, "processes": []}
                     replies, outputs = ([bytes(r.data) for r in group] for group in (run.replies, run.outputs))
-                    outcomes[index] = finish(run.job, report, run.excess, replies, outputs)
+                    outcomes[index] = outcome_of(run.job, report, run.excess, replies, outputs)
         finally:
             for run in running:  # an interrupt from the keyboard, for instance
                 run.finish()

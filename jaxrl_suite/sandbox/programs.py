@@ -20,10 +20,8 @@ from typing import Any, NamedTuple
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox.inside import plain
-from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict
+from jaxrl_suite.sandbox.records import SHOWN, Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict, read_reply
 from jaxrl_suite.sandbox.sandbox import Sandbox
-
-SHOWN = 100  # characters of a value or message in feedback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,12 +203,3 @@ def _error(error: Any) -> tuple[SandboxVerdict, str]:
     where = f" at line {line}, {text!r}" if isinstance(line, int) and text else ""
     verdict = SandboxVerdict.MEMORY if kind == "MemoryError" else SandboxVerdict.ERROR
     return verdict, f"raised {kind}{': ' if message else ''}{message}{where}"
-
-
-def read_reply(data: bytes) -> dict[str, Any] | None:
-    """A worker's answer as a JSON object; None if it is anything else."""
-    try:
-        reply = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return reply if isinstance(reply, dict) else None

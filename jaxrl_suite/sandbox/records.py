@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import math
-from typing import NamedTuple
+import signal
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from jaxrl_suite.errors import UserError
+
+SHOWN = 100  # characters of a value or message in feedback
 
 
 class SandboxVerdict(enum.StrEnum):
@@ -100,3 +105,45 @@ class SandboxOutcome:
     ends: tuple[tuple[SandboxVerdict | None, str], ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+
+
+def outcome_of(
+    job: SandboxJob, report: dict | None, excess: bool, replies: Sequence[bytes], outputs: Sequence[bytes]
+) -> SandboxOutcome:
+    """Reads a worker's report; None if no worker could run the job."""
+    if report is None:
+        return SandboxOutcome(SandboxVerdict.UNAVAILABLE, "no worker could be started")
+    ends = tuple(_end(job.limits, *pair) for pair in zip(report["processes"], outputs, strict=False))
+    if excess:
+        verdict, detail = SandboxVerdict.OUTPUT, "more output than allowed"
+    elif report["end"] == "timeout":
+        verdict, detail = SandboxVerdict.TIMEOUT, f"more than {job.limits.seconds:g} s"
+    elif report["end"] != "exit":
+        verdict, detail = SandboxVerdict.CRASH, "the worker ended"
+    else:
+        verdict, detail = ends[-1]
+    cpu = sum(process["cpu"] for process in report["processes"])
+    return SandboxOutcome(verdict, detail, tuple(replies), tuple(outputs), ends, report["seconds"], cpu)
+
+
+def _end(limits: Limits, process: dict, printed: bytes) -> tuple[SandboxVerdict | None, str]:
+    """Why one process ended, if not by itself."""
+    code = process["code"]
+    if code == 0:
+        return None, ""
+    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and process["cpu"] >= limits.cpu_bound):
+        return SandboxVerdict.TIMEOUT, f"more than {limits.cpu_bound} s of CPU time"
+    signs = (b"bad_alloc", b"MemoryError", b"RESOURCE_EXHAUSTED", b"out of memory")
+    full = code == -signal.SIGKILL and process["memory"] > limits.memory_bytes // 2
+    if full or any(sign in printed[-2000:] for sign in signs):
+        return SandboxVerdict.MEMORY, f"more than {limits.memory_bytes >> 20} MiB"
+    return SandboxVerdict.CRASH, f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def read_reply(data: bytes) -> dict[str, Any] | None:
+    """A worker's answer as a JSON object; None if it is anything else."""
+    try:
+        reply = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return reply if isinstance(reply, dict) else None

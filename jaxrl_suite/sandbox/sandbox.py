@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import tempfile
 import threading
@@ -28,9 +27,8 @@ from collections.abc import Sequence
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox import levels as sandbox_levels
 from jaxrl_suite.sandbox.jobs import run_jobs
-from jaxrl_suite.sandbox.levels import Level, Toolset
-from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxOutcome, SandboxVerdict
-from jaxrl_suite.sandbox.worker_handle import Worker, WorkerError
+from jaxrl_suite.sandbox.levels import Level, Toolset, Worker, WorkerError
+from jaxrl_suite.sandbox.records import Limits, Process, SandboxJob, SandboxOutcome
 
 PROGRAMS = Toolset("program")
 
@@ -81,7 +79,7 @@ class Sandbox:
         if self.level == "none":
             warnings.warn("written code runs without a sandbox: it can do whatever this user can", stacklevel=2)
         with self._lock:
-            return run_jobs(self._workers, jobs, _outcome)
+            return run_jobs(self._workers, jobs)
 
     def close(self) -> None:
         """Ends the workers."""
@@ -126,44 +124,11 @@ def _open_doors(worker: Worker) -> str | None:
     with socket.create_server(("127.0.0.1", 0)) as server, tempfile.NamedTemporaryFile() as file:
         task = {"file": file.name, "port": server.getsockname()[1], "pid": os.getpid()}
         job = SandboxJob((Process("probe", json.dumps(task).encode()),), Limits(seconds=20))
-        outcome = run_jobs([worker], [job], _outcome)[0]
+        outcome = run_jobs([worker], [job])[0]
     if outcome.verdict is not None:
         return f"a trial run ended with {outcome.verdict} ({outcome.detail})"
     opened = json.loads(outcome.replies[0])
     return f"written code would reach {', '.join(opened)}" if opened else None
-
-
-def _outcome(
-    job: SandboxJob, report: dict | None, excess: bool, replies: Sequence[bytes], outputs: Sequence[bytes]
-) -> SandboxOutcome:
-    """Reads a worker's report; None if no worker could run the job."""
-    if report is None:
-        return SandboxOutcome(SandboxVerdict.UNAVAILABLE, "no worker could be started")
-    ends = tuple(_end(job.limits, *pair) for pair in zip(report["processes"], outputs, strict=False))
-    if excess:
-        verdict, detail = SandboxVerdict.OUTPUT, "more output than allowed"
-    elif report["end"] == "timeout":
-        verdict, detail = SandboxVerdict.TIMEOUT, f"more than {job.limits.seconds:g} s"
-    elif report["end"] != "exit":
-        verdict, detail = SandboxVerdict.CRASH, "the worker ended"
-    else:
-        verdict, detail = ends[-1]
-    cpu = sum(process["cpu"] for process in report["processes"])
-    return SandboxOutcome(verdict, detail, tuple(replies), tuple(outputs), ends, report["seconds"], cpu)
-
-
-def _end(limits: Limits, process: dict, printed: bytes) -> tuple[SandboxVerdict | None, str]:
-    """The reason why one process ended, if not by itself."""
-    code = process["code"]
-    if code == 0:
-        return None, ""
-    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and process["cpu"] >= limits.cpu_bound):
-        return SandboxVerdict.TIMEOUT, f"more than {limits.cpu_bound} s of CPU time"
-    signs = (b"bad_alloc", b"MemoryError", b"RESOURCE_EXHAUSTED", b"out of memory")
-    full = code == -signal.SIGKILL and process["memory"] > limits.memory_bytes // 2
-    if full or any(sign in printed[-2000:] for sign in signs):
-        return SandboxVerdict.MEMORY, f"more than {limits.memory_bytes >> 20} MiB"
-    return SandboxVerdict.CRASH, f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _close_all(workers: list[Worker]) -> None:

@@ -15,7 +15,7 @@ from jaxrl_suite.envs.base import State
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import matrix_game
 from jaxrl_suite.search.records import ROOT, Tree
-from jaxrl_suite.search.rules import Node
+from jaxrl_suite.search.rules import Node, shrunk_values
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 
 Answer = Literal["solve", "average", "best"]
@@ -75,20 +75,3 @@ def best_against_uniform(node: Node) -> jax.Array:
     theirs = -jnp.sum(payoff * against[0][:, None], axis=0)
     quality = jnp.where(node.legal, jnp.stack([mine, theirs]), -jnp.inf)
     return jax.nn.one_hot(jnp.argmax(quality, axis=1), quality.shape[1])
-
-
-def shrunk_values(node: Node, shrinkage: float) -> jax.Array:
-    """float32[A, A]: the joint actions' values, each shrunk towards an additive model of the matrix.
-
-    A root with 36 joint actions and 100 simulations knows few of them well, but every visit also tells something of its
-    row and its column. The additive model value + row + column is fitted by shrunken averages, in turn; then each
-    entry is the mean of its own visits and `shrinkage` imaginary ones at the model's value.
-    """
-    excess = node.visits * (node.values - node.value)
-    row_visits, col_visits = jnp.sum(node.visits, axis=1), jnp.sum(node.visits, axis=0)
-    row, col = jnp.zeros_like(row_visits), jnp.zeros_like(col_visits)
-    for _ in range(3):
-        row = (jnp.sum(excess, axis=1) - jnp.sum(node.visits * col[None, :], axis=1)) / (row_visits + shrinkage)
-        col = (jnp.sum(excess, axis=0) - jnp.sum(node.visits * row[:, None], axis=0)) / (col_visits + shrinkage)
-    model = node.value + row[:, None] + col[None, :]
-    return (node.visits * node.values + shrinkage * model) / (node.visits + shrinkage)

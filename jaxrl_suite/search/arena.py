@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.base import State
+from jaxrl_suite.search import matrix_game
 from jaxrl_suite.search.tree_search import split_rows
 
 Policy = Callable[[jax.Array, State], jax.Array]
@@ -48,7 +49,9 @@ def play(game: Any, policies: tuple[Policy, Policy], keys: jax.Array, swapped: j
             jnp.where(swapped[:, None], second[:, 0], first[:, 0]),
             jnp.where(swapped[:, None], first[:, 1], second[:, 1]),
         )
-        actions = jnp.stack([jax.vmap(sample)(*pair) for pair in zip(draw_keys, seats, strict=True)], axis=1)
+        actions = jnp.stack(
+            [jax.vmap(matrix_game.sample)(*pair) for pair in zip(draw_keys, seats, strict=True)], axis=1
+        )
         chance = jax.vmap(jax.random.fold_in, (0, None))(chance_keys, index)
         states = jax.vmap(game.step)(states, actions, chance)
         return states, total + states.reward[:, 0]
@@ -63,14 +66,3 @@ def play_both_seats(game: Any, policies: tuple[Policy, Policy], keys: jax.Array)
     batch = keys.shape[0]
     match = play(game, policies, jnp.concatenate([keys, keys]), jnp.arange(2 * batch) >= batch)
     return (match.reward[:batch] + match.reward[batch:]) / 2
-
-
-def sample(key: jax.Array, probabilities: jax.Array) -> jax.Array:
-    """int32[]: one draw from `probabilities` [A], which need not add up to one; entries of 0 are never drawn.
-
-    A row of zeros (no legal action) gives action 0.
-    """
-    cumulative = jnp.cumsum(probabilities)
-    threshold = jax.random.uniform(key) * cumulative[-1]
-    index = jnp.sum(cumulative <= threshold, dtype=jnp.int32)
-    return jnp.where(cumulative[-1] > 0, jnp.minimum(index, probabilities.size - 1), 0)

@@ -281,3 +281,14 @@ def _normalised(weights: jax.Array, axis: int) -> jax.Array:
     weights = jnp.maximum(weights, 0.0)
     total = weights.sum(axis, keepdims=True)
     return weights / jnp.where(total > 0, total, 1.0)
+
+
+def sample(key: jax.Array, probabilities: jax.Array) -> jax.Array:
+    """int32[]: one draw from `probabilities` [A], which need not add up to one; entries of 0 are never drawn.
+
+    A row of zeros (no legal action) gives action 0.
+    """
+    cumulative = jnp.cumsum(probabilities)
+    threshold = jax.random.uniform(key) * cumulative[-1]
+    index = jnp.sum(cumulative <= threshold, dtype=jnp.int32)
+    return jnp.where(cumulative[-1] > 0, jnp.minimum(index, probabilities.size - 1), 0)

@@ -149,3 +149,20 @@ def draw(key: jax.Array, probabilities: jax.Array) -> jax.Array:
 
 def _dot(left: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)  # visit counts are whole numbers: no TF32
+
+
+def shrunk_values(node: Node, shrinkage: float) -> jax.Array:
+    """float32[A, A]: the joint actions' values, each shrunk towards an additive model of the matrix.
+
+    A root with 36 joint actions and 100 simulations knows few of them well, but every visit also tells something of its
+    row and its column. The additive model value + row + column is fitted by shrunken averages, in turn; then each
+    entry is the mean of its own visits and `shrinkage` imaginary ones at the model's value.
+    """
+    excess = node.visits * (node.values - node.value)
+    row_visits, col_visits = jnp.sum(node.visits, axis=1), jnp.sum(node.visits, axis=0)
+    row, col = jnp.zeros_like(row_visits), jnp.zeros_like(col_visits)
+    for _ in range(3):
+        row = (jnp.sum(excess, axis=1) - jnp.sum(node.visits * col[None, :], axis=1)) / (row_visits + shrinkage)
+        col = (jnp.sum(excess, axis=0) - jnp.sum(node.visits * row[:, None], axis=0)) / (col_visits + shrinkage)
+    model = node.value + row[:, None] + col[None, :]
+    return (node.visits * node.values + shrinkage * model) / (node.visits + shrinkage)

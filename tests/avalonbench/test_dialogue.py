@@ -307,6 +307,31 @@ def test_a_strict_judge_stops_at_a_request_that_fails():
     judge = GuideJudge(model, "minion", of_role("minion", 2), strict=True)
     with pytest.raises(SamplerFailedError, match="gone"):
         judge.judge(strategies("minion", seed_guide("minion").text), (0,))
+    judge.sampler = Scripted(answer(lambda request: rate_all()))
+    with pytest.raises(SamplerFailedError, match="gone"):  # other searches need not find out for themselves
+        judge.judge(strategies("minion", seed_guide("minion").text), (1,))
+
+
+@pytest.mark.parametrize(
+    ("size", "speeches", "scenarios"), [(6, 24, 4), (5, 24, 4), (2, 6, 3), (1, 6, 6), (2, 24, 10), (9, 6, 1)]
+)
+def test_rounds_cost_about_the_same_speeches(size, speeches, scenarios):
+    judge = GuideJudge(Scripted(answer(lambda request: rate_all())), "servant", of_role("servant", 10), strict=True)
+    text = seed_guide("servant").text
+    said = judge.judge(strategies("servant", *[text] * size), (0, 1, 0), speeches)
+    assert said.games == (scenarios,) * size
+
+
+def test_judges_of_guides_are_told_apart_by_what_their_answers_depend_on():
+    model = Scripted(answer(lambda request: rate_all()))
+    made = [
+        GuideJudge(model, "servant", of_role("servant", 4)),
+        GuideJudge(model, "servant", of_role("servant", 5)),
+        GuideJudge(model, "merlin", of_role("merlin", 4)),
+        GuideJudge(model, "servant", of_role("servant", 4), num_key_states=2),
+    ]
+    assert len({judge.identity for judge in made}) == len(made)
+    assert made[0].identity == GuideJudge(model, "servant", of_role("servant", 4)).identity
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -4,12 +4,30 @@ import os
 
 import pytest
 
-from jaxrl_suite.core.json_lines import JsonLines
+from jaxrl_suite.core.files import NO_SUCH_LINE, JsonLines
 from jaxrl_suite.errors import UserError
 
 
+class Book(JsonLines):
+    """Lines with an "x", all of which it sees."""
+
+    def __init__(self, path, seen, **options):
+        super().__init__(path, what="book", **options)
+        self.seen = seen
+        for line, place in self:
+            try:
+                self.seen.append((line["x"], place))
+            except NO_SUCH_LINE:
+                self.reject()
+
+    def append(self, lines, **options):
+        written = super().append(lines, **options)
+        self.seen += [(line["x"], place) for line, place in written]
+        return written
+
+
 def opened(path, seen, **options):
-    return JsonLines(path, lambda line, place: seen.append((line["x"], place)), what="book", **options)
+    return Book(path, seen, **options)
 
 
 def test_writer_and_reader_are_told_the_same(tmp_path):

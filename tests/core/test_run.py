@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from jaxrl_suite.core.claims import Claim
-from jaxrl_suite.core.metrics import read_metrics
+from jaxrl_suite.core.folder import read_metrics
 from jaxrl_suite.core.run import Run
 
 QUIET = Console(quiet=True)

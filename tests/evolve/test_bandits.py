@@ -7,10 +7,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from jaxrl_suite.evolve.idea_queue import IdeaQueue, fresh_bounds, softmax_choice
 from jaxrl_suite.evolve.methods import DIFFERENCES, METHODS, PRESETS, EvolveConfig, Method
 from jaxrl_suite.evolve.records import Strategy
-from jaxrl_suite.evolve.selection import Setting, choose_parents, improvement_scale
+from jaxrl_suite.evolve.selection import (
+    IdeaQueue,
+    Setting,
+    choose_parents,
+    fresh_bounds,
+    improvement_scale,
+    softmax_choice,
+)
 from jaxrl_suite.evolve.tree import Dropped, RoundScore, StrategyTree, fitted, from_json, to_json
 
 

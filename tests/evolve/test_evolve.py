@@ -13,21 +13,22 @@ from jaxrl_suite.evolve import evolve as evolving
 from jaxrl_suite.evolve import progress
 from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.evolve import search_job
-from jaxrl_suite.evolve.journal import Journal
-from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.journal import Journal, services
+from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
 from jaxrl_suite.evolve.methods import METHODS, EvolveConfig
-from jaxrl_suite.evolve.proposer import Brief, ReplayProposer
+from jaxrl_suite.evolve.proposer import ReplayProposer
 from jaxrl_suite.evolve.records import Judgement, Strategy
-from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.jobs import Job, SamplerFailedError
 from jaxrl_suite.llm.ledger import Budget
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Reply, Usage
 from jaxrl_suite.llm.recorder import Recorder, ReplaySampler
 from jaxrl_suite.llm.recording import Recording
+from jaxrl_suite.strategist.heuristics.features import HEURISTIC
 from jaxrl_suite.strategist.heuristics.grammar_proposer import GrammarProposer
+from jaxrl_suite.strategist.judge.guide import GUIDE
 
-GRAMMAR, MODEL = GrammarProposer(ToyLibrary()), LanguageModelProposer(Brief("heuristic", "a toy"))
+GRAMMAR, MODEL = GrammarProposer(ToyLibrary()), LanguageModelProposer(Brief(HEURISTIC, "a toy"))
 SMALL = EvolveConfig(strategies=8, rounds=2)
 
 
@@ -165,7 +166,7 @@ def test_guides_are_strategies_too():
         def check(self, texts):
             return ["" if text.startswith("1. Who") else "no question" for text in texts]
 
-    proposer = LanguageModelProposer(Brief("guide", "a worksheet for Merlin"))
+    proposer = LanguageModelProposer(Brief(GUIDE, "a worksheet for Merlin"))
     journal = services(Scorer())
     (outcome,) = run_lockstep([search_job("it", SMALL, proposer, kind="guide")], ScriptedModel(write), journal)
     assert outcome.error is None
@@ -380,6 +381,8 @@ def test_interrupted_at_every_call_it_resumes_and_pays_nothing_twice(tmp_path):
 
 def test_replays_need_neither_model_nor_judge(tmp_path):
     class Nobody:
+        identity = ToyJudge.identity
+
         def judge(self, strategies, path):
             raise AssertionError
 

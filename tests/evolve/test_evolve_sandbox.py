@@ -7,14 +7,13 @@ from fixtures.toy_strategies import ScriptedModel, ToyJudge
 
 from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.evolve.evolve import search_job
-from jaxrl_suite.evolve.journal import Journal
-from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.journal import Journal, services
+from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
 from jaxrl_suite.evolve.methods import EvolveConfig
-from jaxrl_suite.evolve.proposer import Brief
-from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.sandbox.export import EXPORT, EXPORT_LIMITS
 from jaxrl_suite.sandbox.sandbox import Sandbox
+from jaxrl_suite.strategist.heuristics.features import HEURISTIC
 from jaxrl_suite.strategist.heuristics.pool import export_texts
 from jaxrl_suite.strategist.heuristics.views import contract
 
@@ -65,7 +64,7 @@ def test_every_kind_of_bad_answer_is_one_failed_idea(sandbox):
 
     size = len(kinds) + 1
     config = EvolveConfig(strategies=size, rounds=1, ideas=size, repairs=1)
-    proposer = LanguageModelProposer(Brief("heuristic", contract(GAME)))
+    proposer = LanguageModelProposer(Brief(HEURISTIC, contract(GAME)))
     judge = SandboxedJudge(sandbox)
     (outcome,) = run_lockstep(
         [search_job("it", config, proposer, journal=journal)], ScriptedModel(write), services(judge, journal)

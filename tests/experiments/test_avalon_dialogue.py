@@ -14,11 +14,9 @@ from fixtures.mortal_command import run_command
 
 from jaxrl_suite.avalonbench.cheap_talk.policies import babbling, simple
 from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
-from jaxrl_suite.evolve.records import Judgement, Strategy
 from jaxrl_suite.experiments.avalon_dialogue import experiment as avalon_dialogue
 from jaxrl_suite.experiments.avalon_dialogue import guides, guides_report, talk, talk_report
-from jaxrl_suite.experiments.avalon_dialogue.config import SearchConfig, TalkConfig
-from jaxrl_suite.llm.jobs import SamplerFailedError
+from jaxrl_suite.experiments.avalon_dialogue.config import Learning, Search
 from jaxrl_suite.llm.protocol import Usage
 
 TALK = (
@@ -245,38 +243,6 @@ def test_first_claims_add_up_and_tell_the_sides_apart(policy, kind, least):
 
 
 # The judge and the verdict.
-
-
-class Judge:
-    """Notes how many scenarios it is to take."""
-
-    def __init__(self, error=None):
-        self.scenarios, self.per_round, self.error = tuple(range(10)), None, error
-
-    def judge(self, strategies, path):
-        if self.error is not None:
-            raise self.error
-        return Judgement((0.0,) * len(strategies), (self.per_round,) * len(strategies), (None,) * len(strategies), ())
-
-
-@pytest.mark.parametrize(
-    ("size", "steps", "path", "scenarios"),
-    [(6, 1, (0, 1, 0), 4), (5, 1, (0, 1, 0), 4), (2, 4, (0, 2, 3), 3), (1, 1, (0, 0, 0), 6), (2, 1, (0, 1, 0), 10)],
-)
-def test_rounds_cost_about_the_same_speeches(size, steps, path, scenarios):
-    judge = Judge()
-    referee = guides.GuideReferee(judge, 24, steps)  # pyright: ignore[reportArgumentType]
-    referee.judge([Strategy(number, "guide", "") for number in range(size)], path)
-    assert judge.per_round == scenarios
-
-
-def test_when_the_model_is_gone_the_next_search_is_not_tried():
-    judge = Judge(SamplerFailedError("gone", ()))
-    referee = guides.GuideReferee(judge, 24, 1)  # pyright: ignore[reportArgumentType]
-    for _ in range(2):
-        with pytest.raises(SamplerFailedError, match="gone"):
-            referee.judge([Strategy(0, "guide", "")], (0, 1, 0))
-        judge.error = None
 
 
 class Noted:

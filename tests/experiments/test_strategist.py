@@ -16,6 +16,8 @@ from fixtures.mortal_command import run_command
 from jaxrl_suite.core import stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.evolve.evolve import evolve
+from jaxrl_suite.evolve.journal import Journal, services
 from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
 from jaxrl_suite.experiments.strategist import experiment as strategist
 from jaxrl_suite.experiments.strategist import final as _strategist_final
@@ -24,9 +26,9 @@ from jaxrl_suite.experiments.strategist import report as _strategist_report
 from jaxrl_suite.experiments.strategist import search as searching
 from jaxrl_suite.experiments.strategist import variants as _strategist_variants
 from jaxrl_suite.experiments.strategist.final import Final
-from jaxrl_suite.experiments.strategist.games import Referee, stage_of
+from jaxrl_suite.llm.jobs import Job
+from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.strategist.heuristics.libraries import library
-from jaxrl_suite.strategist.judge.base import JudgeConfig
 
 SMALL = (
     "run strategist --resume --num-cards 3 --rounds 2 --batch-size 24 --key-states 4 --budgets --feedbacks --episodes "
@@ -115,47 +117,41 @@ def test_the_lineage_leads_from_the_seed_to_the_file(folder):
 # The judge of a round.
 
 
-class Stage:
-    """Notes how it was set, and gives every strategy its number as a score."""
+class Numbers:
+    """Gives every strategy its number as a score."""
 
-    round_batch_size = 32
+    identity = "numbers"
 
-    def __init__(self):
-        self.config = JudgeConfig()
-
-    def set(self, **changes):
-        self.config = JudgeConfig(**changes)
-
-    def judge(self, strategies, path):
+    def judge(self, strategies, path, games=None):
         count = len(strategies)
-        return Judgement(tuple(float(one.id) for one in strategies), (1,) * count, (0.5,) * count, ())
+        return Judgement(tuple(float(one.id) for one in strategies), (games,) * count, (0.5,) * count, ())
+
+    def check(self, texts):
+        return [""] * len(texts)
 
 
-@pytest.mark.parametrize(
-    ("feedback", "size", "path", "deals"),
-    [
-        ("population", 5, (0, 1, 0), 24),  # 10 pairs, both seats
-        ("population", 6, (0, 1, 0), 16),
-        ("population", 2, (0, 1, 0), 240),
-        ("population", 1, (0, 0, 0), 60),  # the seed alone: a quarter
-        ("fixed", 5, (0, 2, 0), 48),
-    ],
-)
-def test_every_round_costs_the_same_games(feedback, size, path, deals):
-    stage = Stage()
-    judge = Referee(stage, 480, 1, feedback, 3)  # pyright: ignore[reportArgumentType]
-    judge.judge([Strategy(number, "heuristic", "") for number in range(size)], path)
-    assert stage.config.deals == deals
-    assert stage.config.feedback == feedback
+@pytest.mark.parametrize(("method", "games"), [("strategist", 480), ("greedy", 480), ("line", 120)])
+def test_every_round_costs_the_same_games(method, games):
+    """Of a method that judges each strategy as it comes, every step has its part of the round's."""
+    config = strategist.Config()
+    (arm,) = (one for one in searching.arms_of(config, "gops") if one.name == method)
+    judge = SimpleNamespace(zero_sum=True, library=library(Gops(3, objective="points")))
+    setup = searching._setup(config, judge, arm, 0, Journal().log("it"))
+    job = Job("it", lambda ledger: evolve(setup, ledger, [searching.seed_strategy(config, judge)]))
+    (outcome,) = run_lockstep([job], {}, services({setup.judge: Numbers()}))
+    assert outcome.error is None
+    assert [one.games for one in outcome.value.tree.played if one.round == 0] == [120]
+    assert {one.games for one in outcome.value.tree.played if one.round} == {games}
 
 
-def test_the_shuffled_score_control_deals_scores_out_at_random():
-    judge = Referee(Stage(), 480, 1, "population", 3, shuffle_scores=True)  # pyright: ignore[reportArgumentType]
+def test_a_judge_with_shuffled_scores_deals_them_out_at_random():
+    judge = searching.ShuffledScores(Numbers())
     strategies = [Strategy(number, "heuristic", "") for number in range(6)]
     said = [judge.judge(strategies, (seed, 1, 0)) for seed in range(4)]
     assert all(sorted(one.scores) == list(range(6)) for one in said)
     assert len({one.scores for one in said}) > 1
     assert said[0].improvements == (None,) * 6
+    assert judge.identity != Numbers.identity
 
 
 def test_shuffled_states_keep_the_gaps_and_part_them_from_the_states():
@@ -202,11 +198,11 @@ class Noted:
     ("learner", "verdict"), [(0.2, "not comparable"), (0.52, "held"), (0.62, "not held"), (0.9, "not held")]
 )
 def test_to_beat_a_learner_that_is_worse_than_naive_bots_decides_nothing(learner, verdict):
-    config, run, stage = strategist.Config(avalon_episodes=(640,)), Noted(), SimpleNamespace(title="Avalon-5")
+    config, run, title = strategist.Config(avalon_episodes=(640,)), Noted(), "Avalon-5"
     names = ["seed heuristic", "strategist", "AlphaZero-style, 640 episodes", "DeepRole, 640 episodes"]
     rates = np.array([0.4, 0.62, 0.56, learner]) + np.linspace(-0.01, 0.01, 5)[:, None]
     rates[:, 1] += np.linspace(0.01, -0.01, 5)
-    _strategist_learners.write_avalon(config, run, stage, names, rates)  # pyright: ignore[reportArgumentType]
+    _strategist_learners.write_avalon(config, run, title, names, rates)  # pyright: ignore[reportArgumentType]
     assert run.results["strat-5"]["verdict"] == "held"
     assert run.results["strat-6"]["verdict"] == verdict
     weak = verdict == "not comparable"
@@ -221,10 +217,10 @@ def test_to_beat_a_learner_that_is_worse_than_naive_bots_decides_nothing(learner
 def test_learners_are_given_no_fewer_episodes_than_the_search_plays_games(episodes, shown, verdict):
     """The fair one is beaten at 320 and 2,400 episodes, and not at more."""
     config, run = strategist.Config(episodes=episodes), Noted()
-    stage = SimpleNamespace(title="GOPS-6", library=SimpleNamespace(game=Gops(6, objective="points")))
+    title = "GOPS-6"
     ahead = np.array([1.0 if count < 4000 else -1.0 for count in sorted(episodes)])
     scores = np.broadcast_to(ahead, (5, 2, len(episodes))) + np.linspace(-0.1, 0.1, 5)[:, None, None]
-    _strategist_learners.write_gops(config, run, stage, scores)  # pyright: ignore[reportArgumentType]
+    _strategist_learners.write_gops(config, run, title, scores)  # pyright: ignore[reportArgumentType]
     said = run.results["strat-4"]
     assert said["verdict"] == verdict
     assert f"{shown} episodes" in said["scale"]
@@ -254,9 +250,9 @@ def test_learners_and_the_deals_that_they_are_judged_on_share_no_key():
     ],
 )
 def test_the_headline_claims_no_more_than_was_measured(seeds, gains, said):
-    config, run, stage = strategist.Config(seeds=seeds), Noted(), SimpleNamespace(title="GOPS-6")
+    config, run, title = strategist.Config(seeds=seeds), Noted(), "GOPS-6"
     final = Final(np.array(gains)[:, None, None], np.zeros((len(seeds), 1, 1)), np.zeros((len(seeds), 1)))
-    _strategist_report.write_headline(config, run, "gops", stage, ["strategist"], final)  # pyright: ignore[reportArgumentType]
+    _strategist_report.write_headline(config, run, "gops", title, ["strategist"], final)  # pyright: ignore[reportArgumentType]
     assert said in run.texts[0]
 
 
@@ -272,9 +268,9 @@ def test_elo_above_the_seed_heuristic():
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_one_seed_is_not_sure_of_anything(seeds):
-    config, run, stage = strategist.Config(seeds=seeds), Noted(), SimpleNamespace(title="GOPS-6")
+    config, run, title = strategist.Config(seeds=seeds), Noted(), "GOPS-6"
     ahead = stats.mean_or_value(np.linspace(0.9, 1.0, len(seeds)))
-    _strategist_report.give_ranking(config, run, "gops", stage, ahead, {"line": ahead})  # pyright: ignore[reportArgumentType]
+    _strategist_report.give_ranking(config, run, "gops", title, ahead, {"line": ahead})  # pyright: ignore[reportArgumentType]
     note = run.results["strat-1"]["note"]
     assert ("surely beats line" in note) == (len(seeds) > 1)
     assert ("One seed has no interval." in note) == (len(seeds) == 1)
@@ -308,9 +304,9 @@ def exact_run(folder, **changes):
         method: [SimpleNamespace(best=Strategy(0, "heuristic", "text", weights=tuple(row)))] * 2
         for method, row in weights.items()
     }
-    with Run.start(folder, name="exact", config=config) as run, stage_of(config, "gops", run) as stage:
-        exact = _strategist_final.play_exact(config, run, stage, SimpleNamespace(found=found))  # pyright: ignore
-        _strategist_report.write_exact(config, run, stage, exact)
+    with Run.start(folder, name="exact", config=config) as run, searching.judge_of(config, "gops", run) as judge:
+        exact = _strategist_final.play_exact(config, run, judge, SimpleNamespace(found=found))  # pyright: ignore
+        _strategist_report.write_exact(config, run, judge.title, exact)
     return exact
 
 

@@ -15,8 +15,7 @@ from fixtures.fake_server import FakeServer
 
 from jaxrl_suite.core.config import from_json, to_json
 from jaxrl_suite.llm.http import sampler as http_sampler
-from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits
-from jaxrl_suite.llm.http.pacing import Clock, Pace, backoff
+from jaxrl_suite.llm.http.config import Clock, HTTPConfig, HTTPLimits, Pace, backoff
 from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.http.wire import share
 from jaxrl_suite.llm.ledger import Budget, Ledger

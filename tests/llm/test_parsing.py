@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
-from jaxrl_suite.evolve.proposer import Brief, Draft
+from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
+from jaxrl_suite.evolve.proposer import Draft
 from jaxrl_suite.evolve.records import KeyState, Strategy
-from jaxrl_suite.llm import parsing as replies
+from jaxrl_suite.llm import prompts as replies
 from jaxrl_suite.llm.protocol import Completion, Message, Reply, Usage
 from jaxrl_suite.llm.questions import Sample
+from jaxrl_suite.strategist.heuristics.features import HEURISTIC
+from jaxrl_suite.strategist.judge.guide import GUIDE
 
 GOOD = "def evaluate_state(view):\n    return view.scores, {}\n"
 WORSE = "def evaluate_state(view):\n    return 0\n"
@@ -117,16 +119,16 @@ def drive(asking, *answers, finish="stop"):
         return requests, stop.value
 
 
-@pytest.fixture(params=["heuristic", "guide"])
+@pytest.fixture(params=[HEURISTIC, GUIDE], ids=lambda kind: kind.name)
 def proposer(request):
     return LanguageModelProposer(Brief(request.param, "The rules of the game: $5 a point."))
 
 
 def test_every_call_is_a_prompt_of_its_own_stream(proposer):
-    strategy = Strategy(3, proposer.brief.kind, "THE TEXT with $dollars", thought="THE PLAN")
+    strategy = Strategy(3, proposer.brief.kind.name, "THE TEXT with $dollars", thought="THE PLAN")
     state = KeyState(3, "THE STATE", (1.0, 2.0), {"lead": 0.25}, (3.0, 4.0), (5.0, -5.0))
     path = (9, 1, 2, 0)
-    text = block(GOOD) if proposer.brief.kind == "heuristic" else "```\n1. Who?\n```"
+    text = block(GOOD) if proposer.brief.kind.name == "heuristic" else "```\n1. Who?\n```"
     calls = {
         "conclusions": drive(proposer.conclusions(strategy, [state], path), "I conclude."),
         "ideas": drive(proposer.ideas(strategy, "CONCLUDED", ["OLD IDEA"], 2, path), "1. one\n2. two\n3. three"),
@@ -149,20 +151,20 @@ def test_every_call_is_a_prompt_of_its_own_stream(proposer):
         assert "The rules of the game: $5 a point." in system.content
         for words in expected[name]:
             assert words in user.content, name
-        if proposer.brief.kind == "guide":
+        if proposer.brief.kind.name == "guide":
             assert "python" not in user.content
             assert "function" not in user.content.replace("THE", ""), name
     assert len({requests[0].path for requests, _ in calls.values()}) == len(calls)
     assert calls["ideas"][1] == ("one", "two")
     assert calls["revise"][1] == "a plan"
     assert calls["implement"][1] == Draft(
-        GOOD if proposer.brief.kind == "heuristic" else "1. Who?\n", thought="THE PLAN"
+        GOOD if proposer.brief.kind.name == "heuristic" else "1. Who?\n", thought="THE PLAN"
     )
     assert calls["follow"][1].thought == "NEW PLAN"
 
 
 def test_a_seed_is_thought_over_first(proposer):
-    text = block(GOOD) if proposer.brief.kind == "heuristic" else "```\n1. Who?\n```"
+    text = block(GOOD) if proposer.brief.kind.name == "heuristic" else "```\n1. Who?\n```"
     (first, second), draft = drive(proposer.seed((0, 0, 0, 0)), "count the cards", text)
     assert "count the cards" in second.prefix[1].content
     assert draft.thought == "count the cards"
@@ -170,7 +172,7 @@ def test_a_seed_is_thought_over_first(proposer):
 
 
 def test_answers_without_use_become_drafts_with_a_problem():
-    proposer = LanguageModelProposer(Brief("heuristic", "rules"))
+    proposer = LanguageModelProposer(Brief(HEURISTIC, "rules"))
     strategy = Strategy(0, "heuristic", GOOD)
     for answer, finish, problem in [
         ("no", "stop", "holds no code"),
@@ -185,6 +187,6 @@ def test_answers_without_use_become_drafts_with_a_problem():
 
 def test_a_brief_must_say_something():
     with pytest.raises(ValueError, match="task is empty"):
-        Brief("heuristic", " ")
-    with pytest.raises(ValueError, match="heuristic or guide"):
+        Brief(HEURISTIC, " ")
+    with pytest.raises(ValueError, match="such as HEURISTIC or GUIDE"):
         Brief("poem", "x")

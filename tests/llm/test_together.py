@@ -4,12 +4,11 @@ from functools import partial
 
 import pytest
 
-from jaxrl_suite.llm.jobs import Job, SamplerFailedError
+from jaxrl_suite.llm.jobs import Job, SamplerFailedError, together
 from jaxrl_suite.llm.ledger import Budget, BudgetExhaustedError
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Reply, Request, Usage
 from jaxrl_suite.llm.questions import Sample, Verify
-from jaxrl_suite.llm.together import together
 
 
 class Model:

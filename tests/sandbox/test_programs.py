@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox.inside import plain
-from jaxrl_suite.sandbox.programs import Case, Check, Program, read_reply, run_programs
-from jaxrl_suite.sandbox.records import Limits, SandboxVerdict
+from jaxrl_suite.sandbox.programs import Case, Check, Program, run_programs
+from jaxrl_suite.sandbox.records import Limits, SandboxVerdict, read_reply
 from jaxrl_suite.sandbox.sandbox import Sandbox
 
 

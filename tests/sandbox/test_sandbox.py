@@ -336,8 +336,8 @@ def _runs(pid):
 
 WITHOUT_NAMESPACES = """
 import sys, warnings
-from jaxrl_suite.core.config import UserError
-from jaxrl_suite.llm.inside import seccomp
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox.inside import seccomp
 from jaxrl_suite.sandbox.sandbox import Sandbox
 if not seccomp.install():
     sys.exit("no table for this machine")

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import Gops
-from jaxrl_suite.search.agents import SearchPolicy, shrunk_values
+from jaxrl_suite.search.agents import SearchPolicy
 from jaxrl_suite.search.arena import play, play_both_seats
 from jaxrl_suite.search.evaluators import Heuristic, Network, Rollout
-from jaxrl_suite.search.packing import packing_of
-from jaxrl_suite.search.rules import DecoupledPUCT, Node, RegretMatching, UniformOpponentPUCT
-from jaxrl_suite.search.simultaneous import SimultaneousSearch
+from jaxrl_suite.search.rules import DecoupledPUCT, Node, RegretMatching, UniformOpponentPUCT, shrunk_values
+from jaxrl_suite.search.simultaneous import SimultaneousSearch, packing_of
 
 GAME = Gops(3, objective="points")
 KEYS = jax.random.split(jax.random.key(0), 64)

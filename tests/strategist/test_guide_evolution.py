@@ -8,22 +8,20 @@ from fixtures.fake_server import FakeServer
 from jaxrl_suite.avalonbench.dialogue import scenarios
 from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
 from jaxrl_suite.evolve.evolve import search_job
-from jaxrl_suite.evolve.journal import Journal
-from jaxrl_suite.evolve.llm_proposer import LanguageModelProposer
+from jaxrl_suite.evolve.journal import Journal, services
+from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
 from jaxrl_suite.evolve.methods import EvolveConfig
-from jaxrl_suite.evolve.proposer import Brief
 from jaxrl_suite.evolve.records import Strategy
-from jaxrl_suite.evolve.services import services
 from jaxrl_suite.llm.http.config import HTTPConfig
 from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Reply, Usage
 from jaxrl_suite.llm.recorder import Recorder
 from jaxrl_suite.llm.recording import Recording
-from jaxrl_suite.strategist.judge.guide import GuideJudge
+from jaxrl_suite.strategist.judge.guide import GUIDE, GuideJudge
 
 SEED = seed_guide("minion").text
-PROPOSER = LanguageModelProposer(Brief("guide", "A worksheet for the minion of Avalon, filled in before it speaks."))
+PROPOSER = LanguageModelProposer(Brief(GUIDE, "A worksheet for the minion of Avalon, filled in before it speaks."))
 CONFIG = EvolveConfig(strategies=6, rounds=2, ideas=3, repairs=1)
 
 

@@ -7,17 +7,18 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrl_suite.core import devices
 from jaxrl_suite.envs import Gops
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.evolve.journal import Journal
+from jaxrl_suite.evolve.journal import Journal, JudgedRound, services
 from jaxrl_suite.evolve.records import Strategy
-from jaxrl_suite.evolve.services import JudgedRound, services
 from jaxrl_suite.strategist.heuristics.libraries import library
 from jaxrl_suite.strategist.heuristics.pool import ROLLOUT
 from jaxrl_suite.strategist.heuristics.views import example_states
-from jaxrl_suite.strategist.judge.base import KEPT, HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.judge.base import HeuristicJudge, JudgeConfig
 from jaxrl_suite.strategist.judge.gops import GopsJudge
 from jaxrl_suite.strategist.judge.key_states import select
+from jaxrl_suite.strategist.judge.programs import KEPT, Matches
 from jaxrl_suite.strategist.play.records import Played
 
 GAME = Gops(3, objective="points")
@@ -25,14 +26,25 @@ LIB = library(GAME)
 STATES = jax.tree.map(np.asarray, example_states(GAME, jax.random.key(0), 4))
 
 
+@pytest.fixture(autouse=True)
+def programs_are_not_compiled(monkeypatch):
+    monkeypatch.setattr(devices, "map_batch", lambda fn, mesh: fn)
+
+
 class Paper(HeuristicJudge):
     """A strategy is as strong as its first weight, random play is worth 0, seat 0 is worth 1; luck is the deal's."""
 
+    features = staticmethod(library)
+    usual = GAME, JudgeConfig(), None
+
     def __init__(self, config):
-        super().__init__(LIB, config)
+        super().__init__(GAME, config)
         self.asked = []
 
-    def compile(self, pool):
+    def player(self, pool, num_simulations):
+        pass
+
+    def compile(self, pool, num_simulations, records):
         def program(first, second, keys):
             strength = [np.where(side.member == ROLLOUT, 0.0, side.weights[:, 0]) for side in (first, second)]
             self.asked.append((strength, jax.random.key_data(keys)[:, 1]))
@@ -40,7 +52,7 @@ class Paper(HeuristicJudge):
 
         return program
 
-    def compare(self, pool):
+    def compare(self, pool, num_simulations):
         return lambda choices, keys, state_keys: self._played(choices.weights[:, 0])
 
     def _played(self, reward):
@@ -110,8 +122,10 @@ def test_no_key_states_are_kept_if_none_are_wanted(feedback):
 
 def test_selecting_no_state_selects_none():
     judge, seen = Paper(JudgeConfig(deals=4, batch_size=16)), []
-    pool, choices = judge._pool(ROUND)
-    judge._rows(pool, choices, np.array([0, 1]), np.array([1, 2]), jax.random.split(jax.random.key(0)), seen)
+    pool, choices = judge.programs.pool(ROUND)
+    keys = jax.random.split(jax.random.key(0))
+    play = Matches(judge._program("compile", pool, records=True), choices, keys, 16, seen)
+    play(np.array([0, 1]), np.array([1, 2]), np.arange(2))
     assert [len(select(seen[0], 0, count)) for count in (0, 1, 2, 9)] == [0, 1, 2, 2]
 
 
@@ -142,15 +156,57 @@ class Written:
 def test_programs_of_rounds_long_past_are_let_go():
     """A program that holds written heuristics takes a thousand memory maps, and a search has hundreds of rounds."""
     judge, counted = Paper(JudgeConfig(deals=2, batch_size=16, key_states=1)), []
-    judge._exports = Written()  # pyright: ignore[reportAttributeAccessIssue]
+    judge.programs.exports = Written()  # pyright: ignore[reportAttributeAccessIssue]
     judge.judge(ROUND, (0,))
     rounds = [[Strategy(i, "heuristic", f"{kind} {i}") for i in range(2)] for kind in range(3 * KEPT)]
     for number, strategies in enumerate(rounds):
         judge.judge(strategies, (number,))
-        pool = judge._pool(rounds[0])[0]  # one that is used again and again stays
-        assert ("compile", pool) in judge._programs
-        counted.append(len(judge._programs))
+        pool = judge.programs.pool(rounds[0])[0]  # one that is used again and again stays
+        assert pool in {key.pool for key in judge.programs.compiled}
+        counted.append(len(judge.programs.compiled))
     assert max(counted) == 1 + KEPT
-    assert len(judge._pools) == 1 + KEPT
+    assert len(judge.programs._pools) == 1 + KEPT
     judge.judge(ROUND, (0,))
-    assert len(judge._programs) == 1 + KEPT  # weights share a program whatever they are
+    assert len(judge.programs.compiled) == 1 + KEPT  # weights share a program whatever they are
+
+
+def test_a_judge_with_another_config_uses_no_program_of_the_first_that_does_not_fit():
+    judge = Paper(JudgeConfig(deals=4, batch_size=16, key_states=1))
+    judge.judge(ROUND, (0,))
+    with pytest.raises(AttributeError):
+        judge.config = JudgeConfig(num_simulations=3)  # pyright: ignore[reportAttributeAccessIssue]
+    same = judge.with_config(deals=8, feedback="fixed", key_states=0, seed=3)
+    assert same.programs is judge.programs
+    same.judge(ROUND, (0,))  # meets random play, and so another pool
+    judge.with_config(deals=2).judge(ROUND, (1,))
+    assert len(judge.programs.compiled) == 2
+    more = judge.with_config(num_simulations=99)
+    more.judge(ROUND, (0,))
+    assert (judge.config.num_simulations, more.config.num_simulations) == (16, 99)
+    keys = list(judge.programs.compiled)
+    assert [key.num_simulations for key in keys] == [16, 16, 99]
+    assert [key.records for key in keys] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("feedback", "size", "games", "deals"),
+    [
+        ("population", 5, 480, 24),  # 10 pairs, both seats
+        ("population", 6, 480, 16),
+        ("population", 2, 480, 240),
+        ("population", 1, 120, 60),
+        ("fixed", 5, 480, 48),
+        ("population", 5, 3, 1),  # one deal at least
+        ("population", 5, None, 16),
+    ],
+)
+def test_every_round_costs_the_games_that_it_is_given(feedback, size, games, deals):
+    said = Paper(JudgeConfig(feedback, batch_size=512, key_states=0)).judge(strategies(*range(size)), (0, 1, 0), games)
+    opponents = 1 if feedback == "fixed" or size == 1 else size - 1
+    assert said.games == (2 * deals * opponents,) * size
+
+
+def test_a_duel_is_a_mean_over_both_seats_on_the_same_deals():
+    judge = Paper(JudgeConfig(batch_size=4))
+    rewards = judge.duel(ROUND[:3], [(0, 1), (2, 0), (2, 1)], jax.random.split(jax.random.key(0), 5))
+    np.testing.assert_allclose(rewards, np.broadcast_to([[-1.0], [3.0], [2.0]], (3, 5)))

@@ -200,10 +200,10 @@ def test_a_critic_looks_at_random_states():
 
 def test_weights_are_data(judge):
     """A round with other strategies compiles nothing."""
-    before = len(judge._programs)
+    before = len(judge.programs.compiled)
     judge.judge([strategy(0, GOOD), strategy(7, SEED)], (1,))
-    assert len(judge._programs) == before
-    assert all(program._cache_size() == 1 for key, program in judge._programs.items() if key[0] == "compile")
+    assert len(judge.programs.compiled) == before
+    assert all(program._cache_size() == 1 for key, program in judge.programs.compiled.items() if key[0] == "compile")
 
 
 def test_refuses_what_does_not_fit():

@@ -19,8 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.http.config import HTTPConfig
-from jaxrl_suite.llm.http.pacing import Clock, Pace, backoff
+from jaxrl_suite.llm.http.config import Clock, HTTPConfig, Pace, backoff
 from jaxrl_suite.llm.http.transport import ExchangeError, Transport
 from jaxrl_suite.llm.http.wire import Exchange, check, payload, read_reply
 from jaxrl_suite.llm.ledger import Ledger

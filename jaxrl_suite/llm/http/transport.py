@@ -18,8 +18,7 @@ import httpx
 
 from jaxrl_suite.core.config import to_json
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.http.config import HTTPConfig
-from jaxrl_suite.llm.http.pacing import Clock
+from jaxrl_suite.llm.http.config import Clock, HTTPConfig
 
 RETRY = frozenset({429, 500, 502, 503, 504})
 PROMPT_STATUS = frozenset({400, 413, 422})  # with one of the codes or words below: this prompt will never be answered

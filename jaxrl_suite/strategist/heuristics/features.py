@@ -9,6 +9,7 @@ Shapes: `F` features, `P` players.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
@@ -18,9 +19,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.llm_proposer import Kind
+from jaxrl_suite.llm.prompts import code_of
 from jaxrl_suite.strategist.heuristics.views import StrategyGame
 
 ENTRY = "evaluate_state"
+HEURISTIC = Kind(
+    "heuristic",
+    "value function",
+    "jaxrl_suite.strategist.heuristics",
+    functools.partial(code_of, entry=ENTRY),
+    "python",
+)
 MAX_NAMED = 30  # intermediate values of a text; the sandbox takes 32
 
 Feature = Callable[[Any], jax.Array]  # view -> float32[]

@@ -12,57 +12,42 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.avalonbench.observation_models import ObservationModel, VotesAndProposals
-from jaxrl_suite.core import devices
+from jaxrl_suite.avalonbench.observation_models import VotesAndProposals
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.bits import has_bit, lowest_bit
 from jaxrl_suite.strategist.heuristics.features_avalon import avalon_library
 from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
 from jaxrl_suite.strategist.heuristics.views import AVALON_TURNS, avalon_view, random_state
 from jaxrl_suite.strategist.judge.base import HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.judge.programs import looked_at
 from jaxrl_suite.strategist.play.avalon import AvalonPlayer, play
-from jaxrl_suite.strategist.play.records import Played, looked_at
+from jaxrl_suite.strategist.play.records import Played
 
 RECORDED = 64  # decisions of a game; a game between sensible players has about as many
 
 
 class AvalonJudge(HeuristicJudge):
-    """Judges heuristics for Avalon.
+    """Judges heuristics for Avalon. Its `players` are given a model of how they read public events.
 
-    Args:
-      game: the rules.
-      config: how; `num_simulations` are the states evaluated for a decision, see `AvalonPlayer`.
-      model: how the players read public events.
-      mesh: devices that share the games; those that divide `config.batch_size` by default.
-      workers: of the sandbox.
+    `num_simulations` of the config are the states evaluated for a decision, see `AvalonPlayer`.
     """
 
     zero_sum = False
-
-    def __init__(
-        self,
-        game: Avalon = Avalon(5),  # noqa: B008  (frozen)
-        config: JudgeConfig = JudgeConfig(num_simulations=20),  # noqa: B008  (frozen)
-        model: ObservationModel = VotesAndProposals(),  # noqa: B008  (frozen)
-        mesh: Any = None,
-        workers: int = 1,
-    ):
-        super().__init__(avalon_library(game), config, mesh, workers)
-        self.model = model
-        self.player(Pool(self.library))  # refuses what cannot be played
+    features = staticmethod(avalon_library)
+    usual = Avalon(5), JudgeConfig(num_simulations=20), VotesAndProposals()
 
     @property
-    def identity(self) -> str:
-        return f"{super().identity} {self.model}"
+    def title(self) -> str:
+        return f"Avalon-{self.library.game.num_players}"
 
-    def player(self, pool: Pool) -> AvalonPlayer:
-        return AvalonPlayer(pool, self.config.num_simulations, self.model)
+    def player(self, pool: Pool, num_simulations: int) -> AvalonPlayer:
+        return AvalonPlayer(pool, num_simulations, self.players)
 
-    def compile(self, pool: Pool):
-        player, players = self.player(pool), self.library.game.num_players
+    def compile(self, pool: Pool, num_simulations: int, records: bool):
+        player, players = self.player(pool, num_simulations), self.library.game.num_players
 
         def program(good: Choice, evil: Choice, keys: jax.Array) -> Played:
-            games = play(player, good, evil, keys, RECORDED if self.config.key_states else 0)
+            games = play(player, good, evil, keys, RECORDED if records else 0)
             sides = has_bit(games.final.evil[:, None], jnp.arange(players)[None])
             by_evil = has_bit(games.states.evil, games.seats)
             one = jax.vmap(lambda choice, states: jax.vmap(lambda state: _values(pool, choice, state))(states))
@@ -80,10 +65,11 @@ class AvalonJudge(HeuristicJudge):
                 counts=counts[..., None],
             )
 
-        return devices.map_batch(program, self.share)
+        return program
 
-    def compare(self, pool: Pool):
-        player, game = self.player(pool), self.player(pool).game
+    def compare(self, pool: Pool, num_simulations: int):
+        player = self.player(pool, num_simulations)
+        game = player.game
 
         def program(choices: Choice, keys: jax.Array, state_keys: jax.Array) -> Played:
             def one(choice, key, state_key):
@@ -97,7 +83,7 @@ class AvalonJudge(HeuristicJudge):
 
             return looked_at(*jax.vmap(one)(choices, keys, state_keys))
 
-        return devices.map_batch(program, self.share)
+        return program
 
 
 def _values(pool: Pool, choice: Choice, state: Any) -> jax.Array:

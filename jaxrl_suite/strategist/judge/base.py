@@ -17,9 +17,10 @@ Reference: Light et al., "Strategist" (arXiv 2408.10635), population self-play a
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import jax
 import numpy as np
@@ -29,14 +30,13 @@ from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
 from jaxrl_suite.strategist.heuristics.features import FeatureLibrary
-from jaxrl_suite.strategist.heuristics.pool import ROLLOUT, Choice, Exports, Pool, choices_of
+from jaxrl_suite.strategist.heuristics.pool import Pool
 from jaxrl_suite.strategist.judge import league
 from jaxrl_suite.strategist.judge.key_states import Describer, Rule, joined, select
-from jaxrl_suite.strategist.play.records import Played, Seen, chunks, seen_by
+from jaxrl_suite.strategist.judge.programs import Matches, Measured, Program, ProgramKey, Programs, chunks, seen_by
+from jaxrl_suite.strategist.play.records import Seen
 
 Feedback = Literal["population", "fixed", "critic"]
-
-KEPT = 8  # rounds of written heuristics whose programs are kept; a program takes a thousand memory maps of 65,530
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,24 +90,41 @@ class JudgeConfig:
             )
 
 
-Program = Callable[[Choice, Choice, jax.Array], Played]
-
-
 class HeuristicJudge(abc.ABC):
-    """A judge of heuristics; a subclass knows the game. It is a `records.Judge`.
+    """A judge of heuristics (`records.Judge`); a subclass knows the game.
 
-    A judgement depends on the config, the round and its path alone. The judge holds compiled programs and a sandbox:
-    use it as a context manager, or call `close`.
+    A judgement depends on the config, the round, its path and its games alone. The config never changes: `with_config`
+    makes another judge. Use it as a context manager, or call `close`, which ends the sandbox of all that share it.
+
+    Args:
+      game: the rules.
+      config: how rounds are judged.
+      players: what the game's players are given beside a heuristic; see the subclass for this and for defaults.
+      mesh: devices that share the games; those that divide `config.batch_size` by default.
+      workers: of the sandbox.
+      on_compiled: is given the cost of each program, for instance `Run.compiled`; without it, none is reported.
     """
 
     zero_sum = True
+    usual: tuple[Any, JudgeConfig, Any]  # game, config and players
+    features: Callable[[Any], FeatureLibrary]  # of a game
 
-    def __init__(self, library: FeatureLibrary, config: JudgeConfig, mesh: Any = None, workers: int = 1):
-        self.library, self.config, self._mesh = library, config, mesh
-        self._exports = Exports(library.game, workers)
-        self._pools: dict[Any, Pool] = {}  # the last used last
-        self._programs: dict[tuple[str, Pool], Program] = {}
-        self._describer = Describer(library)
+    def __init__(
+        self,
+        game: Any = None,
+        config: JudgeConfig | None = None,
+        players: Any = None,
+        mesh: Any = None,
+        workers: int = 1,
+        on_compiled: Callable[[devices.Compiled], None] | None = None,
+    ):
+        game = self.usual[0] if game is None else game
+        self._config: JudgeConfig = config or self.usual[1]
+        self.players: Any = self.usual[2] if players is None else players
+        self._mesh, self._on_compiled = mesh, on_compiled
+        self.library = self.features(game)
+        self.programs, self._describer = Programs(self.library, workers), Describer(self.library)
+        self.player(Pool(self.library), self._config.num_simulations)  # refuses what cannot be played
 
     def __enter__(self):
         return self
@@ -116,89 +133,127 @@ class HeuristicJudge(abc.ABC):
         self.close()
 
     def close(self) -> None:
-        """Ends the sandbox's workers."""
-        self._exports.close()
+        self.programs.exports.close()
 
-    # The protocol.
+    @property
+    def config(self) -> JudgeConfig:
+        return self._config
+
+    def with_config(self, **changes: Any) -> Self:
+        """A judge of the same game with other fields in its config, which shares programs and sandbox with this one."""
+        other = copy.copy(self)
+        other._config = dataclasses.replace(self._config, **changes)
+        return other
 
     @property
     def identity(self) -> str:
-        """Identity: all that answers depend on beside the question; how many games are played at a time is not."""
-        return f"{type(self).__name__} {self.library.game} {dataclasses.replace(self.config, batch_size=1)}"
+        """What answers depend on beside the question, which the batch size is not."""
+        config = dataclasses.replace(self.config, batch_size=1)
+        return f"{type(self).__name__} {self.library.game} {config} {self.players}"
 
     def check(self, texts: Sequence[str]) -> list[str]:
         """For each text an empty line if it passed the sandbox, else what is wrong with it."""
-        return self._exports.check(texts)
+        return self.programs.exports.check(texts)
 
-    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
+    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...], games: int | None = None) -> Judgement:
         """Judges one round.
+
+        Args:
+          strategies: K, all that take part.
+          path: names the random stream.
+          games: of the whole round, which pay for equally many deals of each pair, at least one; `config.deals` of each
+            by default. A critic plays none.
 
         Raises:
           UserError: if there is no strategy, or one cannot be played.
         """
-        if not strategies:
+        size = len(strategies)
+        if not size:
             raise UserError("a round needs a strategy to judge")
-        pool, choices = self._pool(strategies)
         key = jax.random.key(self.config.seed)
         for number in path:
             key = jax.random.fold_in(key, number)
-        return (self._criticise if self.config.feedback == "critic" else self._play)(strategies, pool, choices, key)
+        if self.config.feedback == "critic":
+            return self._criticise(strategies, key)
+        pairs = size if self.config.feedback == "fixed" or size == 1 else size * (size - 1) // 2
+        return self._play(strategies, key, self.config.deals if games is None else max(1, games // (2 * pairs)))
 
-    # Of the game.
+    def duel(self, strategies: Sequence[Strategy], pairs: Sequence[tuple[int, int]], keys: jax.Array) -> np.ndarray:
+        """float64[M, G]: what the first of each pair gets against the second, a mean over both seats on every deal.
+
+        Args:
+          strategies: K, at least 2.
+          pairs: M, places among them.
+          keys: key[G], the same deals for all pairs.
+        """
+        pool, choices = self.programs.pool(strategies)
+        size = len(keys)
+        first, second = (np.repeat([pair[side] for pair in pairs], size) for side in (0, 1))
+        deal = np.tile(np.arange(size), len(pairs))
+        play = Matches(self._program("compile", pool, records=False), choices, keys, self.config.batch_size)
+        there, back = play(first, second, deal), play(second, first, deal)
+        opposite = -back if self.zero_sum else 1 - back
+        return ((there.astype(float) + opposite) / 2).reshape(len(pairs), size)
+
+    # Of the game. A program depends on what these are given, and on what all judges of a `with_config` share.
+
+    title = "game"  # for reports
 
     @abc.abstractmethod
-    def compile(self, pool: Pool) -> Program:
-        """A program that plays `batch_size` games, the first strategy in seat 0 or as good, against the second."""
+    def player(self, pool: Pool, num_simulations: int) -> Any:
+        """A player of the game."""
 
     @abc.abstractmethod
-    def compare(self, pool: Pool) -> Callable[[Choice, jax.Array, jax.Array], Played]:
-        """A program for the critic: `(choices, keys for the search, keys for the states)`, [batch_size] each.
+    def compile(self, pool: Pool, num_simulations: int, records: bool) -> Program:
+        """A function, not jitted, that plays R games: the first strategy in seat 0, or as good, against the second.
+
+        Without `records` it may leave out the states that were met.
+        """
+
+    @abc.abstractmethod
+    def compare(self, pool: Pool, num_simulations: int) -> Program:
+        """A function, not jitted, for the critic: `(choices, keys for the search, keys for the states)`, [R] each.
 
         It returns a `Played` whose games are single states that one player looked at.
         """
 
-    # What is common.
-
     @property
-    def share(self) -> Any:
+    def mesh(self) -> Any:
         """The devices that share a program's games."""
         return self._mesh if self._mesh is not None else devices.mesh(batch=self.config.batch_size)
 
-    def _play(self, strategies, pool, choices, key) -> Judgement:
+    def _play(self, strategies: Sequence[Strategy], key: jax.Array, deals: int) -> Judgement:
         size, config = len(strategies), self.config
-        deal_keys = jax.random.split(key, config.deals)
-        seen: list[Seen] = []
-
-        def play(first: np.ndarray, second: np.ndarray, deal: np.ndarray) -> np.ndarray:
-            return self._rows(pool, choices, first, second, deal_keys[deal], seen)
-
+        pool, choices = self.programs.pool(strategies, rollout=config.feedback == "fixed" or size == 1)
+        seen: list[Seen] | None = [] if config.key_states else None
+        program = self._program("compile", pool, records=seen is not None)
+        play = Matches(program, choices, jax.random.split(key, deals), config.batch_size, seen)
         if config.feedback == "fixed" or size == 1:
-            table = league.versus(play, size + 1, config.deals, zero_sum=self.zero_sum)
+            table = league.versus(play, size + 1, deals, zero_sum=self.zero_sum)
         elif config.racing:
             parents = {strategy.parent for strategy in strategies}
             always = [row for row, strategy in enumerate(strategies) if strategy.id in parents]
-            few = config.deals // 4
-            table = league.race(play, size, config.deals, first_deals=few, always=always, zero_sum=self.zero_sum)
+            few = max(1, deals // 4)
+            table = league.race(play, size, deals, first_deals=few, always=always, zero_sum=self.zero_sum)
         else:
-            table = league.round_robin(play, size, config.deals, zero_sum=self.zero_sum)
+            table = league.round_robin(play, size, deals, zero_sum=self.zero_sum)
         gains = _improvements(strategies, lambda child, parent: table.improvement(child, parent).estimate)
-        scores, games = table.scores[:size], table.games[:size]
         return Judgement(
-            tuple(float(score) for score in scores),
-            tuple(int(count) for count in games),
+            tuple(float(score) for score in table.scores[:size]),
+            tuple(int(count) for count in table.games[:size]),
             gains,
-            self._key_states(strategies, seen),
+            self._key_states(strategies, seen or []),
         )
 
-    def _criticise(self, strategies, pool, choices, key) -> Judgement:
+    def _criticise(self, strategies: Sequence[Strategy], key: jax.Array) -> Judgement:
         """The score is minus the root mean square gap between heuristic and search on random states."""
         config, size = self.config, len(strategies)
-        search_key, state_key = jax.random.split(key)
-        keys = [jax.random.split(k, config.critic_states) for k in (search_key, state_key)]
+        pool, choices = self.programs.pool(strategies)
+        keys = [jax.random.split(part, config.critic_states) for part in jax.random.split(key)]
         who = np.repeat(np.arange(size), config.critic_states)
         at = np.tile(np.arange(config.critic_states), size)
         seen: list[Seen] = []
-        program = self._program("compare", pool)
+        program = self._program("compare", pool, records=True)
         for part, real in chunks(len(who), config.batch_size):
             rows = who[part]
             mine = jax.tree.map(lambda leaf, rows=rows: leaf[rows], choices)
@@ -210,66 +265,31 @@ class HeuristicJudge(abc.ABC):
         gains = _improvements(strategies, lambda child, parent: scores[child] - scores[parent])
         return Judgement(tuple(scores), (0,) * size, gains, self._key_states(strategies, [met]))
 
-    def _rows(self, pool, choices, first, second, keys, seen) -> np.ndarray:
-        """Rewards of the first; what its games met is added to `seen`."""
-        program, rewards = self._program("compile", pool), []
-        for part, real in chunks(len(first), self.config.batch_size):
-            sides = [jax.tree.map(lambda leaf, rows=side[part]: leaf[rows], choices) for side in (first, second)]
-            played = program(*sides, keys[part])
-            rewards.append(np.asarray(played.reward)[:real])
-            if self.config.key_states:
-                seen.append(seen_by(played, first[part], second[part], real))
-        return np.concatenate(rewards)
-
     def _key_states(self, strategies: Sequence[Strategy], parts: Sequence[Seen]) -> tuple[KeyState, ...]:
-        if not self.config.key_states:
+        config, records = self.config, []
+        if not config.key_states:
             return ()
-        seen, records = joined(parts), []
-        for row, strategy in enumerate(strategies):
-            rows = select(seen, row, self.config.key_states, self.config.key_rule, self.config.seed)
-            records += self._describer.key_states(
-                seen, rows, strategy.id, None if strategy.weights else self._named(strategy.text), strategy.weights
-            )
-        return tuple(sorted(records, key=lambda state: -_gap(state)))
+        seen = joined(parts)
+        for row, one in enumerate(strategies):
+            rows = select(seen, row, config.key_states, config.key_rule, config.seed)
+            function = self.programs.exports[one.text] if one.weights is None else None
+            records += self._describer.key_states(seen, rows, one.id, function, one.weights)
+        gaps = [float(np.linalg.norm(np.subtract(state.search, state.heuristic))) for state in records]
+        return tuple(records[place] for place in np.argsort(np.negative(gaps), kind="stable"))
 
-    def _named(self, text: str) -> Callable[[Any], dict[str, np.ndarray]]:
-        # jitted, and let go: what an eager call compiles is never freed
-        function = jax.jit(lambda views: self._exports[text].call_with_auxiliary(views)[1])
-        return lambda views: {k: np.asarray(v) for k, v in function(views).items()}
-
-    def _pool(self, strategies: Sequence[Strategy]) -> tuple[Pool, Choice]:
-        """The pool of a round, and a choice for each strategy and for the opponent without a heuristic."""
-        texts = list(dict.fromkeys(strategy.text for strategy in strategies if strategy.weights is None))
-        for text, said in zip(texts, self.check(texts), strict=True):
-            if said:
-                owner = next(strategy.id for strategy in strategies if strategy.text == text)
-                raise UserError(f"strategy {owner} cannot be played: {said}")
-        texts.sort()
-        feedback = self.config.feedback
-        filled = feedback == "fixed" or (feedback == "population" and len(strategies) == 1)
-        compact = any(strategy.weights is not None for strategy in strategies)
-        key = tuple(texts), compact, filled
-        pool = self._pools.pop(key, None)
-        if pool is None:
-            pool = Pool(self.library, tuple(self._exports[text].call_one for text in texts), compact, filled)
-        self._pools[key] = pool
-        self._forget()
-        places = {text: place for place, text in enumerate(texts, 1)}
-        own_choices = choices_of(self.library, strategies, places)
-        extra = Choice(np.array([ROLLOUT], np.int32), np.zeros((1, self.library.size), np.float32))
-        return pool, jax.tree.map(lambda a, b: np.concatenate([a, b]), own_choices, extra)
-
-    def _forget(self) -> None:
-        """Lets go of the pools of texts that were used longest ago, and of their programs."""
-        written = [key for key, pool in self._pools.items() if pool.functions]
-        for key in written[:-KEPT]:
-            pool = self._pools.pop(key)
-            self._programs = {which: program for which, program in self._programs.items() if which[1] != pool}
-
-    def _program(self, kind: Literal["compile", "compare"], pool: Pool) -> Any:
-        if (kind, pool) not in self._programs:
-            self._programs[kind, pool] = getattr(self, kind)(pool)
-        return self._programs[kind, pool]
+    def _program(self, kind: Literal["compile", "compare"], pool: Pool, *, records: bool) -> Program:
+        """The program from the cache, or a new one; one that records can also play without."""
+        key = ProgramKey(kind, pool, self.config.num_simulations, records, self.mesh)
+        for known in (key, key._replace(records=True)):
+            if known in self.programs.compiled:
+                return self.programs.compiled[known]
+        games = kind == "compile"
+        made = self.compile(pool, key.num_simulations, records) if games else self.compare(pool, key.num_simulations)
+        made = devices.map_batch(made, key.mesh)
+        if self._on_compiled is not None:
+            made = Measured(made, key, self.title, self.programs, self._on_compiled)
+        self.programs.compiled[key] = made
+        return made
 
 
 def _improvements(strategies: Sequence[Strategy], gain: Callable[[int, int], float]) -> tuple[float | None, ...]:
@@ -278,7 +298,3 @@ def _improvements(strategies: Sequence[Strategy], gain: Callable[[int, int], flo
         float(gain(row, rows[one.parent])) if one.parent is not None and one.parent in rows else None
         for row, one in enumerate(strategies)
     )
-
-
-def _gap(state: KeyState) -> float:
-    return float(np.linalg.norm(np.subtract(state.search, state.heuristic)))

@@ -10,49 +10,38 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.core import devices
 from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.heuristics.features_gops import gops_library
 from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
 from jaxrl_suite.strategist.heuristics.views import gops_view, random_state
 from jaxrl_suite.strategist.judge.base import HeuristicJudge, JudgeConfig
+from jaxrl_suite.strategist.judge.programs import looked_at
 from jaxrl_suite.strategist.play.gops import GopsPlayer, Style, play
-from jaxrl_suite.strategist.play.records import Played, looked_at
+from jaxrl_suite.strategist.play.records import Played
 
 
 class GopsJudge(HeuristicJudge):
-    """Judges heuristics for GOPS.
+    """Judges heuristics for GOPS, with objective `points`. Its `players` are the style of search, see `GopsPlayer`."""
 
-    Args:
-      game: with objective `points`.
-      config: how.
-      style: of the low-level search, see `GopsPlayer`.
-      mesh: devices that share the games; those that divide `config.batch_size` by default.
-      workers: of the sandbox.
-    """
-
-    def __init__(
-        self,
-        game: Gops = Gops(6, objective="points"),  # noqa: B008  (frozen)
-        config: JudgeConfig = JudgeConfig(),  # noqa: B008  (frozen)
-        style: Style = "regret_matching",
-        mesh: Any = None,
-        workers: int = 1,
-    ):
-        super().__init__(gops_library(game), config, mesh, workers)
-        self.style: Style = style
-        self.player(Pool(self.library))  # refuses what cannot be played
+    features = staticmethod(gops_library)
+    usual = Gops(6, objective="points"), JudgeConfig(), "regret_matching"
 
     @property
-    def identity(self) -> str:
-        return f"{super().identity} {self.style}"
+    def title(self) -> str:
+        return f"GOPS-{self.library.game.num_cards}"  # pyright: ignore[reportAttributeAccessIssue]
 
-    def player(self, pool: Pool) -> GopsPlayer:
-        return GopsPlayer(pool, self.config.num_simulations, self.style)
+    @property
+    def style(self) -> Style:
+        """Of the low-level search."""
+        return self.players
 
-    def compile(self, pool: Pool):
-        player = self.player(pool)
+    def player(self, pool: Pool, num_simulations: int) -> GopsPlayer:
+        return GopsPlayer(pool, num_simulations, self.style)
+
+    def compile(self, pool: Pool, num_simulations: int, records: bool):
+        del records  # the states of a game are few
+        player = self.player(pool, num_simulations)
 
         def program(first: Choice, second: Choice, keys: jax.Array) -> Played:
             games = play(player, first, second, keys)
@@ -69,10 +58,11 @@ class GopsJudge(HeuristicJudge):
                 counts=jnp.broadcast_to(turns > 0, shape),
             )
 
-        return devices.map_batch(program, self.share)
+        return program
 
-    def compare(self, pool: Pool):
-        player, game = self.player(pool), self.player(pool).game
+    def compare(self, pool: Pool, num_simulations: int):
+        player = self.player(pool, num_simulations)
+        game = player.game
 
         def program(choices: Choice, keys: jax.Array, state_keys: jax.Array) -> Played:
             # any number of turns but the last, in which nothing is left to choose
@@ -83,7 +73,7 @@ class GopsJudge(HeuristicJudge):
             heuristic = jax.vmap(lambda choice, state: pool.values(choice, gops_view(game, state)))(choices, states)
             return looked_at(states, heuristic, _estimates(heuristic, estimates))
 
-        return devices.map_batch(program, self.share)
+        return program
 
 
 def _values(pool: Pool, choices: Choice, states: Any) -> jax.Array:

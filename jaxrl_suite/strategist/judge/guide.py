@@ -13,6 +13,8 @@ Reference: Light et al., "Strategist" (arXiv 2408.10635), evaluation of dialogue
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,13 +27,16 @@ from jaxrl_suite.avalonbench.dialogue.scenarios import Scenario
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import EVIL_ROLES, GOOD_ROLES, MERLIN
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.evolve.llm_proposer import Kind
 from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
 from jaxrl_suite.llm.jobs import Job, JobOutcome, SamplerFailedError
 from jaxrl_suite.llm.lockstep import run_lockstep
-from jaxrl_suite.llm.prompts import fill
+from jaxrl_suite.llm.prompts import fill, worksheet_of
 from jaxrl_suite.llm.protocol import Sampler, require
 
 PROMPTS = "jaxrl_suite.strategist.judge"  # the package whose prompts are filled in
+
+GUIDE = Kind("guide", "worksheet", PROMPTS, worksheet_of)
 
 
 def contract(game: Avalon, role: str) -> str:
@@ -97,10 +102,10 @@ class GuideJudge:
       role: of the speaker, for instance "merlin".
       scenarios: with a speaker of that role.
       speaker, discriminator: how speeches and ratings are drawn.
-      per_round: scenarios a round, drawn by its path; None takes all.
+      per_round: scenarios a round, drawn by its path, where the round does not say its games; None takes all.
       num_key_states: of each guide, the scenarios in which it did worst.
-      strict: a trial in which the model fails stops the round, to be asked again when it is back; else it counts as no
-        change. An answer that cannot be read counts as no change in either case.
+      strict: a trial in which the model fails stops the round, and every round after it, to be asked again when it is
+        back; else it counts as no change. An answer that cannot be read counts as no change in either case.
 
     Attributes:
       failures: what could not be read or was not answered, a line each, in order.
@@ -133,19 +138,37 @@ class GuideJudge:
         self.discriminator = discriminator or Discriminator()
         self.per_round, self.num_key_states, self.strict = per_round, num_key_states, strict
         self.failures: list[str] = []
+        self._gone: SamplerFailedError | None = None
+        texts = json.dumps([scenario.to_json() for scenario in self.scenarios], sort_keys=True)
+        self._scenarios_hash = hashlib.sha256(texts.encode()).hexdigest()[:16]
+
+    @property
+    def identity(self) -> str:
+        """All that answers depend on beside the question."""
+        constants = f"{self.speaker} {self.discriminator} {self.per_round} {self.num_key_states} {self.strict}"
+        return f"GuideJudge {getattr(self.sampler, 'name', '')} {self.role} {self._scenarios_hash} {constants}"
 
     def check(self, texts: Sequence[str]) -> list[str]:
         """For each text an empty line if it is a guide, else what is wrong with it."""
         return [_problem(self.role, text) for text in texts]
 
-    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...]) -> Judgement:
+    def judge(self, strategies: Sequence[Strategy], path: tuple[int, ...], games: int | None = None) -> Judgement:
         """Tries all guides on the same scenarios.
+
+        Args:
+          strategies: the guides.
+          path: of the random streams.
+          games: speeches of the whole round, which pay for equally many scenarios of each guide, at least one; the
+            judge's own `per_round` by default.
 
         Raises:
           UserError: if a text is no guide.
           SamplerFailedError: if the model answered nothing at all, or failed in one trial and the judge is strict.
         """
-        chosen = self._chosen(path)
+        if self._gone is not None:  # other searches need not find out for themselves that the model is gone
+            raise self._gone
+        most = len(self.scenarios)
+        chosen = self._chosen(path, None if games is None else min(most, max(1, games // len(strategies))))
         trials = self.trials([Guide.parse(self.role, strategy.text) for strategy in strategies], chosen, path)
         table = np.array([[0.0 if one is None else one.score.score for one in row] for row in trials])
         means = table.mean(axis=1).tolist()
@@ -178,6 +201,8 @@ class GuideJudge:
         for outcome in broken:
             if fatal or not isinstance(outcome.error, SamplerFailedError | ValueError):
                 assert outcome.error is not None
+                if self.strict and isinstance(outcome.error, SamplerFailedError):
+                    self._gone = outcome.error
                 raise outcome.error
         self.failures += [line for outcome in outcomes for line in _failures(outcome)]
         values = [outcome.value for outcome in outcomes]
@@ -187,11 +212,12 @@ class GuideJudge:
         del ledger
         return trial(guide, self.scenarios[index], self.speaker, self.discriminator, path)
 
-    def _chosen(self, path: tuple[int, ...]) -> list[int]:
-        if self.per_round is None:
+    def _chosen(self, path: tuple[int, ...], count: int | None = None) -> list[int]:
+        count = self.per_round if count is None else count
+        if count is None:
             return list(range(len(self.scenarios)))
         rng = np.random.default_rng([len(path), *path])
-        return sorted(rng.choice(len(self.scenarios), self.per_round, replace=False).tolist())
+        return sorted(rng.choice(len(self.scenarios), count, replace=False).tolist())
 
     def _key_state(self, strategy: Strategy, scenario: Scenario, trial: Trial, best: float) -> KeyState:
         """The gap that a proposer should look at is the one to the best guide of the round on the same scenario."""

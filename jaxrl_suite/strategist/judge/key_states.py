@@ -20,6 +20,7 @@ from jaxrl_suite.envs.gops import render as gops_render
 from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.records import KeyState
+from jaxrl_suite.sandbox.exported import ExportedFunction
 from jaxrl_suite.strategist.heuristics.features import MAX_NAMED, FeatureLibrary
 from jaxrl_suite.strategist.heuristics.views import StrategyGame, view_of
 from jaxrl_suite.strategist.play.records import Seen
@@ -93,7 +94,7 @@ class Describer:
         seen: Seen,
         rows: np.ndarray,
         strategy: int,
-        named: Callable[[Any], dict[str, np.ndarray]] | None = None,
+        function: ExportedFunction | None = None,
         weights: Sequence[float] | None = None,
     ) -> list[KeyState]:
         """The records of `rows`.
@@ -102,18 +103,20 @@ class Describer:
           seen: what was met.
           rows: which of it, from `select`.
           strategy: id that the records carry.
-          named: intermediate values [M] by name, of views [M, ...], for a heuristic that is a text.
+          function: a heuristic that is a text, whose auxiliary output are intermediate values by name.
           weights: [F], for one in compact form, whose intermediate values are the features that count.
         """
         if len(rows) == 0:
             return []
         states = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], seen.state)
-        features = self.features(states)
+        features, values = self.features(states), {}
         if weights is not None:
             used = sorted(np.flatnonzero(weights).tolist(), key=lambda place: -abs(weights[place]))[:MAX_NAMED]
             values = {self.library.names[place]: features[:, place] for place in used}
-        else:
-            values = named(self.views(states)) if named is not None else {}
+        elif function is not None:
+            # jitted, and let go: what an eager call compiles is never freed
+            named = jax.jit(lambda views: function.call_with_auxiliary(views)[1])(self.views(states))
+            values = {name: np.asarray(column) for name, column in named.items()}
         return [
             KeyState(
                 strategy=strategy,

@@ -26,7 +26,7 @@ import optax
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.search import arena
+from jaxrl_suite.search import arena, matrix_game
 from jaxrl_suite.search.agents import SearchPolicy
 from jaxrl_suite.search.evaluators import Network
 from jaxrl_suite.search.paper_search import PaperSearch
@@ -202,7 +202,9 @@ class AlphaZero:
             legal = jax.vmap(game.legal)(states)
             uniform = legal / jnp.maximum(jnp.sum(legal, axis=2, keepdims=True), 1)
             mixed = (1 - self.exploration) * strategies + self.exploration * uniform
-            bids = jax.vmap(lambda key, rows: jax.vmap(arena.sample)(jax.random.split(key), rows))(bid_keys, mixed)
+            bids = jax.vmap(lambda key, rows: jax.vmap(matrix_game.sample)(jax.random.split(key), rows))(
+                bid_keys, mixed
+            )
             moved = jax.vmap(game.apply)(states, bids)
             bits = jax.vmap(lambda key: jax.random.bits(key, (), jnp.uint32))(chance_keys)
             outcomes = jax.vmap(game.random_chance)(moved, bits)

@@ -28,7 +28,7 @@ from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.state import ASSASSINATION
 from jaxrl_suite.envs.bits import has_bit, lowest_bit, popcount
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.search.packing import packing_of
+from jaxrl_suite.search.simultaneous import packing_of
 from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.heuristics.pool import ROLLOUT, Choice, Pool
 from jaxrl_suite.strategist.heuristics.views import avalon_view

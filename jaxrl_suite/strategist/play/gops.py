@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.search import arena, matrix_game
-from jaxrl_suite.search.agents import shrunk_values
+from jaxrl_suite.search import matrix_game
 from jaxrl_suite.search.evaluators import Evaluation
 from jaxrl_suite.search.paper_search import PaperSearch
 from jaxrl_suite.search.records import ROOT, Tree
+from jaxrl_suite.search.rules import shrunk_values
 from jaxrl_suite.search.simultaneous import SimultaneousSearch
 from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.heuristics.pool import ROLLOUT, Choice, Pool
@@ -135,8 +135,8 @@ def play(player: GopsPlayer, first: Choice, second: Choice, keys: jax.Array) -> 
         batch = keys.shape[0]
         bids = jnp.stack(
             [
-                jax.vmap(arena.sample)(draw0, strategies[:batch, 0]),
-                jax.vmap(arena.sample)(draw1, strategies[batch:, 1]),
+                jax.vmap(matrix_game.sample)(draw0, strategies[:batch, 0]),
+                jax.vmap(matrix_game.sample)(draw1, strategies[batch:, 1]),
             ],
             axis=1,
         )

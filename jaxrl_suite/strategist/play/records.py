@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -33,47 +31,3 @@ class Seen(NamedTuple):
     search: np.ndarray  # float[M, P], its search's estimates
     outcome: np.ndarray  # float[M, P], how the game ended
     counts: np.ndarray  # bool[M], False for initial states and for what was not searched
-
-
-def looked_at(states: Any, heuristic: jax.Array, search: jax.Array) -> Played:
-    """Single states [R, ...] that one player each looked at, with values float32[R, P], as what a program returns."""
-    rows = heuristic.shape[0]
-    return Played(
-        reward=jnp.zeros(rows),
-        outcome=jnp.zeros((rows, 0)),
-        states=jax.tree.map(lambda leaf: leaf[:, None], states),
-        heuristic=heuristic[:, None, None],
-        search=search[:, None, None],
-        by_second=jnp.zeros((rows, 1, 1), bool),
-        counts=jnp.ones((rows, 1, 1), bool),
-    )
-
-
-def chunks(size: int, rows: int) -> list[tuple[np.ndarray, int]]:
-    """Row numbers in parts of one size, the last one filled up with its last row; and how many of each are real."""
-    starts = range(0, size, rows)
-    return [(np.minimum(np.arange(start, start + rows), size - 1), min(rows, size - start)) for start in starts]
-
-
-def seen_by(played: Played, first: np.ndarray, second: np.ndarray, real: int) -> Seen:
-    """The states of a batch of games, one entry for each player that looked at one."""
-    counts = np.asarray(played.counts)[:real]
-    games, turns, viewers = counts.shape
-    who = np.where(np.asarray(played.by_second)[:real], second[:real, None, None], first[:real, None, None])
-
-    def flat(leaf: Any) -> np.ndarray:
-        return np.asarray(leaf)[:real].reshape(games * turns * viewers, *np.shape(leaf)[3:])
-
-    counted = np.flatnonzero(counts.ravel())
-    at = counted // viewers
-    states = jax.tree.map(
-        lambda leaf: np.asarray(leaf)[:real].reshape(games * turns, *np.shape(leaf)[2:])[at], played.states
-    )
-    return Seen(
-        strategy=who.reshape(-1)[counted],
-        state=states,
-        heuristic=flat(played.heuristic)[counted],
-        search=flat(played.search)[counted],
-        outcome=np.asarray(played.outcome)[:real][counted // (turns * viewers)],
-        counts=np.ones(len(counted), bool),
-    )
