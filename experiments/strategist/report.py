@@ -177,7 +177,7 @@ def give_ranking(
     verdict = "held" if len(beaten) == len(differences) else "partly" if beaten and not lost else "not held"
     said = f"It surely beats {', '.join(beaten) or 'none of them'}"
     said += f" and surely loses to {', '.join(lost)}" if lost else ""
-    said = f"{said} (paired 95 % intervals over seeds)." if len(config.seeds) > 1 else ONE_SEED
+    sentence = f"{said} (paired 95 % intervals over seeds)." if len(config.seeds) > 1 else ONE_SEED
     source = "a grammar of features" if config.proposer == "grammar" else "a language model"
     run.result(
         CLAIM[game],

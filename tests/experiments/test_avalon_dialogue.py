@@ -16,7 +16,7 @@ from jaxrl_suite.avalonbench.cheap_talk.policies import babbling, simple
 from jaxrl_suite.avalonbench.dialogue.guides import Guide, seed_guide
 from jaxrl_suite.experiments.avalon_dialogue import experiment as avalon_dialogue
 from jaxrl_suite.experiments.avalon_dialogue import guides, guides_report, talk, talk_report
-from jaxrl_suite.experiments.avalon_dialogue.config import Learning, Search
+from jaxrl_suite.experiments.avalon_dialogue.config import SearchConfig, TalkConfig
 from jaxrl_suite.llm.protocol import Usage
 
 TALK = (
