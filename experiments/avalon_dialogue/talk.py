@@ -160,7 +160,7 @@ class Way(NamedTuple):
     scrambled: bool = False
 
 
-class Games(NamedTuple):
+class TalkGames(NamedTuple):
     """Bots' games, read without and with the talk.
 
     Args:
@@ -197,7 +197,7 @@ def ways_of(config: Config, learned: Learned) -> list[Way]:
     ]
 
 
-def play(config: Config, run: Run, learned: Learned) -> Games:
+def play(config: Config, run: Run, learned: Learned) -> TalkGames:
     """The same games of naive bots with every way to talk, one way and seed a step; the bots do not listen."""
     ways = ways_of(config, learned)
     jobs = [(way, seed) for way in range(len(ways)) for seed in range(len(config.seeds))]
@@ -233,7 +233,7 @@ def play(config: Config, run: Run, learned: Learned) -> Games:
         loop.carry = reached, by_proposal, whole
         run.log(way=ways[way].title, seed=config.seeds[seed], log_loss=whole[way, seed, :, 1].tolist())
     run.throughput("games of bots, read with and without talk", len(jobs) * config.learning.games, loop.seconds)
-    return Games([way.title for way in ways], *(np.asarray(part) for part in loop.carry))
+    return TalkGames([way.title for way in ways], *(np.asarray(part) for part in loop.carry))
 
 
 def _keys(stream: int, seeds: tuple[int, ...], *more: int) -> jax.Array:

@@ -19,7 +19,7 @@ from jaxrl_suite.avalonbench.observation_models import FailCounts
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, EVIL_ROLES, MERLIN, MINION, ROLE_NAMES, SERVANT
-from jaxrl_suite.experiments.avalon_dialogue.talk import ARMS, GAME, MEASURES, Games, Learned
+from jaxrl_suite.experiments.avalon_dialogue.talk import ARMS, GAME, MEASURES, Learned, TalkGames
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.avalon_dialogue.config import Config
@@ -36,7 +36,7 @@ GLOSSARY = (
     "to be open. Good learns, both learn: as learned before the first quest. Another deal: open, but the claims are "
     "about another deal, a control in which nothing can be gained."
 )
-_ACCURACY, _LOG_LOSS, _MERLIN = range(3)  # of `Games`
+_ACCURACY, _LOG_LOSS, _MERLIN = range(3)  # of `TalkGames`
 REACHED = 0.2  # proposals that fewer games have are not shown
 
 
@@ -193,7 +193,7 @@ def _first_chances(policy: ClaimPolicy, seats: jax.Array) -> jax.Array:
     return jax.vmap(jax.vmap(one, (None, 0)), (0, None))(seats, policy)
 
 
-def write_games(config: Config, run: Run, games: Games) -> None:
+def write_games(config: Config, run: Run, games: TalkGames) -> None:
     change = games.whole[:, :, 1] - games.whole[:, :, 0]  # [V, S, 3]
     rows, dots = [], {}
     for way, title in enumerate(games.ways):
@@ -252,6 +252,6 @@ def write_games(config: Config, run: Run, games: Games) -> None:
     )
 
 
-def _change(games: Games, way: int, at: int, measure: int) -> stats.Interval:
+def _change(games: TalkGames, way: int, at: int, measure: int) -> stats.Interval:
     values = games.by_proposal[way, :, at]
     return stats.mean_or_value(values[:, 1, measure] - values[:, 0, measure])

@@ -35,7 +35,7 @@ from .dialogue.guides import seed_guide as seed_guide
 from .dialogue.scenarios import Scenario as Scenario
 from .driver import by_side as by_side
 from .driver import play as play
-from .game_records import Recorder as Recorder
+from .game_records import GameRecorder as GameRecorder
 from .game_records import Turn as Turn
 from .game_records import trajectory as trajectory
 from .host import HostPlayer as HostPlayer
@@ -51,4 +51,4 @@ from .observation_models import reference_model as reference_model
 from .player import BotPlayer as BotPlayer
 from .player import Planner as Planner
 from .player import Player as Player
-from .player import Policy as Policy
+from .player import PlayerPolicy as PlayerPolicy

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.avalonbench.game_records import Recorder, Turn
+from jaxrl_suite.avalonbench.game_records import GameRecorder, Turn
 from jaxrl_suite.avalonbench.player import Player
 from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.game import Avalon
@@ -41,7 +41,7 @@ class Games(NamedTuple):
     record: Any  # of the recorder
 
 
-class Rows(NamedTuple):
+class GameRows(NamedTuple):
     """Games in play."""
 
     number: jax.Array  # int32[L], which of the B; B for none
@@ -62,7 +62,7 @@ def play(
     states: AvalonState | None = None,
     fresh: bool = False,
     streams: Sequence[jax.Array] | None = None,
-    recorder: Recorder | None = None,
+    recorder: GameRecorder | None = None,
     max_turns: int | None = None,
     lanes: int | None = None,
 ) -> Games:
@@ -95,7 +95,7 @@ def play(
     if lanes is not None and lanes < 1:
         raise UserError(f"lanes must be at least 1, got {lanes}")
     first = jax.vmap(game.init)(deals) if states is None else states
-    driver = Driver(
+    driver = GameDriver(
         game, tuple(players), holders, given, tuple(streams), first, fresh or states is None, recorder, max_turns
     )
     count = len(keys)
@@ -105,10 +105,10 @@ def play(
         table, record = jax.lax.while_loop(lambda carry: jnp.any(~driver.over(carry[0])), driver.advance, carry)
         return Games(table.states, table.memories, table.plans, record)
 
-    def ended(rows: Rows, record: Any) -> Games:
+    def ended(rows: GameRows, record: Any) -> Games:
         return Games(rows.states, rows.memories, rows.plans, record)
 
-    def advance(carry: tuple[jax.Array, Rows, Games]) -> tuple[jax.Array, Rows, Games]:
+    def advance(carry: tuple[jax.Array, GameRows, Games]) -> tuple[jax.Array, GameRows, Games]:
         following, rows, games = carry
         rows, record = driver.phases(rows, games.record)
         over = driver.over(rows)
@@ -149,7 +149,7 @@ def seating(game: Avalon, players: Sequence[Player]) -> tuple[tuple[Player, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Driver:
+class GameDriver:
     """The steps of `play`, on rows of games; see there."""
 
     game: Avalon
@@ -159,38 +159,38 @@ class Driver:
     streams: tuple[jax.Array, ...]
     first: AvalonState
     fresh: bool = True
-    recorder: Recorder | None = None
+    recorder: GameRecorder | None = None
     max_turns: int | None = None
 
-    def seat(self, number: jax.Array) -> Rows:
+    def seat(self, number: jax.Array) -> GameRows:
         """Rows in which the games `number` int32[L] begin."""
         states = jax.tree.map(lambda leaf: leaf[self._row(number)], self.first)
         memories = []
         for player, params in zip(self.players, self.params, strict=True):
             memories.append((player.init if self.fresh else player.resume)(params, states))
         none = jnp.zeros((len(number), len(self.players)), jnp.int32)
-        return self._asked(Rows(number, states, tuple(memories), none, none, jnp.zeros_like(number)))
+        return self._asked(GameRows(number, states, tuple(memories), none, none, jnp.zeros_like(number)))
 
-    def over(self, rows: Rows) -> jax.Array:
+    def over(self, rows: GameRows) -> jax.Array:
         """bool[L]: whether nothing is left to play in a row."""
         over = rows.states.terminated | (rows.number >= len(self.first.phase))
         return over if self.max_turns is None else over | (rows.turns >= self.max_turns)
 
-    def advance(self, carry: tuple[Rows, Any]) -> tuple[Rows, Any]:
+    def advance(self, carry: tuple[GameRows, Any]) -> tuple[GameRows, Any]:
         """Plays phases until a player has to plan in each row, then one plan of each such player."""
         rows, record = self.phases(*carry)
         return self.plan(rows), record
 
-    def phases(self, rows: Rows, record: Any) -> tuple[Rows, Any]:
+    def phases(self, rows: GameRows, record: Any) -> tuple[GameRows, Any]:
         """Plays phases in every row in which nobody has to plan."""
 
-        def phase(carry: tuple[Rows, Any]) -> tuple[Rows, Any]:
+        def phase(carry: tuple[GameRows, Any]) -> tuple[GameRows, Any]:
             actions, memories = self.actions(carry[0])
             return self.finish(carry[0], actions, memories, carry[1])
 
         return jax.lax.while_loop(lambda carry: jnp.any(self._ready(carry[0])), phase, (rows, record))
 
-    def actions(self, rows: Rows) -> tuple[jax.Array, tuple[Any, ...]]:
+    def actions(self, rows: GameRows) -> tuple[jax.Array, tuple[Any, ...]]:
         """int32[L, P], what all who act do in this phase; and what the players remember."""
         holder, at = self._holder(rows), self._row(rows.number)
         actions, memories = jnp.zeros(holder.shape, jnp.int32), []
@@ -201,7 +201,9 @@ class Driver:
             memories.append(memory)
         return actions, tuple(memories)
 
-    def finish(self, rows: Rows, actions: jax.Array, memories: tuple[Any, ...], record: Any) -> tuple[Rows, Any]:
+    def finish(
+        self, rows: GameRows, actions: jax.Array, memories: tuple[Any, ...], record: Any
+    ) -> tuple[GameRows, Any]:
         """Plays the phase, with `actions` int32[L, P], in every row in which nobody has to plan."""
         ready, before = self._ready(rows), rows.states
         after = jax.vmap(self.game.apply)(before, actions)
@@ -214,11 +216,11 @@ class Driver:
             record = self.recorder.add(record, Turn(rows.number, rows.turns, ready, before, actions, after, memories))
         return _choose(ready, moved, rows), record
 
-    def plan(self, rows: Rows) -> Rows:
+    def plan(self, rows: GameRows) -> GameRows:
         """One plan of every player that has to make one."""
         return jax.lax.cond(jnp.any(rows.waiting != 0), self._plan, lambda rows: rows, rows)
 
-    def _plan(self, rows: Rows) -> Rows:
+    def _plan(self, rows: GameRows) -> GameRows:
         memories, players, at = [], self.game.num_players, self._row(rows.number)
         asked = rows.waiting != 0
         for index, player in enumerate(self.players):
@@ -229,17 +231,17 @@ class Driver:
         waiting = rows.waiting & (rows.waiting - 1) * asked
         return rows._replace(memories=tuple(memories), waiting=waiting, plans=rows.plans + asked)
 
-    def _asked(self, rows: Rows) -> Rows:
+    def _asked(self, rows: GameRows) -> GameRows:
         """The rows with `waiting` as a new phase begins."""
         held = (self._holder(rows)[:, None] == jnp.arange(len(self.players))[None, :, None]).astype(jnp.int32)
         seats = jnp.sum(held << jnp.arange(self.game.num_players)[None, None], axis=2)  # [L, K]
         asked = [player.plans(rows.states, seats[:, index]) for index, player in enumerate(self.players)]
         return rows._replace(waiting=jnp.where(self.over(rows)[:, None], 0, jnp.stack(asked, axis=1)))
 
-    def _ready(self, rows: Rows) -> jax.Array:
+    def _ready(self, rows: GameRows) -> jax.Array:
         return ~self.over(rows) & jnp.all(rows.waiting == 0, axis=1)
 
-    def _holder(self, rows: Rows) -> jax.Array:
+    def _holder(self, rows: GameRows) -> jax.Array:
         """int32[L, P]: which player holds each seat."""
         if callable(self.holders):
             return jax.vmap(self.holders)(rows.states)

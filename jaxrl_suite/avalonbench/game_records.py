@@ -26,7 +26,7 @@ class Turn(NamedTuple):
     memories: tuple[Any, ...]  # of each player, when it had acted
 
 
-class Recorder(NamedTuple):
+class GameRecorder(NamedTuple):
     """A record of games: where it starts, and how a phase is added."""
 
     start: Any
@@ -41,7 +41,7 @@ class Trajectory(NamedTuple):
     length: jax.Array  # int32[B], phases that were recorded
 
 
-def trajectory(first: AvalonState, num_turns: int) -> Recorder:
+def trajectory(first: AvalonState, num_turns: int) -> GameRecorder:
     """The first T phases of games.
 
     Args:
@@ -60,4 +60,4 @@ def trajectory(first: AvalonState, num_turns: int) -> Recorder:
     count, players = first.reward.shape
     states = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], num_turns + 1, axis=1), first)
     nothing = jnp.zeros((count, num_turns, players), jnp.int32)
-    return Recorder(Trajectory(states, nothing, jnp.zeros(count, jnp.int32)), add)
+    return GameRecorder(Trajectory(states, nothing, jnp.zeros(count, jnp.int32)), add)

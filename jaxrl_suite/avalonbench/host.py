@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.avalonbench.driver import Driver, Rows, seating
+from jaxrl_suite.avalonbench.driver import GameDriver, GameRows, seating
 from jaxrl_suite.avalonbench.player import Player
 from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
@@ -40,7 +40,7 @@ class HostPlayer(Protocol):
     """A player on the host, for one seat of one game at a time. States are concrete, with hidden roles put in order."""
 
     def start(self, state: AvalonState, seat: int, key: jax.Array) -> Any:
-        """What it remembers at first; `key` is its stream of this game, as that of a `Player` would be."""
+        """The memory at first; `key` is its stream of this game, as that of a `Player` would be."""
         ...
 
     def decide(self, state: AvalonState, seat: int, memory: Any, path: tuple[int, ...]) -> Deciding:
@@ -48,7 +48,7 @@ class HostPlayer(Protocol):
         ...
 
     def observe(self, memory: Any, before: AvalonState, after: AvalonState, seat: int) -> Any:
-        """What it remembers after a phase was played."""
+        """The memory after a phase was played."""
         ...
 
 
@@ -118,26 +118,26 @@ def play(
     return HostGame(jax.tree.map(lambda leaf: leaf[0], jax.device_get(rows.states)), memories)
 
 
-def _driver(mix: tuple[Any, ...], fixed: tuple[Any, ...], states: AvalonState) -> Driver:
+def _driver(mix: tuple[Any, ...], fixed: tuple[Any, ...], states: AvalonState) -> GameDriver:
     (game, players, holders), (params, streams) = mix, fixed
-    return Driver(game, players, holders, params, streams, states)
+    return GameDriver(game, players, holders, params, streams, states)
 
 
-def _seen(game: Avalon, rows: Rows) -> tuple[AvalonState, ...]:
+def _seen(game: Avalon, rows: GameRows) -> tuple[AvalonState, ...]:
     """The state as each seat may see it."""
     state = jax.tree.map(lambda leaf: leaf[0], rows.states)
     return tuple(view.redact(game, state, seat) for seat in range(game.num_players))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _begin(mix: tuple[Any, ...], fixed: tuple[Any, ...], deal: jax.Array) -> tuple[Rows, tuple[AvalonState, ...]]:
+def _begin(mix: tuple[Any, ...], fixed: tuple[Any, ...], deal: jax.Array) -> tuple[GameRows, tuple[AvalonState, ...]]:
     states = jax.tree.map(lambda leaf: leaf[None], mix[0].init(deal))
     rows = _driver(mix, fixed, states).seat(jnp.arange(1))
     return rows, _seen(mix[0], rows)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _ask(mix: tuple[Any, ...], fixed: tuple[Any, ...], rows: Rows) -> tuple[Rows, jax.Array, jax.Array, Any]:
+def _ask(mix: tuple[Any, ...], fixed: tuple[Any, ...], rows: GameRows) -> tuple[GameRows, jax.Array, jax.Array, Any]:
     """After all plans: the rows, int32[1, P] the jitted players' actions, bool[P, A] what is legal, and memories."""
     driver = _driver(mix, fixed, rows.states)
     rows = jax.lax.while_loop(lambda rows: jnp.any(rows.waiting != 0), driver.plan, rows)
@@ -147,7 +147,7 @@ def _ask(mix: tuple[Any, ...], fixed: tuple[Any, ...], rows: Rows) -> tuple[Rows
 
 @functools.partial(jax.jit, static_argnums=0)
 def _finish(
-    mix: tuple[Any, ...], fixed: tuple[Any, ...], rows: Rows, actions: jax.Array, memories: tuple[Any, ...]
-) -> tuple[Rows, tuple[AvalonState, ...]]:
+    mix: tuple[Any, ...], fixed: tuple[Any, ...], rows: GameRows, actions: jax.Array, memories: tuple[Any, ...]
+) -> tuple[GameRows, tuple[AvalonState, ...]]:
     rows, _ = _driver(mix, fixed, rows.states).finish(rows, actions, memories, ())
     return rows, _seen(mix[0], rows)

@@ -1,8 +1,8 @@
 """A player of Avalon: what a seat may know goes in, an action and what it remembers come out.
 
 A player answers for whole batches of games and for any number of seats, and it is pure: what it remembers is an array
-tree that the driver (`driver.play`) carries. To seat a function, wrap it in a `Policy`, which is shown nothing that
-its seat may not know. A player that searches is a `Planner`: it decides for one seat at a time.
+tree that the driver (`driver.play`) carries. To seat a function, wrap it in a `PlayerPolicy`, which is shown nothing
+that its seat may not know. A player that searches is a `Planner`: it decides for one seat at a time.
 
 Shapes: `B` games, `P` players, `A` actions.
 """
@@ -48,12 +48,12 @@ class Player(Protocol):
     """
 
     def init(self, params: Any, states: AvalonState) -> Any:
-        """What it remembers [B, ...] when `states` [B, ...] have just been dealt."""
+        """The memory [B, ...] when `states` [B, ...] have just been dealt."""
         del params, states
         return ()
 
     def resume(self, params: Any, states: AvalonState) -> Any:
-        """What it remembers [B, ...] in the middle of games, from what is public in `states`."""
+        """The memory [B, ...] in the middle of games, from what is public in `states`."""
         return self.init(params, states)
 
     def plans(self, states: AvalonState, seats: jax.Array) -> jax.Array:
@@ -62,7 +62,7 @@ class Player(Protocol):
         return jnp.zeros_like(seats)
 
     def plan(self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: Any) -> Any:
-        """What it remembers after it has planned: for whatever costs too much to be done for each seat and phase.
+        """The memory after it has planned: for whatever costs too much to be done for each seat and phase.
 
         Args:
           params: its own.
@@ -82,7 +82,7 @@ class Player(Protocol):
         ...
 
     def observe(self, params: Any, memory: Any, before: AvalonState, after: AvalonState) -> Any:
-        """What it remembers after a phase was played; all but the roles is public."""
+        """The memory after a phase was played; all but the roles is public."""
         del params, before, after
         return memory
 
@@ -159,7 +159,7 @@ class Planner(Player, Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy(Player):
+class PlayerPolicy(Player):
     """A function of what one seat may know, as a player of any seats.
 
     Args:

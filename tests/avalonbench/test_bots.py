@@ -14,7 +14,7 @@ from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.bot_games import play_bots, rollout
 from jaxrl_suite.avalonbench.bot_model import BotPolicies
 from jaxrl_suite.avalonbench.bots import Bots
-from jaxrl_suite.avalonbench.game_records import Recorder
+from jaxrl_suite.avalonbench.game_records import GameRecorder
 from jaxrl_suite.avalonbench.observation_models import FailCounts, Proposal, Quest, Vote
 from jaxrl_suite.avalonbench.player import BotPlayer
 from jaxrl_suite.avalonbench.word_sets import draw_below, pick
@@ -189,7 +189,7 @@ def driven(bots, keys):
     states = jax.vmap(lambda table: game.start(leader=table.leader)._replace(deal=table.deal))(tables)
     return driver.play(
         game, [SameWords(bots)] * game.num_players, keys, states=states, fresh=True,
-        streams=[jax.vmap(bot_games._stream)(keys)], recorder=Recorder(jnp.ones(len(keys), bool), add),
+        streams=[jax.vmap(bot_games._stream)(keys)], recorder=GameRecorder(jnp.ones(len(keys), bool), add),
     )  # fmt: skip
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from jaxrl_suite.avalonbench import driver, host
 from jaxrl_suite.avalonbench.bots import Bots
-from jaxrl_suite.avalonbench.driver import Driver, by_side, play
+from jaxrl_suite.avalonbench.driver import GameDriver, by_side, play
 from jaxrl_suite.avalonbench.game_records import trajectory
-from jaxrl_suite.avalonbench.player import BotPlayer, Planner, Policy
+from jaxrl_suite.avalonbench.player import BotPlayer, Planner, PlayerPolicy
 from jaxrl_suite.envs import Avalon
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.jobs import Job
@@ -39,7 +39,7 @@ def other(params, key, state, seat, memory):
     return jnp.where(state.phase < 2, params, action), memory
 
 
-RANDOM = Policy(GAME, choose, np.int32(0))
+RANDOM = PlayerPolicy(GAME, choose, np.int32(0))
 BOT = BotPlayer(Bots(GAME))
 
 
@@ -107,7 +107,7 @@ def test_nothing_is_planned_for_a_seat_that_does_not_act():
 @functools.cache
 def told():
     """Games of two policies, one of which has params, as one batch."""
-    seats = [RANDOM, Policy(GAME, other, np.int32(0))] * 2 + [RANDOM]
+    seats = [RANDOM, PlayerPolicy(GAME, other, np.int32(0))] * 2 + [RANDOM]
     run = jax.jit(lambda params, lanes: play(GAME, seats, KEYS, params=((), params), lanes=lanes), static_argnums=1)
     return seats, run
 
@@ -141,7 +141,7 @@ def test_memories_are_a_players_own():
 
 
 def test_seats_may_differ_from_game_to_game():
-    two = RANDOM, Policy(GAME, other, np.int32(0))
+    two = RANDOM, PlayerPolicy(GAME, other, np.int32(0))
     holders = np.array([[0] * 5, [1] * 5, [0, 0, 1, 1, 1]] * 2)
     by_row, good = jax.jit(
         lambda keys: [
@@ -165,7 +165,7 @@ def test_what_a_seat_cannot_know_does_not_change_what_it_does():
     @jax.jit
     def run(states):
         players, holders = driver.seating(GAME, MIX)
-        seated = Driver(GAME, players, holders, ((),) * 3, split_rows(keys, 3), states, fresh=False)
+        seated = GameDriver(GAME, players, holders, ((),) * 3, split_rows(keys, 3), states, fresh=False)
         table = seated.seat(jnp.arange(len(rows)))
         table = jax.lax.while_loop(lambda table: jnp.any(table.waiting != 0), seated.plan, table)
         return seated.actions(table)[0]

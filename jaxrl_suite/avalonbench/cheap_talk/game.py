@@ -27,7 +27,7 @@ from jaxrl_suite.avalonbench.beliefs import Belief
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, claim_distribution, mix_in
 from jaxrl_suite.avalonbench.driver import play
-from jaxrl_suite.avalonbench.game_records import Recorder, Turn
+from jaxrl_suite.avalonbench.game_records import GameRecorder, Turn
 from jaxrl_suite.avalonbench.information_sets import conditional, information_sets
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, Proposal, Quest, Vote
 from jaxrl_suite.avalonbench.player import BotPlayer
@@ -199,7 +199,7 @@ def play_and_talk(
 
     belief = jax.vmap(lambda state: beliefs.prior(game, state.roles, OUTSIDER, model))(first)
     nothing = Deduction(*[jnp.zeros((count, num_phases))] * len(Deduction._fields))
-    recorder = Recorder((Talked(jnp.zeros((count, num_phases), bool), nothing, nothing), belief, belief), add)
+    recorder = GameRecorder((Talked(jnp.zeros((count, num_phases), bool), nothing, nothing), belief, belief), add)
     seats = [BotPlayer(bots)] * game.num_players
     games = play(
         game, seats, keys, states=first, fresh=True, streams=[play_keys], recorder=recorder, max_turns=num_phases

@@ -20,7 +20,7 @@ from jaxrl_suite.avalonbench import driver
 from jaxrl_suite.avalonbench.assignments import tables
 from jaxrl_suite.avalonbench.beliefs import from_state, p_merlin, posterior
 from jaxrl_suite.avalonbench.bots import Bots, Memory
-from jaxrl_suite.avalonbench.game_records import Recorder, Turn
+from jaxrl_suite.avalonbench.game_records import GameRecorder, Turn
 from jaxrl_suite.avalonbench.observation_models import ObservationModel, VotesAndProposals
 from jaxrl_suite.avalonbench.player import Planner
 from jaxrl_suite.avalonbench.search_agent import BotRollout
@@ -55,7 +55,7 @@ class AvalonPoolEvaluator:
 
 
 class Decided(NamedTuple):
-    """What the players of a batch of games have decided on in the phase."""
+    """Decisions of the players of a batch of games in the phase."""
 
     actions: jax.Array  # int32[B, P]
     estimates: jax.Array  # float32[B, P], value of the state for the good team by each search, from -1 to 1
@@ -215,7 +215,7 @@ def play(player: AvalonPlayer, good: Choice, evil: Choice, keys: jax.Array, reco
         states=states,
         fresh=True,
         streams=(search_keys,),
-        recorder=Recorder(log, add),
+        recorder=GameRecorder(log, add),
     )
     log = games.record
     return AvalonGames(

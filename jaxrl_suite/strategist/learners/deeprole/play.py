@@ -47,7 +47,7 @@ class Result(NamedTuple):
 
 
 class DeepRoleMemory(NamedTuple):
-    """What DeepRole's players remember: all of it is public."""
+    """The memory of DeepRole's players: all of it is public."""
 
     belief: jax.Array  # float32[B, K]
     strategies: Strategies  # of the present round, [B, ...]
