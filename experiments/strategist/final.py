@@ -1,4 +1,4 @@
-"""What the strategies found are worth: on fresh games against the seed and each other, against exact equilibrium play,
+"""Evaluation of the strategies found: on fresh games against the seed and each other, against exact equilibrium play,
 against best responses at every search budget, and by what it cost.
 
 Shapes: `S` seeds, `A` arms (ways to search), `M` methods among them, `T` = rounds + 1, `G` deals, `Q` budgets,
@@ -175,7 +175,7 @@ def banded(series: dict[str, Any]) -> dict[str, Any]:
 
 
 def cost_axis(config: Config) -> str:
-    """What the proposer is paid by: tokens, or calls where it has none."""
+    """The unit that the proposer is paid by: tokens, or calls where it has none."""
     return "output_tokens" if config.proposer != "grammar" else "calls"
 
 
@@ -233,7 +233,7 @@ def write_cost(config: Config, run: Run, game: GameName, title: str, searches: S
 
 
 def write_budgets(run: Run, game: GameName, searches: Searches) -> None:
-    """What each method used: the table that shows the budgets equal."""
+    """Writes what each method used, which shows the budgets equal."""
     paid = any(search.cost.output_tokens for found in searches.found.values() for search in found)
     fields = ("strategies", "dropped", "calls", "games", "checks")
     fields += ("prompt_tokens", "output_tokens") if paid else ("characters",)

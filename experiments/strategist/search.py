@@ -132,7 +132,7 @@ def proposer_of(config: Config, judge: HeuristicJudge, control: Control) -> Prop
 
 
 def seed_strategy(config: Config, judge: HeuristicJudge) -> Strategy:
-    """What every search starts from: points or quests won so far, nothing else."""
+    """The strategy that every search starts from: points or quests won so far, nothing else."""
     weights = judge.library.seed_weights
     return Strategy(
         0, "heuristic", judge.library.render(weights), weights=weights if config.proposer == "grammar" else None

@@ -1,4 +1,4 @@
-"""What else the Strategist experiment compares: feedback, negative controls and published rules.
+"""Further comparisons of the Strategist experiment: feedback, negative controls and published rules.
 
 Shapes: `S` seeds, `A` arms, `T` = rounds + 1.
 """
@@ -36,7 +36,7 @@ LOW_LEVEL = (
 
 
 def write(config: Config, run: Run, game: GameName, title: str, searches: Searches, final: Final) -> None:
-    """What Strategist's variants gain, if it is among the methods."""
+    """Writes what Strategist's variants gain, if it is among the methods."""
     names = [arm.name for arm in searches.arms]
     write_feedback(config, run, game, title, names, final)
     write_controls(config, run, game, names, final)

@@ -28,9 +28,8 @@ from jaxrl_suite.avalonbench.player import Player
 from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.jobs import Algorithm
+from jaxrl_suite.llm.jobs import Algorithm, together
 from jaxrl_suite.llm.questions import Question
-from jaxrl_suite.llm.together import together
 
 Deciding = Generator[Question | tuple[Question, ...], Any, tuple[int, Any]]
 

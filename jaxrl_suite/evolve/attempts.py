@@ -1,4 +1,4 @@
-"""What a proposer is asked for: conclusions, ideas, and strategies that can be played, or what went wrong.
+"""Questions to a proposer: conclusions, ideas, and strategies that can be played, or what went wrong.
 
 Every generator here asks through `jaxrl_suite.llm.jobs`, so that the attempts of a round, and of many searches, share
 their calls. A text that cannot be used is never an error: it is a failure in a line, shown to the proposer and logged.
@@ -133,7 +133,7 @@ def attempt(
 
 
 def conclude(setup: SearchSetup, search: Search, tally: Tally, strategy: int, path: Path) -> Asking[str]:
-    """What the states that a strategy was judged on say about it."""
+    """Conclusions from the states that a strategy was judged on."""
     states = search.states.get(strategy, ())[: search.config.feedback]
     return (yield from propose(setup, tally, "conclusions", path, search.tree[strategy], states))
 
@@ -157,7 +157,7 @@ def revised_thoughts(
 
 
 def _failure(setup: SearchSetup, tally: Tally, draft: Draft, parent: Strategy | None) -> Asking[str]:
-    """Why a draft cannot be used; empty if it can. One in compact form needs no check: it is right by construction."""
+    """Reason why a draft cannot be used, or "". One in compact form needs no check: it is right by construction."""
     if draft.problem:
         return draft.problem
     if setup.config.refuse_copies and parent is not None and _same(draft, parent):
@@ -176,5 +176,5 @@ def _same(draft: Draft, parent: Strategy) -> bool:
 
 
 def _to_json(result: Draft | str | tuple[str, ...] | None) -> Any:
-    """What a proposer returned, as JSON values."""
+    """A proposer's answer as JSON values."""
     return dataclasses.asdict(result) if isinstance(result, Draft) else result

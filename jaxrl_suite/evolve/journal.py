@@ -219,7 +219,7 @@ def _known(journal: Journal, kind: str, keys: Sequence[str]) -> Any:
 
 
 def round_to_json(asked: JudgedRound) -> Any:
-    """All that a judgement depends on beside the judge; scores and history are left out."""
+    """A judgement's inputs beside the judge, as JSON; scores and history are left out."""
     rows = [[one.id, one.kind, one.text, one.weights, one.parent] for one in asked.strategies]
     return [rows, list(asked.path)] if asked.games is None else [rows, list(asked.path), asked.games]
 

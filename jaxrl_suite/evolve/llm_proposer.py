@@ -52,7 +52,7 @@ class Kind(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Brief:
-    """What a proposer is told about its task.
+    """A proposer's description of its task.
 
     Args:
       kind: of the strategies.

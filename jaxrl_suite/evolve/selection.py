@@ -1,4 +1,4 @@
-"""Which strategy of the tree to improve next, and by which idea of a queue: a bandit over ideas, see `IdeaQueue`.
+"""Selection of the strategy to improve next, and by which idea of a queue: a bandit over ideas, see `IdeaQueue`.
 
     newest          the last one written (line search, as in Reflexion)
     generation      the best of the last generation (greedy)

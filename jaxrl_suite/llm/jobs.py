@@ -207,11 +207,11 @@ def together(algorithms: Sequence[Algorithm]) -> Algorithm:
     return results
 
 
-def _advance(place: int, algorithm: Algorithm, said: Any, results: list[Any], waiting: dict[int, Any]) -> None:
+def _advance(place: int, algorithm: Algorithm, answer: Any, results: list[Any], waiting: dict[int, Any]) -> None:
     """Gives an algorithm its answer, or raises in it, and notes what it asks next or has returned."""
     waiting.pop(place, None)
     try:
-        asked = algorithm.throw(said) if isinstance(said, Exception) else algorithm.send(said)
+        asked = algorithm.throw(answer) if isinstance(answer, Exception) else algorithm.send(answer)
     except StopIteration as stop:
         results[place] = stop.value
         return

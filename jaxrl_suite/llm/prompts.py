@@ -119,7 +119,7 @@ def fenced(text: str) -> list[str]:
 
 
 def _start_of_code(answer: str, place: int) -> int:
-    """Where the code begins that has a definition at `place`: at helpers and imports right above it."""
+    """The start of the code that has a definition at `place`: at helpers and imports right above it."""
     lines = answer[:place].splitlines(keepends=True)
     while lines and re.match(r"\s+\S|\s*$|def |import |from |@|#|\w+\s*=", lines[-1]):
         place -= len(lines.pop())

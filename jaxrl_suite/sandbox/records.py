@@ -127,7 +127,7 @@ def outcome_of(
 
 
 def _end(limits: Limits, process: dict, printed: bytes) -> tuple[SandboxVerdict | None, str]:
-    """Why one process ended, if not by itself."""
+    """The reason why one process ended, if not by itself."""
     code = process["code"]
     if code == 0:
         return None, ""

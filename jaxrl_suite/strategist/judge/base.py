@@ -147,7 +147,7 @@ class HeuristicJudge(abc.ABC):
 
     @property
     def identity(self) -> str:
-        """What answers depend on beside the question, which the batch size is not."""
+        """Identity: all that answers depend on beside the question, which the batch size is not."""
         config = dataclasses.replace(self.config, batch_size=1)
         return f"{type(self).__name__} {self.library.game} {config} {self.players}"
 

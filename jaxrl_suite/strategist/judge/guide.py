@@ -144,7 +144,7 @@ class GuideJudge:
 
     @property
     def identity(self) -> str:
-        """All that answers depend on beside the question."""
+        """Identity: all that answers depend on beside the question."""
         constants = f"{self.speaker} {self.discriminator} {self.per_round} {self.num_key_states} {self.strict}"
         return f"GuideJudge {getattr(self.sampler, 'name', '')} {self.role} {self._scenarios_hash} {constants}"
 

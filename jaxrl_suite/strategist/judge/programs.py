@@ -27,7 +27,7 @@ KEPT = 8  # rounds of written heuristics whose programs are kept; a program take
 
 
 class ProgramKey(NamedTuple):
-    """All that a program depends on, but for what is fixed for a judge and all that `with_config` makes of it.
+    """Key of a program: all that it needs, but for what is fixed for a judge and all that `with_config` makes of it.
 
     Args:
       kind: "compile", which plays games, or "compare", which looks at states.
@@ -65,7 +65,7 @@ class Programs:
         self._pools: dict[Any, Pool] = {}  # the last used last
 
     def pool(self, strategies: Sequence[Strategy], *, rollout: bool = False) -> tuple[Pool, Choice]:
-        """What plays the strategies, and a choice [K] for each; with `rollout` one more, without a heuristic.
+        """The pool that plays the strategies, and a choice [K] for each; with `rollout` one more, without a heuristic.
 
         Of pools of texts the last `KEPT` stay, and their programs.
 
