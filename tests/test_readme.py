@@ -23,7 +23,9 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 def table(text: str, after: str = "") -> list[list[str]]:
     """The cells of the first table behind a line, without its head."""
-    lines = re.search(r"(?:^\|.*\n)+", text.partition(after)[2] if after else text, re.MULTILINE)[0].splitlines()
+    rows = re.search(r"(?:^\|.*\n)+", text.partition(after)[2] if after else text, re.MULTILINE)
+    assert rows, after
+    lines = rows[0].splitlines()
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 

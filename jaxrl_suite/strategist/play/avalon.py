@@ -92,17 +92,12 @@ class AvalonPlayer(Planner):
         nothing = super().init(params, states)
         return Decided(nothing, nothing.astype(jnp.float32))
 
+    def decide(self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array) -> jax.Array:
+        return self._search(params, keys, states, seats)[0]
+
     def plan(self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: Decided) -> Decided:
-        rows, seat = jnp.arange(len(seats)), jnp.minimum(seats, self.game.num_players - 1)
-        is_evil = has_bit(states.evil, seat)
-        choice = jax.tree.map(
-            lambda good, evil: jnp.where(is_evil.reshape(-1, *[1] * (good.ndim - 1)), evil, good), *params
-        )
-        own_keys, tie_keys = split_rows(keys, 2)
-        values = jax.vmap(self.values)(choice, own_keys, states, seat)
-        quality = values * jnp.where(is_evil, -1.0, 1.0)[:, None]
-        quality += 1e-4 * jax.vmap(lambda key: jax.random.uniform(key, quality.shape[1:]))(tie_keys)
-        action = jnp.argmax(jnp.where(jnp.isnan(values), -jnp.inf, quality), axis=1).astype(jnp.int32)
+        rows = jnp.arange(len(seats))
+        action, values = self._search(params, keys, states, jnp.minimum(seats, self.game.num_players - 1))
         return Decided(
             memory.actions.at[rows, seats].set(action, mode="drop"),
             memory.estimates.at[rows, seats].set(values[rows, action], mode="drop"),
@@ -111,6 +106,20 @@ class AvalonPlayer(Planner):
     def act(self, params: Any, keys: jax.Array, states: AvalonState, memory: Decided) -> tuple[jax.Array, Decided]:
         del params, keys
         return self.passing(states, memory.actions), memory
+
+    def _search(
+        self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """(int32[B], float32[B, A]): the best action of each game's seat, and the values of all."""
+        is_evil = has_bit(states.evil, seats)
+        choice = jax.tree.map(
+            lambda good, evil: jnp.where(is_evil.reshape(-1, *[1] * (good.ndim - 1)), evil, good), *params
+        )
+        own_keys, tie_keys = split_rows(keys, 2)
+        values = jax.vmap(self.values)(choice, own_keys, states, seats)
+        quality = values * jnp.where(is_evil, -1.0, 1.0)[:, None]
+        quality += 1e-4 * jax.vmap(lambda key: jax.random.uniform(key, quality.shape[1:]))(tie_keys)
+        return jnp.argmax(jnp.where(jnp.isnan(values), -jnp.inf, quality), axis=1).astype(jnp.int32), values
 
     def values(self, choice: Choice, key: jax.Array, state: AvalonState, viewer: jax.Array) -> jax.Array:
         """float32[A]: value for the good team of each action of seat `viewer`, from -1 to 1; NaN where it is illegal.
