@@ -1,3 +1,4 @@
+from .heuristics.features import HEURISTIC as HEURISTIC
 from .heuristics.features import FeatureLibrary as FeatureLibrary
 from .heuristics.grammar_proposer import GrammarProposer as GrammarProposer
 from .heuristics.libraries import library as library
@@ -15,6 +16,7 @@ from .judge.avalon import AvalonJudge as AvalonJudge
 from .judge.base import HeuristicJudge as HeuristicJudge
 from .judge.base import JudgeConfig as JudgeConfig
 from .judge.gops import GopsJudge as GopsJudge
+from .judge.guide import GUIDE as GUIDE
 from .judge.guide import GuideJudge as GuideJudge
 from .judge.key_states import Describer as Describer
 from .judge.league import League as League
