@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 OURS = "strategist"
 Control = Literal["", "states", "scores"]
 CONTROLS: tuple[Control, ...] = ("states", "scores")
-JOURNALED = {"published ranking": "published ranking"}  # arms whose journals of earlier versions have another name
+JOURNALED = {"published ranking": "published standing"}  # arms whose journals of earlier versions have another name
 
 
 class Arm(NamedTuple):
