@@ -35,7 +35,7 @@ def main(config: Config, run: Run) -> None:
                 f"self-play games of {judge.title}, batches filled up", judge.programs.games, judge.programs.seconds
             )
             exact = None
-            if isinstance(judge, GopsJudge) and config.budgets and config.exact_methods:
+            if isinstance(judge, GopsJudge) and config.exact.budgets and config.exact.methods:
                 exact = play_exact(config, run, judge, searches)
             report.write(config, run, game, judge.title, searches, final, exact)
             if config.episodes_of(game):

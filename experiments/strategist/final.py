@@ -55,7 +55,7 @@ class Exact(NamedTuple):
 
 def play_final(config: Config, run: Run, game: GameName, judge: HeuristicJudge, searches: Searches) -> Final:
     """Plays the last and the earlier best strategies of every search, one seed a step."""
-    names, times = [arm.name for arm in searches.arms], 1 + config.rounds
+    names, times = [arm.name for arm in searches.arms], 1 + config.search.rounds
     arms, seeds, methods = len(names), len(config.seeds), len(config.methods)
     even = 0.0 if judge.zero_sum else 0.5
     carry = np.zeros((seeds, arms, times)), np.full((seeds, methods, methods), even), np.zeros((seeds, methods))
@@ -117,7 +117,7 @@ def _what(strategy: Strategy) -> object:
 def measured(config: Config, judge: HeuristicJudge, searches: Searches) -> tuple[list[str], list[Strategy]]:
     """The seed strategy and the best of each search that is held against exact opponents, once for each seed."""
     found = {ORIGIN: [seed_strategy(config, judge)] * len(config.seeds)}
-    found |= {method: [search.best for search in searches.found[method]] for method in config.exact_methods}
+    found |= {method: [search.best for search in searches.found[method]] for method in config.exact.methods}
     names = [f"{kind} {seed}" for kind in found for seed in config.seeds]
     return names, [one for strategies in found.values() for one in strategies]
 
@@ -130,7 +130,7 @@ def play_exact(config: Config, run: Run, judge: GopsJudge, searches: Searches) -
     """
     names, strategies = measured(config, judge, searches)
     pool, choices = judge.programs.pool(strategies)
-    budgets, kinds = config.budgets, len(names) // len(config.seeds)
+    budgets, kinds = config.exact.budgets, len(names) // len(config.seeds)
     decks = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(DECKS), np.array(config.seeds * kinds, np.uint32))
     table = np.zeros((len(budgets), len(names)))
     solution = None
@@ -140,7 +140,7 @@ def play_exact(config: Config, run: Run, judge: GopsJudge, searches: Searches) -
             solution = gops_exact.solve_gops(judge.library.game)  # pyright: ignore[reportArgumentType]
         player = GopsPlayer(pool, budgets[step], judge.style)
         returns = strength.nash_returns(
-            player, solution, choices, config.nash_deals, decks, batch_size=config.batch_size, mesh=judge.mesh
+            player, solution, choices, config.exact.deals, decks, batch_size=config.batch_size, mesh=judge.mesh
         )
         loop.carry[step] = returns.mean(axis=1)
         run.log(budget=budgets[step], returns=dict(zip(names, loop.carry[step].tolist(), strict=True)))
@@ -149,19 +149,19 @@ def play_exact(config: Config, run: Run, judge: GopsJudge, searches: Searches) -
 
 def exploit(config: Config, run: Run, judge: GopsJudge, names: list[str], strategies: Sequence[Strategy]) -> np.ndarray:
     """float[Q, K], or empty: texts are exported for one size of the game, so only compact strategies can be moved."""
-    if not config.small_cards or any(one.weights is None for one in strategies):
+    if not config.exact.small_cards or any(one.weights is None for one in strategies):
         return np.zeros((0, len(names)))
-    library = gops_library(Gops(config.small_cards, objective="points"))
+    library = gops_library(Gops(config.exact.small_cards, objective="points"))
     distinct = {_what(one): one for one in strategies}
     places = [list(distinct).index(_what(one)) for one in strategies]
     choices = choices_of(library, list(distinct.values()), {})
-    budgets = config.budgets
-    title = f"GOPS-{config.small_cards}: exploitability"
+    budgets = config.exact.budgets
+    title = f"GOPS-{config.exact.small_cards}: exploitability"
     loop = run.chunks(len(budgets), np.zeros((len(budgets), len(names))), title, name="exploitability")
     for step in loop:
         player = GopsPlayer(Pool(library), budgets[step], judge.style)
         found = strength.exploitabilities(
-            player, choices, jax.random.key(NOISE), policy_samples=config.policy_samples, chunk=CHUNK
+            player, choices, jax.random.key(NOISE), policy_samples=config.exact.policy_samples, chunk=CHUNK
         )
         loop.carry[step] = found[places, 0]
         run.log(budget=budgets[step], exploitability=dict(zip(names, loop.carry[step].tolist(), strict=True)))
@@ -218,7 +218,7 @@ def write_cost(config: Config, run: Run, game: GameName, title: str, searches: S
         return
     rising = [method for method, cell in rises.items() if cell.low > 0]
     mine = rises[OURS]
-    comparable = len(config.seeds) >= 5 and config.num_cards == 6 and len(rises) >= 5 and config.rounds >= 4
+    comparable = len(config.seeds) >= 5 and config.gops.num_cards == 6 and len(rises) >= 5 and config.search.rounds >= 4
     held = rising == [OURS]
     run.result(
         "strat-12",
@@ -227,7 +227,7 @@ def write_cost(config: Config, run: Run, game: GameName, title: str, searches: S
         high=mine.high,
         unit="points gained from a quarter of the budget to all of it",
         verdict="not comparable" if not comparable else "held" if held else "partly" if OURS in rising else "not held",
-        scale=f"{title}, {len(config.seeds)} seeds, {config.strategies} strategies",
+        scale=f"{title}, {len(config.seeds)} seeds, {config.search.strategies} strategies",
         note=(f"Surely rising: {', '.join(rising) or 'none'}." if len(config.seeds) > 1 else ONE_SEED) + why,
     )
 

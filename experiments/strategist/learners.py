@@ -83,7 +83,7 @@ def snapshots(numbers: Sequence[int], learner: GopsLearner, update: Any, seed: i
 
 def at_least(config: Config, game: GameName) -> tuple[int, str]:
     """The fewest episodes that are no fewer than the games that a search plays; or the most, and why it is unfair."""
-    played, numbers = config.rounds * config.games_of(game), config.episodes_of(game)
+    played, numbers = config.search.rounds * config.games_of(game), config.episodes_of(game)
     enough = [episodes for episodes in numbers if episodes >= played]
     if enough:
         return min(enough), ""
@@ -101,7 +101,7 @@ def compiled_update(run: Run, learner: GopsLearner, name: str) -> Any:
 
 def gops_learners(config: Config, game: Gops) -> dict[str, AlphaZero]:
     makers = AlphaZero.fair, AlphaZero.paper
-    made = (make(game, num_simulations=config.num_simulations) for make in makers)
+    made = (make(game, num_simulations=config.gops.num_simulations) for make in makers)
     return dict(zip(GOPS_LEARNERS, made, strict=True))
 
 
@@ -111,9 +111,9 @@ def play_gops(config: Config, run: Run, judge: GopsJudge, searches: Searches) ->
     learners = gops_learners(config, game)
     best = [search.best for search in searches.found[OURS]]
     pool, choices = judge.programs.pool(best)
-    player = GopsPlayer(pool, config.num_simulations, judge.style)
+    player = GopsPlayer(pool, config.gops.num_simulations, judge.style)
     jobs = [(kind, seed) for kind in learners for seed in range(len(config.seeds))]
-    scores = np.zeros((len(jobs), len(config.episodes)))
+    scores = np.zeros((len(jobs), len(config.gops.episodes)))
     programs: dict[str, Any] = {}
     loop = run.chunks(len(jobs), scores, f"{judge.title}: learners", name="learners-gops")
     for job in loop:
@@ -127,8 +127,8 @@ def play_gops(config: Config, run: Run, judge: GopsJudge, searches: Searches) ->
             programs[kind] = compiled_update(run, learner, kind), match
         update, match = programs[kind]
         choice = jax.tree.map(lambda leaf, row=number: jnp.asarray(leaf)[row], choices)
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), seed), _even(config.deals, judge.mesh))
-        for place, params in enumerate(snapshots(config.episodes, learner, update, seed)):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(FRESH), seed), _even(config.gops.deals, judge.mesh))
+        for place, params in enumerate(snapshots(config.gops.episodes, learner, update, seed)):
             loop.carry[job, place] = float(np.mean(match(params, choice, keys)))
         run.log(learner=kind, seed=seed, points=loop.carry[job].tolist())
     return np.moveaxis(np.asarray(loop.carry).reshape(len(learners), len(config.seeds), -1), 0, 1)
@@ -145,21 +145,22 @@ def _gops_match(game: Gops, player: GopsPlayer, learner: AlphaZero, params: Any,
 def write_gops(config: Config, run: Run, title: str, scores: np.ndarray) -> None:
     rows, cells = [], {}
     for place, kind in enumerate(GOPS_LEARNERS):
-        for at, episodes in enumerate(sorted(config.episodes)):
+        for at, episodes in enumerate(sorted(config.gops.episodes)):
             cell = cells[kind, episodes] = stats.mean_or_value(scores[:, place, at])
             rows.append(
                 {"learner": kind, "episodes": episodes, "points": cell.estimate, "low": cell.low, "high": cell.high}
             )
+    search_games = config.search.rounds * config.gops.round_games
     caption = (
-        f"Points of Strategist's best against each learner in {title}, {config.num_simulations} simulations a "
-        "move on both sides; 95 % intervals over seeds. An episode is a game of self-play. A search over "
-        f"{config.strategies} strategies plays about {config.rounds * config.round_games} games, without learning from "
+        f"Points of Strategist's best against each learner in {title}, {config.gops.num_simulations} simulations "
+        "per move on both sides; 95 % intervals over seeds. An episode is a game of self-play. A search over "
+        f"{config.search.strategies} strategies plays about {search_games} games, without learning from "
         "them what the learners do. In GOPS only the bids are hidden: DeepRole comes down to the fair network here."
     )
     run.table("learners_gops", rows, caption=caption)
     episodes, unfair = at_least(config, "gops")
     cell = cells["AlphaZero, fair", episodes]
-    comparable = len(config.seeds) >= 5 and config.num_cards == 6 and not unfair
+    comparable = len(config.seeds) >= 5 and config.gops.num_cards == 6 and not unfair
     verdict = "held" if cell.low > 0 else "not held"
     note = "Against a policy and value network with replay, Adam and the same search, which is given all facts."
     run.result(
@@ -190,8 +191,8 @@ def play_avalon(config: Config, run: Run, judge: AvalonJudge, searches: Searches
         [seed_strategy(config, judge), *(search.best for search in searches.found[OURS])]
     )
     names = ["seed heuristic", OURS]
-    names += [f"{kind}, {episodes} episodes" for kind in kinds for episodes in sorted(config.avalon_episodes)]
-    deals = _even(config.avalon_deals, judge.mesh)
+    names += [f"{kind}, {episodes} episodes" for kind in kinds for episodes in sorted(config.avalon.episodes)]
+    deals = _even(config.avalon.deals, judge.mesh)
 
     def compiled(fn: Callable[..., Any]) -> Any:
         return devices.map_batch(fn, judge.mesh, replicated=(0,))
@@ -227,7 +228,7 @@ def play_avalon(config: Config, run: Run, judge: AvalonJudge, searches: Searches
         for kind, learner in kinds.items():
             if kind not in updates:
                 updates[kind] = compiled_update(run, learner, kind)
-            stages = snapshots(config.avalon_episodes, learner, updates[kind], seed)
+            stages = snapshots(config.avalon.episodes, learner, updates[kind], seed)
             row += [rate(kind, params, keys) for params in stages]
         loop.carry[number] = row
         run.log(seed=seed, rates=dict(zip(names, row, strict=True)))

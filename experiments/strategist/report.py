@@ -65,7 +65,7 @@ def write_headline(config: Config, run: Run, game: GameName, title: str, names: 
     spread = f"{gain.low:+.2f} to {gain.high:+.2f}, 95 % over {len(config.seeds)} seeds" if several else "one seed"
     change = "beats" if gain.estimate > 0 else "does not beat"
     run.text(
-        f"{title}: the best heuristic that {names[best]} found in {config.strategies} strategies {change} "
+        f"{title}: the best heuristic that {names[best]} found in {config.search.strategies} strategies {change} "
         f"the seed heuristic: {gain.estimate:+.2f} {UNITS[game]} ({spread}; {config.deals_of(game)} fresh deals each, "
         f"in both seats). {sure if several else ONE_SEED} "
         + ("Strategies come from a grammar of features, not from a language model." if config.proposer == "grammar"
@@ -75,7 +75,7 @@ def write_headline(config: Config, run: Run, game: GameName, title: str, names: 
 
 def write_curve(config: Config, run: Run, game: GameName, title: str, final: Final) -> None:
     """The improvement curve: strength of the best strategy by how many were written."""
-    written = np.arange(config.rounds + 1) * (config.strategies // config.rounds)
+    written = np.arange(config.search.rounds + 1) * (config.search.strategies // config.search.rounds)
     series = {}
     for place, method in enumerate(config.methods):
         line = np.array([stats.mean_or_value(final.gains[:, place, at]) for at in range(len(written))])
@@ -173,7 +173,7 @@ def give_ranking(
     beaten = [name for name, cell in differences.items() if cell.low > 0]
     lost = [name for name, cell in differences.items() if cell.high < 0]
     full = set(differences) >= {"line", "greedy", "best-first", "best-first-thought"}
-    comparable = len(config.seeds) >= SURELY and full and (game == "avalon" or config.num_cards == 6)
+    comparable = len(config.seeds) >= SURELY and full and (game == "avalon" or config.gops.num_cards == 6)
     verdict = "held" if len(beaten) == len(differences) else "partly" if beaten and not lost else "not held"
     said = f"It surely beats {', '.join(beaten) or 'none of them'}"
     said += f" and surely loses to {', '.join(lost)}" if lost else ""
@@ -186,7 +186,7 @@ def give_ranking(
         high=score.high,
         unit=f"{UNITS[game]} against the other methods",
         verdict=verdict if comparable else "not comparable",
-        scale=f"{title}, {len(config.seeds)} seeds, {config.strategies} strategies, "
+        scale=f"{title}, {len(config.seeds)} seeds, {config.search.strategies} strategies, "
         f"{config.deals_of(game)} deals a pair",
         note=f"{sentence} Ideas come from {source}; the paper's from GPT-3.5.",
     )
@@ -199,9 +199,9 @@ def write_exact(config: Config, run: Run, title: str, exact: Exact) -> None:
         groups.setdefault(name.rpartition(" ")[0], []).append(place)
     rows, series = [], {}
     for name, places in groups.items():
-        line = [stats.mean_or_value(exact.nash[at, places]) for at in range(len(config.budgets))]
-        series[name] = (config.budgets, *np.array(line).T)
-        for at, budget in enumerate(config.budgets):
+        line = [stats.mean_or_value(exact.nash[at, places]) for at in range(len(config.exact.budgets))]
+        series[name] = (config.exact.budgets, *np.array(line).T)
+        for at, budget in enumerate(config.exact.budgets):
             row: dict[str, Any] = {"strategies_of": name, "simulations": budget, **line[at].columns("return")}
             if len(exact.exploitability):
                 row |= stats.mean_or_value(exact.exploitability[at, places]).columns("exploitability")
@@ -211,11 +211,11 @@ def write_exact(config: Config, run: Run, title: str, exact: Exact) -> None:
         "95 % over seeds, each with decks of its own, on which the seed heuristic plays too."
     )
     if len(exact.exploitability):
-        caption += f" Exploitability: the same strategies in GOPS-{config.small_cards}, exact."
-    elif config.small_cards:
+        caption += f" Exploitability: the same strategies in GOPS-{config.exact.small_cards}, exact."
+    elif config.exact.small_cards:
         caption += " Exploitability is not here: what a model writes is exported for one number of cards."
     run.table("exact", rows, caption=caption)
-    if len(config.budgets) > 1:
+    if len(config.exact.budgets) > 1:
         figure = plot.lines(
             series,
             xlabel="simulations per move",
@@ -225,12 +225,12 @@ def write_exact(config: Config, run: Run, title: str, exact: Exact) -> None:
             references={"equilibrium": 0.0},
         )
         run.figure("budgets", figure, "Best strategy of each search; bands: 95 % intervals over seeds and their decks.")
-    if OURS in groups and len(config.budgets) > 1:
+    if OURS in groups and len(config.exact.budgets) > 1:
         places = groups[OURS]
-        less, more = int(np.argmin(config.budgets)), int(np.argmax(config.budgets))
+        less, more = int(np.argmin(config.exact.budgets)), int(np.argmax(config.exact.budgets))
         gain = stats.mean_or_value(exact.nash[more, places] - exact.nash[less, places])
-        few, many = config.budgets[less], config.budgets[more]
-        comparable = len(config.seeds) >= SURELY and config.num_cards == 6 and (few, many) == (16, 160)
+        few, many = config.exact.budgets[less], config.exact.budgets[more]
+        comparable = len(config.seeds) >= SURELY and config.gops.num_cards == 6 and (few, many) == (16, 160)
         seed_gain = float(np.mean((exact.nash[more] - exact.nash[less])[groups[ORIGIN]]))
         run.result(
             "strat-11",
@@ -239,8 +239,8 @@ def write_exact(config: Config, run: Run, title: str, exact: Exact) -> None:
             high=gain.high,
             unit=f"points gained from budget {few} to {many}",
             verdict="not comparable" if not comparable else "held" if gain.low > 0 else "not held",
-            scale=f"{title}, {len(config.seeds)} seeds, {config.nash_deals} deals, heuristics found in "
-            f"{config.strategies} strategies",
+            scale=f"{title}, {len(config.seeds)} seeds, {config.exact.deals} deals, heuristics found in "
+            f"{config.search.strategies} strategies",
             note=f"Against the exact equilibrium, where the seed heuristic gains {seed_gain:+.2f}. The paper's "
             "opponents were its own other strategies.",
         )

@@ -63,9 +63,9 @@ def arms_of(config: Config, game: GameName) -> list[Arm]:
     arms = [Arm(method, evolve_config(config, game, method)) for method in config.methods]
     if OURS not in config.methods:
         return arms
-    arms += [Arm(f"feedback: {feedback}", base, feedback) for feedback in config.feedbacks]
-    arms += [Arm(f"shuffled {control}", base, control=control) for control in CONTROLS if config.controls]
-    if config.ablations and game == "gops":  # a game of Avalon costs ten of GOPS
+    arms += [Arm(f"feedback: {feedback}", base, feedback) for feedback in config.variants.feedbacks]
+    arms += [Arm(f"shuffled {control}", base, control=control) for control in CONTROLS if config.variants.controls]
+    if config.variants.ablations and game == "gops":  # a game of Avalon costs ten of GOPS
         published = PRESETS[f"paper-{game}"]
         for field in differing(base, published):
             arms.append(Arm(f"published {field}", dataclasses.replace(base, **{field: getattr(published, field)})))
@@ -82,8 +82,8 @@ def differing(ours: EvolveConfig, published: EvolveConfig) -> list[str]:
 def evolve_config(config: Config, game: GameName, method: str) -> EvolveConfig:
     base = PRESETS["default"] if config.mechanics == "default" else PRESETS[f"paper-{game}"]
     sizes: dict[str, Any] = dict(
-        method=method, strategies=config.strategies, rounds=config.rounds, repairs=config.repairs,
-        feedback=max(1, config.key_states),
+        method=method, strategies=config.search.strategies, rounds=config.search.rounds, repairs=config.search.repairs,
+        feedback=max(1, config.search.key_states),
     )  # fmt: skip
     return dataclasses.replace(base, **sizes)
 
@@ -92,15 +92,15 @@ def judge_of(config: Config, game: GameName, run: Run) -> GopsJudge | AvalonJudg
     """The judge of one game: its programs serve all searches and the evaluation."""
     rounds, duels = config.batch_sizes_of(game)
     how = JudgeConfig(
-        num_simulations=config.num_simulations if game == "gops" else config.avalon_simulations,
+        num_simulations=config.gops.num_simulations if game == "gops" else config.avalon.num_simulations,
         batch_size=rounds,
-        key_states=config.key_states,
+        key_states=config.search.key_states,
     )
     shared: dict[str, Any] = dict(mesh=run.mesh(batch=math.gcd(rounds, duels)), on_compiled=run.compiled)
     if game == "avalon":
         return AvalonJudge(Avalon(5), how, **shared)
     style = "paper" if config.mechanics == "paper" else "regret_matching"
-    return GopsJudge(Gops(config.num_cards, objective="points"), how, style, **shared)
+    return GopsJudge(Gops(config.gops.num_cards, objective="points"), how, style, **shared)
 
 
 class _Shuffled:

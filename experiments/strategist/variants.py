@@ -53,9 +53,9 @@ def against_ours(names: list[str], final: Final, name: str) -> dict[str, Any]:
 
 def write_feedback(config: Config, run: Run, game: GameName, title: str, names: list[str], final: Final) -> None:
     """The paper's Table 4: population self-play, one fixed opponent, or a critic without games."""
-    if not config.feedbacks:
+    if not config.variants.feedbacks:
         return
-    kinds = {"population": OURS} | {kind: f"feedback: {kind}" for kind in config.feedbacks}
+    kinds = {"population": OURS} | {kind: f"feedback: {kind}" for kind in config.variants.feedbacks}
     rows = [{"feedback": kind, **against_ours(names, final, name)} for kind, name in kinds.items()]
     caption = (
         f"{UNITS[game].capitalize()} over the seed heuristic of what Strategist finds with each kind of feedback, at "
@@ -67,7 +67,7 @@ def write_feedback(config: Config, run: Run, game: GameName, title: str, names: 
         return
     worse = [row["feedback"] for row in rows[1:] if row["less_low"] > 0]
     better = [row["feedback"] for row in rows[1:] if row["less_high"] < 0]
-    comparable = len(config.seeds) >= 5 and config.num_cards == 6 and len(rows) == 3
+    comparable = len(config.seeds) >= 5 and config.gops.num_cards == 6 and len(rows) == 3
     first = rows[0]
     run.result(
         "strat-7",
@@ -77,14 +77,14 @@ def write_feedback(config: Config, run: Run, game: GameName, title: str, names: 
         unit="points over the seed heuristic",
         verdict="not comparable" if not comparable else "held" if len(worse) == 2 else "not held" if better or not worse
         else "partly",
-        scale=f"{title}, {len(config.seeds)} seeds, {config.strategies} strategies",
+        scale=f"{title}, {len(config.seeds)} seeds, {config.search.strategies} strategies",
         note=f"Surely better than {', '.join(worse) or 'neither'}; surely worse than {', '.join(better) or 'neither'}."
         if len(config.seeds) > 1 else ONE_SEED,
     )  # fmt: skip
 
 
 def write_controls(config: Config, run: Run, game: GameName, names: list[str], final: Final) -> None:
-    if not config.controls:
+    if not config.variants.controls:
         return
     about = {
         OURS: "as it is",
@@ -115,7 +115,7 @@ def write_differences(
             row |= {key: found[key] for key in ("default_less_this", "less_low", "less_high")}
         rows.append(row)
     columns = ["what", "here", "published", "what_it_changes"]
-    ablated = config.ablations and game == "gops"
+    ablated = config.variants.ablations and game == "gops"
     if ablated:
         columns += ["default_less_this", "less_low", "less_high"]
     other = "Avalon" if game == "gops" else "GOPS"

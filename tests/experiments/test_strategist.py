@@ -1,6 +1,7 @@
 """The Strategist experiment at its smallest: killed and resumed, what its tables say, its judge, a language model."""
 
 import csv
+import dataclasses
 import json
 import signal
 from collections import Counter
@@ -31,9 +32,9 @@ from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.strategist.heuristics.libraries import library
 
 SMALL = (
-    "run strategist --resume --num-cards 3 --rounds 2 --batch-size 24 --key-states 4 --budgets --feedbacks --episodes "
-    "--out {name} "
-    "--methods {methods} --strategies {strategies} --round-games {games} --num-simulations 4 --deals {deals} {more}"
+    "run strategist --resume --gops.num-cards 3 --search.rounds 2 --batch-size 24 --search.key-states 4 "
+    "--exact.budgets --variants.feedbacks --gops.episodes --out {name} --methods {methods} "
+    "--search.strategies {strategies} --gops.round-games {games} --gops.num-simulations 4 --gops.deals {deals} {more}"
 )
 GRAMMAR = dict(methods="line strategist", strategies=4, games=48, deals=6, more="--seeds 0 1")
 FILES = ("tables", "figures", "strategies")
@@ -42,6 +43,19 @@ FILES = ("tables", "figures", "strategies")
 def run(folder, name, dies="", dies_after="", **options):
     line = SMALL.format(name=name, **(options or GRAMMAR))
     return run_command(folder, line, dies=dies, DIES_AFTER=dies_after or "0")
+
+
+PARTS = {field.name: field.default for field in dataclasses.fields(strategist.Config)}
+
+
+def config_of(**options):
+    """A config with fields of its parts written as PART__FIELD."""
+    parts = {}
+    for name, value in options.items():
+        part, _, field = name.rpartition("__")
+        parts.setdefault(part, {})[field] = value
+    top = parts.pop("", {})
+    return strategist.Config(**top, **{name: dataclasses.replace(PARTS[name], **new) for name, new in parts.items()})
 
 
 def read(folder: Path, name: str) -> list[dict[str, str]]:
@@ -198,7 +212,7 @@ class Noted:
     ("learner", "verdict"), [(0.2, "not comparable"), (0.52, "held"), (0.62, "not held"), (0.9, "not held")]
 )
 def test_to_beat_a_learner_that_is_worse_than_naive_bots_decides_nothing(learner, verdict):
-    config, run, title = strategist.Config(avalon_episodes=(640,)), Noted(), "Avalon-5"
+    config, run, title = config_of(avalon__episodes=(640,)), Noted(), "Avalon-5"
     names = ["seed heuristic", "strategist", "AlphaZero-style, 640 episodes", "DeepRole, 640 episodes"]
     rates = np.array([0.4, 0.62, 0.56, learner]) + np.linspace(-0.01, 0.01, 5)[:, None]
     rates[:, 1] += np.linspace(0.01, -0.01, 5)
@@ -216,7 +230,7 @@ def test_to_beat_a_learner_that_is_worse_than_naive_bots_decides_nothing(learner
 )
 def test_learners_are_given_no_fewer_episodes_than_the_search_plays_games(episodes, shown, verdict):
     """The fair one is beaten at 320 and 2,400 episodes, and not at more."""
-    config, run = strategist.Config(episodes=episodes), Noted()
+    config, run = config_of(gops__episodes=episodes), Noted()
     title = "GOPS-6"
     ahead = np.array([1.0 if count < 4000 else -1.0 for count in sorted(episodes)])
     scores = np.broadcast_to(ahead, (5, 2, len(episodes))) + np.linspace(-0.1, 0.1, 5)[:, None, None]
@@ -295,9 +309,10 @@ def test_differences_from_the_published_search_are_differences(preset, rules, ga
 
 
 def exact_run(folder, **changes):
-    config = strategist.Config(
-        seeds=(4, 5), num_cards=3, batch_size=32, budgets=(2, 3), nash_deals=8, num_simulations=2, policy_samples=1,
-        small_cards=2, methods=("line", "strategist"), exact_methods=("line", "strategist"), **changes,
+    config = config_of(
+        seeds=(4, 5), batch_size=32, methods=("line", "strategist"), gops__num_cards=3, gops__num_simulations=2,
+        exact__methods=("line", "strategist"), exact__budgets=(2, 3), exact__deals=8, exact__policy_samples=1,
+        exact__small_cards=2, **changes,
     )  # fmt: skip
     weights = dict(zip(("line", "strategist"), np.eye(20)[[1, 0]].tolist(), strict=True))
     found = {
@@ -360,7 +375,8 @@ class OddServer(FakeServer):
 
 
 def options(server, strategies):
-    more = f"--seeds 0 --controls no --repairs 1 --proposer openai --base-url {server.base_url} --model fake"
+    model = f"--proposer openai --base-url {server.base_url} --model fake"
+    more = f"--seeds 0 --variants.controls no --search.repairs 1 {model}"
     return dict(methods="strategist", strategies=strategies, games=20, deals=2, more=more)
 
 
@@ -394,7 +410,7 @@ def test_every_kind_of_bad_answer_is_a_failed_idea_and_a_killed_run_pays_for_not
         assert done.returncode == 0, done.stderr
         assert asked(server) == paid
         assert contents(tmp_path / "whole") == contents(tmp_path / "parts")
-        more = f"--seeds 0 --controls no --repairs 1 --proposer replay --recording {tmp_path / 'whole'}"
+        more = f"--seeds 0 --variants.controls no --search.repairs 1 --proposer replay --recording {tmp_path / 'whole'}"
         done = run(tmp_path, "again", **given | dict(more=more))
         assert done.returncode == 0, done.stderr
         assert not asked(server)
@@ -427,33 +443,39 @@ def test_killed_at_every_call_it_pays_for_nothing_twice(tmp_path):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (dict(strategies=7), "rounds must divide the 7"),
+        (dict(search__strategies=7), "rounds must divide the 7"),
         (dict(seeds=(1, 1)), "none twice"),
-        (dict(small_cards=7), "small_cards must be 2 to 5"),
-        (dict(budgets=(16, 16)), "budgets must have no value twice"),
-        (dict(methods=("line",)), "exact_methods has strategist"),
-        (dict(methods=("line",), exact_methods=()), "compare with strategist"),
+        (dict(exact__small_cards=7), "small_cards must be 2 to 5"),
+        (dict(exact__budgets=(16, 16)), "budgets must have no value twice"),
+        (dict(methods=("line",)), "exact.methods has strategist"),
+        (dict(methods=("line",), exact__methods=()), "compare with strategist"),
         (dict(proposer="openai"), "needs --base-url"),
         (dict(proposer="openai", base_url="http://me:secret@host/v1", model="m"), "keep keys in the environment"),
         (dict(proposer="openai", base_url="http://127.0.0.1:1/v1"), "model is empty"),
         (dict(model="gpt"), "model is for --proposer openai"),
         (dict(proposer="replay"), "--recording"),
         (dict(recording="somewhere"), "recording is for --proposer replay"),
-        (dict(avalon_simulations=5), "avalon_simulations must be 10"),
-        (dict(rounds=1, round_games=400), "round_games must be at least 462, .* 22 strategies .*strategist"),
-        (dict(methods=("strategist", "strategist-bandit"), mechanics="paper", round_games=32), "at least 56"),
-        (dict(methods=("line", "strategist"), rounds=1, games=("avalon",)), "avalon_games must be at least 462"),
+        (dict(avalon__num_simulations=5), "num_simulations must be 10"),
+        (
+            dict(search__rounds=1, gops__round_games=400),
+            "at least 462, .* 22 strategies .*strategist",
+        ),
+        (dict(methods=("strategist", "strategist-bandit"), mechanics="paper", gops__round_games=32), "at least 56"),
+        (
+            dict(methods=("line", "strategist"), search__rounds=1, games=("avalon",)),
+            "avalon.round_games must be at least 462",
+        ),
     ],
 )
 def test_refuses_what_cannot_be_run(bad, message):
     with pytest.raises(ValueError, match=message) as caught:
-        strategist.Config(**bad)
+        config_of(**bad)
     assert "\n" not in str(caught.value)
 
 
 def test_presets_ask_for_enough_seeds_and_even_games():
     for config in strategist.PRESETS.values():
         assert len(config.seeds) >= 5
-        assert config.strategies // config.rounds == 4
-        assert config.num_cards == 6
-        assert config.mechanics == "paper" or config.round_games % 120 == 0
+        assert config.search.strategies // config.search.rounds == 4
+        assert config.gops.num_cards == 6
+        assert config.mechanics == "paper" or config.gops.round_games % 120 == 0

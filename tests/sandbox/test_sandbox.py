@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import lazy_loader
 import numpy as np
 import pytest
 from escapes import ESCAPES
@@ -389,11 +390,15 @@ def test_an_ordinary_user_has_the_same_sandbox():
         pytest.skip("no interpreter that another user may run")
     command = [setpriv, "--reuid=1000", "--regid=1000", "--clear-groups", python, "-c"]
     root = Path(sandbox_levels.__file__).parents[2]
-    environment = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join((str(root), str(Path(lazy_loader.__file__).parents[1])))
+    environment = {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     check = "import sys; sys.exit(sys.version_info < (3, 11)); "
     if subprocess.run([*command, check], env=environment, capture_output=True).returncode:
         pytest.skip("no interpreter that another user may run")
-    readable = subprocess.run([*command, "import jaxrl_suite"], env=environment, capture_output=True).returncode == 0
+    readable = (
+        subprocess.run([*command, "import jaxrl_suite, lazy_loader"], env=environment, capture_output=True).returncode
+        == 0
+    )
     if not readable:
         pytest.skip("another user may not read this checkout")
     levels = [level for level in LEVELS if _works(level)]
