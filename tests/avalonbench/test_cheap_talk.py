@@ -233,6 +233,7 @@ def trained(train_evil):
     return learner, first, state
 
 
+@pytest.mark.tier2
 def test_speakers_and_listeners_learn_from_near_babbling():
     learner, first, last = trained(False)
     returns = jax.jit(learner.returns)
@@ -243,6 +244,7 @@ def test_speakers_and_listeners_learn_from_near_babbling():
     assert found.log_loss < 0.45
 
 
+@pytest.mark.tier2
 def test_nothing_is_learned_from_talk_about_another_deal():
     learner, first, last = trained(False)
     shuffled = dataclasses.replace(learner, scrambled=True)

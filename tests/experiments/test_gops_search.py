@@ -42,10 +42,12 @@ def assert_same_results(left: Path, right: Path) -> None:
         assert (left / name).read_bytes() == (right / name).read_bytes(), name
 
 
+@pytest.mark.tier2
 def test_one_device_and_eight_give_the_same_bytes(folder):
     assert_same_results(folder / "one", folder / "eight")
 
 
+@pytest.mark.tier2
 def test_killed_in_both_loops_is_as_if_never_stopped(folder):
     for moment in ("main-5", "exploitability-0"):
         done = run(folder, "--out parts --devices 8", dies=moment)
@@ -56,6 +58,7 @@ def test_killed_in_both_loops_is_as_if_never_stopped(folder):
     assert_same_results(folder / "eight", folder / "parts")
 
 
+@pytest.mark.tier2
 def test_tables_make_sense(folder):
     strength = read(folder / "one", "strength")
     assert [(row["rule"], row["simulations"], row["games"]) for row in strength] == [("regret_matching", "4", "32")]
@@ -65,6 +68,7 @@ def test_tables_make_sense(folder):
         assert 0 <= float(row["exploitability"]) <= 1
 
 
+@pytest.mark.tier2
 def test_round_robin_is_antisymmetric_and_nobody_beats_the_equilibrium(folder):
     rows = {row["player"]: row for row in read(folder / "one", "round_robin_carry")}
     assert set(rows) == {"regret_matching@4", *matches.FIXED}
@@ -79,6 +83,7 @@ def test_round_robin_is_antisymmetric_and_nobody_beats_the_equilibrium(folder):
     assert float(rows["nash"]["uniform"]) > 0.3
 
 
+@pytest.mark.tier2
 def test_another_game_than_the_published_one_gets_no_verdict(folder):
     claims = json.loads((folder / "one" / "results.json").read_text())["claims"]
     assert [(claim["id"], claim["verdict"]) for claim in claims] == [("strat-11", "not comparable")]

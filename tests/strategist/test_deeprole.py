@@ -263,6 +263,7 @@ def test_the_network_learns_what_the_solver_finds_at_every_quest():
         assert float(learner.loss(after, unseen)) < 0.6 * float(learner.loss(before, unseen))
 
 
+@pytest.mark.tier2
 def test_the_value_of_the_last_round_is_near_that_of_the_linear_program():
     learner, before, after = trained()
     _, beliefs = jax.vmap(lambda key: random_situation(GAME, key, jnp.int32(24)))(
