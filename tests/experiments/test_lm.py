@@ -15,7 +15,8 @@ import pytest
 from fixtures.mortal_command import run_command
 
 from jaxrl_suite.core import devices
-from jaxrl_suite.experiments.lm import experiment as lm
+from jaxrl_suite.experiments.lm import chains
+from jaxrl_suite.experiments.lm import config as lm
 from jaxrl_suite.experiments.lm import report as _lm_report
 from jaxrl_suite.llm.ledger import Ledger
 
@@ -147,7 +148,7 @@ def test_presets_train_several_models_and_fit_their_context():
     for config in lm.PRESETS.values():
         assert len(config.seeds) >= 5
         for steps in (config.max_steps, config.sampled_steps):
-            task = lm.task_of(config, steps)
+            task = chains.task_of(config, steps)
             assert task.max_prompt + task.max_answer + 2 <= lm.CONTEXT
 
 
@@ -155,7 +156,7 @@ def test_presets_train_several_models_and_fit_their_context():
 @pytest.mark.tier2
 def test_95_percent_of_four_step_chains_in_90_seconds_of_training():
     config = lm.Config(problems=512)
-    trainer, shape = lm.trainer_of(config, devices.mesh(batch=config.batch)), lm.model_config(config)
+    trainer, shape = chains.trainer_of(config, devices.mesh(batch=config.batch)), chains.model_config(config)
     assert shape.num_params < 150_000
     for seed in (0, 1, 2):
         state = trainer.init(jax.random.key(seed))
@@ -166,8 +167,8 @@ def test_95_percent_of_four_step_chains_in_90_seconds_of_training():
         assert np.isfinite(jax.device_get(metrics.loss)).all()
         seconds = time.process_time() - start
         params = jax.device_put(state.params, jax.devices()[0])
-        greedy = lm.exact(config, shape, params)[3]
-        sampled = lm.sample(config, lm.sampler_of(shape, params, seed), Ledger())
+        greedy = chains.exact(config, shape, params)[3]
+        sampled = chains.sample(config, chains.sampler_of(shape, params, seed), Ledger())
         solved = sampled.solved[:, 3].mean(axis=1)
         print(f"seed {seed}: {seconds:.1f} CPU seconds, exact {greedy:.3f}, solved by temperature {solved}")
         assert seconds < 2 * 90  # of both cores, so that a busy machine does not fail it

@@ -1,4 +1,4 @@
-"""The README's two strategies are complete: the heuristic passes the sandbox and plays well, the guide is read."""
+"""The two strategies of the docs are complete: the heuristic passes the sandbox and plays well, the guide is read."""
 
 import re
 from pathlib import Path
@@ -15,13 +15,12 @@ from jaxrl_suite.search import arena
 from jaxrl_suite.search.gops import policies as gops_policies
 from jaxrl_suite.strategist import Choice, GopsPlayer, Pool, export_texts, library
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "systems" / "strategist.md").read_text(encoding="utf-8")
 GAME = Gops(4, objective="points")
 
 
 def block(language: str) -> str:
-    section = README.partition("\n## Strategies\n")[2].partition("\n## ")[0]
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
     return found
 
 
