@@ -107,9 +107,9 @@ def test_distilled_sets_can_be_read_again(folder):
 
 
 @pytest.mark.tier2
-def test_the_readme_trains_students_on_a_set(folder, monkeypatch):
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"## Distilled sets\n.*?```py\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+def test_the_docs_train_students_on_a_set(folder, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "systems" / "ddrl.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```py\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(folder / "whole")
     names: dict[str, Any] = {}
     exec(example.replace("-16-0", "-8-0"), names)
