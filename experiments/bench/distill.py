@@ -86,7 +86,7 @@ by = f"PyTorch {torch.__version__}, {threads} thread" + "s" * (threads > 1)
 print(json.dumps({"seconds": best[threads] / 5, "cpu": min(cpu.values()) / 5, "gradient": flat, "by": by}))
 """
 
-OURS = "import sys; from jaxrl_suite.experiments import _bench_distill; _bench_distill.answer(sys.argv[1])"
+OURS = [sys.executable, "-m", __name__]  # `answer` on the path that follows
 
 
 def rows() -> list[Row]:
@@ -95,7 +95,7 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.npz"
         np.savez(path, **_problem())  # pyright: ignore[reportArgumentType]
-        ours = _ask([sys.executable, "-c", OURS, str(path)])
+        ours = _ask([*OURS, str(path)])
         theirs = _ask([os.environ.get(TORCH, sys.executable), "-c", PEER, str(path)])
     results = []
     for name, side in (("jaxrl_suite", ours), (theirs.get("by", "PyTorch"), theirs)):
@@ -170,3 +170,7 @@ def _ask(command: list[str]) -> dict[str, Any]:
     if done.returncode:
         raise UserError(f"{command[0]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+if __name__ == "__main__":
+    answer(sys.argv[1])

@@ -20,21 +20,7 @@ from jaxrl_suite.avalonbench.bot_games import play_bots
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.core import devices
 from jaxrl_suite.envs import Avalon, Gops
-from jaxrl_suite.experiments.bench import (
-    distill as _bench_distill,
-)
-from jaxrl_suite.experiments.bench import (
-    heuristics as _bench_heuristics,
-)
-from jaxrl_suite.experiments.bench import (
-    lm as _bench_lm,
-)
-from jaxrl_suite.experiments.bench import (
-    strategist as _bench_strategist,
-)
-from jaxrl_suite.experiments.bench import (
-    values as _bench_values,
-)
+from jaxrl_suite.experiments.bench import distill, heuristics, lm, strategist, values
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.evaluators import Rollout
 from jaxrl_suite.search.gops import exact as gops_exact
@@ -218,9 +204,9 @@ BENCHES = {
     "backward": backward,
     "exact": exact,
     "avalon": avalon,
-    "heuristics": _bench_heuristics.heuristics,
-    "lm_decode": _bench_lm.lm_decode,
-    "data_values": _bench_values.rows,
-    "self_play": _bench_strategist.self_play,
-    "distill": _bench_distill.rows,
+    "heuristics": heuristics.heuristics,
+    "lm_decode": lm.lm_decode,
+    "data_values": values.rows,
+    "self_play": strategist.self_play,
+    "distill": distill.rows,
 }
