@@ -16,8 +16,9 @@ from typing import NamedTuple
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.proposer import CALLS, Asking, Draft, Path
 from jaxrl_suite.evolve.records import KeyState, Strategy
-from jaxrl_suite.llm import prompts as replies
-from jaxrl_suite.llm.prompts import ParsedText, fill
+from jaxrl_suite.llm import parsing
+from jaxrl_suite.llm.parsing import ParsedText
+from jaxrl_suite.llm.prompts import fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Request
 from jaxrl_suite.llm.questions import Sample
 
@@ -109,7 +110,7 @@ class LanguageModelProposer:
             known=f"These ideas are known already; have other ones:\n{old}\n" if known else "",
             count="one idea how to improve it" if count == 1 else f"{count} different ideas how to improve it",
         )  # fmt: skip
-        return replies.ideas_of(answer.text or "", count)
+        return parsing.ideas_of(answer.text or "", count)
 
     def revise(self, strategy: Strategy, conclusions: str, path: Path) -> Asking[str]:
         plan = strategy.thought or "(there is no plan yet: first say what it does now)"
@@ -132,7 +133,7 @@ class LanguageModelProposer:
         return (yield from self._draft("follow", path, "follow", thought, text=strategy.text, thought=thought))
 
     def repair(self, draft: Draft, failure: str, path: Path) -> Asking[Draft | None]:
-        text = draft.text[: replies.MAX_CODE]
+        text = draft.text[: parsing.MAX_CODE]
         return (yield from self._draft("repair", path, "repair", draft.thought, text=text, failure=failure))
 
     def _draft(self, call: str, path: Path, page: str, keep: str, **words: str) -> Asking[Draft]:
@@ -149,7 +150,7 @@ class LanguageModelProposer:
 
     def _prose(self, call: str, path: Path, page: str, **words: str) -> Asking[str]:
         answer = yield from self._ask(call, path, page, self.talk, **words)
-        return replies.prose_of(answer.text or "")
+        return parsing.prose_of(answer.text or "")
 
     def _ask(self, call: str, path: Path, page: str, decoding: Decoding, **words: str) -> Asking[Completion]:
         kind = self.brief.kind

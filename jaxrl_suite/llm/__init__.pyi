@@ -1,5 +1,6 @@
 from .http.config import HTTPConfig as HTTPConfig
 from .http.config import HTTPLimits as HTTPLimits
+from .http.profiles import server_config as server_config
 from .http.sampler import HTTPSampler as HTTPSampler
 from .jobs import Job as Job
 from .jobs import JobOutcome as JobOutcome

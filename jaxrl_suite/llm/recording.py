@@ -2,7 +2,8 @@
 
 A line holds the draw's key (`Request.identity`), its number, the completion, and its part of what the exchange cost;
 what an exchange costs as a whole (the request, the prompt, the time) stands with its first draw. A draw of null notes
-what was paid without a completion. One more line a sampler names its capabilities. The file holds no prompt and no
+what was paid without a completion. One more line a sampler names its capabilities, and others what was learnt of how
+its server takes requests. The file holds no prompt and no
 secret.
 """
 
@@ -53,6 +54,7 @@ class Recording:
     def __init__(self, path: Path | str, *, read_only: bool = False):
         self.path, self.read_only = Path(path), read_only
         self.samplers: dict[str, Capabilities] = {}
+        self.dialects: dict[str, dict[str, Any]] = {}  # the last of each sampler, see `http.dialect`
         self.by_role: dict[str, Usage] = {}  # all that was paid; charge it to a new ledger to go on under one budget
         self._index: dict[tuple[str, int], Place] = {}
         self._lock = threading.Lock()
@@ -89,6 +91,12 @@ class Recording:
             self._lines.check_writable()
             if name not in self.samplers:
                 self._append([{"sampler": name, "capabilities": capabilities._asdict()}])
+
+    def add_dialect(self, name: str, dialect: dict[str, Any]) -> None:
+        """Notes how the server of a sampler takes requests, as JSON values."""
+        with self._lock:
+            capabilities = self.samplers[name]._asdict()
+            self._append([{"sampler": name, "capabilities": capabilities, "dialect": dialect}])
 
     def add(self, key: str, role: str, draws: Iterable[tuple[int, Draw]]) -> None:
         """Appends draws and returns when they are on disk; those on record already stay as they are.
@@ -140,6 +148,8 @@ class Recording:
         line = _checked(line)
         if "sampler" in line:
             self.samplers.setdefault(line["sampler"], Capabilities(**line["capabilities"]))
+            if "dialect" in line:
+                self.dialects[line["sampler"]] = line["dialect"]
             return
         if line["draw"] is not None:
             self._index.setdefault((line["key"], line["draw"]), place)
@@ -171,6 +181,8 @@ def _checked(line: Any) -> dict[str, Any]:
     """
     if "sampler" in line:
         Capabilities(**line["capabilities"])
+        if not isinstance(line.get("dialect", {}), dict):
+            raise ValueError(line)
         return line
     completion_fits = line["draw"] is None or (
         isinstance(line["draw"], int)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
 from jaxrl_suite.evolve.proposer import Draft
 from jaxrl_suite.evolve.records import KeyState, Strategy
-from jaxrl_suite.llm import prompts as replies
+from jaxrl_suite.llm import parsing
 from jaxrl_suite.llm.protocol import Completion, Message, Reply, Usage
 from jaxrl_suite.llm.questions import Sample
 from jaxrl_suite.strategist.heuristics.features import HEURISTIC
@@ -42,20 +42,20 @@ def block(code, language="python"):
     ],
 )
 def test_code_is_found(answer, expected):
-    found = replies.code_of(answer, "evaluate_state")
+    found = parsing.code_of(answer, "evaluate_state")
     assert found.problem == ""
     assert found.text.strip().splitlines() == expected.strip().splitlines()
 
 
 @pytest.mark.parametrize("answer", ["", "I cannot do that.", "```\n```", "def other(x):\n    return 1", "```python"])
 def test_an_answer_without_code_says_so(answer):
-    assert "holds no code" in replies.code_of(answer, "evaluate_state").problem
+    assert "holds no code" in parsing.code_of(answer, "evaluate_state").problem
 
 
 def test_code_that_is_too_long_is_cut_and_refused():
-    found = replies.code_of(block("x" * 50_000), "evaluate_state")
+    found = parsing.code_of(block("x" * 50_000), "evaluate_state")
     assert "shorten" in found.problem
-    assert len(found.text) == replies.MAX_CODE
+    assert len(found.text) == parsing.MAX_CODE
 
 
 @pytest.mark.parametrize(
@@ -72,33 +72,33 @@ def test_code_that_is_too_long_is_cut_and_refused():
     ],
 )
 def test_ideas_are_found(answer, count, expected):
-    assert replies.ideas_of(answer, count) == expected
+    assert parsing.ideas_of(answer, count) == expected
 
 
 def test_worksheets_are_found():
     sheet = "Think first.\n1. Who?\n2. Why?\n"
-    assert replies.worksheet_of(f"Sure:\n```\n{sheet}```\nbye").text == sheet
-    assert replies.worksheet_of("Here:\n1. Who?\n2. Why?").text == "1. Who?\n2. Why?\n"
-    assert "no worksheet" in replies.worksheet_of("I would rather not.").problem
+    assert parsing.worksheet_of(f"Sure:\n```\n{sheet}```\nbye").text == sheet
+    assert parsing.worksheet_of("Here:\n1. Who?\n2. Why?").text == "1. Who?\n2. Why?\n"
+    assert "no worksheet" in parsing.worksheet_of("I would rather not.").problem
 
 
 @given(st.text(alphabet=st.sampled_from("`~\n 1.-def evaluate_state(view):<think>/pytho*"), max_size=200))
 @settings(max_examples=200, deadline=None)
 def test_no_answer_is_too_odd(answer):
-    replies.code_of(answer, "evaluate_state")
-    replies.worksheet_of(answer)
-    assert len(replies.ideas_of(answer, 3)) <= 3
-    assert len(replies.prose_of(answer, 10)) <= 10
+    parsing.code_of(answer, "evaluate_state")
+    parsing.worksheet_of(answer)
+    assert len(parsing.ideas_of(answer, 3)) <= 3
+    assert len(parsing.prose_of(answer, 10)) <= 10
 
 
 def test_a_megabyte_of_anything_is_read_in_no_time():
     """Patterns that look back over blanks again and again would take hours."""
     size, before = 1_000_000, time.process_time()
     for answer in ("\n" * size, "- " + " " * size, "```python\n" + "\n" * size, "1 " * size, "`" * size, "*" * size):
-        assert len(replies.code_of(answer, "evaluate_state").text) <= replies.MAX_CODE + 1
-        assert len(replies.worksheet_of(answer).text) <= replies.MAX_CODE + 1
-        assert all(len(idea) <= replies.MAX_IDEA for idea in replies.ideas_of(answer, 3))
-        assert len(replies.prose_of(answer)) <= replies.MAX_PROSE
+        assert len(parsing.code_of(answer, "evaluate_state").text) <= parsing.MAX_CODE + 1
+        assert len(parsing.worksheet_of(answer).text) <= parsing.MAX_CODE + 1
+        assert all(len(idea) <= parsing.MAX_IDEA for idea in parsing.ideas_of(answer, 3))
+        assert len(parsing.prose_of(answer)) <= parsing.MAX_PROSE
     assert time.process_time() - before < 20
 
 

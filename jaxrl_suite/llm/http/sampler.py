@@ -14,54 +14,39 @@ import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.http.config import Clock, HTTPConfig, Pace, backoff
-from jaxrl_suite.llm.http.transport import ExchangeError, Transport
-from jaxrl_suite.llm.http.wire import Exchange, check, payload, read_reply
+from jaxrl_suite.llm.http.attempts import ExchangeAttempt, ExchangeOutcome, failed, may_retry, split
+from jaxrl_suite.llm.http.config import HTTPConfig
+from jaxrl_suite.llm.http.dialect import Dialect, first_dialect
+from jaxrl_suite.llm.http.failures import ExchangeError
+from jaxrl_suite.llm.http.pacing import Clock, Pace, backoff
+from jaxrl_suite.llm.http.replies import Exchange, nothing, read_reply
+from jaxrl_suite.llm.http.transport import Transport
+from jaxrl_suite.llm.http.wire import check, payload
 from jaxrl_suite.llm.ledger import Ledger
-from jaxrl_suite.llm.protocol import Capabilities, Completion, Prefix, Reply, Request, Usage
-from jaxrl_suite.llm.recorder import Part, RequestCache
+from jaxrl_suite.llm.protocol import Capabilities, Prefix, Reply, Request, Usage
+from jaxrl_suite.llm.recorder import RequestCache
 from jaxrl_suite.llm.recording import Draw, Recording, split_usage
 
+MAX_UNUSABLE = 3  # paid replies without a sample, before any with one, after which no more is paid
+THOUGHTS_ONLY = "%s: the tokens of a sample went into thoughts: raise max_tokens, or turn them off with extra"
 NO_LOGPROBS = "the server sends no log-probabilities: use one that does, or set logprobs=False"
 _log = logging.getLogger(__name__)
-
-
-class _Job(NamedTuple):
-    """An exchange to come.
-
-    Args:
-      part: the draws that are wanted.
-      attempt: attempts that failed.
-      delay: seconds to wait before it.
-      spent: what they cost.
-    """
-
-    part: Part
-    attempt: int = 0
-    delay: float = 0.0
-    spent: Usage = Usage()
-
-
-class _Outcome(NamedTuple):
-    """The result and cost of one attempt; no draws if it failed."""
-
-    draws: tuple[Draw, ...]
-    usage: Usage
-    error: ExchangeError | None = None
-    estimated: bool = False
 
 
 class HTTPSampler:
     """Samples from a server. A context manager; `close` it otherwise.
 
-    A request that fails does not lose the others: its `Reply` carries the error. Retries are for what may pass: 429,
-    500, 502, 503, 504, broken connections, time-outs and broken replies. A reply that never came may have been billed
-    by the server all the same; it counts as a request without tokens.
+    A request that fails does not lose the others: its `Reply` carries the error. Retries are for what may pass: 408,
+    409, 425, 429, 500 and above, broken connections, time-outs, broken replies. A reply that never came counts as a
+    request without tokens. One for which tokens were counted is a sample or an error and is not asked for again; only
+    a sample that the server itself calls failed is, once. A wrong key or an empty account ends the run.
+
+    What a server refuses of a request is left out from then on where that changes no draw, see `dialect`.
 
     A prompt that the server refuses for its length or its content, where it has answered another, is answered by empty
     completions that finish with `filter`, which are on record as any other: it is never asked again, and no reason for
@@ -92,14 +77,18 @@ class HTTPSampler:
         self._clock = Clock() if clock is None else clock
         self._transport = Transport(config, self._clock)
         self._pace = Pace(config.limits.requests_per_minute, self._clock)
-        self._one_choice = config.send_seed  # whether the server gives one sample a request
-        self._many_choices = False  # whether it was seen to give more
+        self._dialect = first_dialect(config)
+        self._many_choices = False  # whether the server was seen to give several samples
         self._no_logprobs = False
+        self._unusable = 0  # paid replies without a sample
+        self._account_error: str | None = None
+        self._has_told_thoughts = False
         self._answered = recording is not None and len(recording) > 0  # else a refusal may be for the options
         self.estimated = 0  # exchanges whose tokens the server did not count
         self._finalizer = weakref.finalize(self, self._transport.close)
         if recording is not None:
             recording.add_sampler(self.name, self.capabilities)
+            self._dialect = first_dialect(config, recording.dialects.get(self.name))
 
     @property
     def name(self) -> str:
@@ -154,10 +143,10 @@ class HTTPSampler:
     def _serve(self, cache: RequestCache) -> None:
         """Asks for all that `cache` misses."""
         most = self.config.limits.concurrency
-        jobs = deque(_Job(part) for part in cache.missing)
-        in_flight: dict[Future[_Outcome], tuple[_Job, Request]] = {}
+        jobs = deque(ExchangeAttempt(part) for part in cache.missing)
+        in_flight: dict[Future[ExchangeOutcome], tuple[ExchangeAttempt, Request]] = {}
         stop = threading.Event()  # what has been sent is still read and recorded, the rest is not sent
-        fatal_error = None
+        fatal_error = self._account_error
         with ThreadPoolExecutor(most, "http-sampler") as pool:
             try:
                 while jobs or in_flight:
@@ -167,7 +156,7 @@ class HTTPSampler:
                             self._give_up(cache, job, fatal_error)
                             continue
                         wanted = job.part.request
-                        if self._one_choice:
+                        if self._dialect.one_choice:
                             wanted = dataclasses.replace(wanted, num_samples=1)
                         granted = self.ledger.grant(wanted, cut_tokens=not in_flight)
                         if granted is None and in_flight:  # they may settle for less than they reserved
@@ -176,10 +165,10 @@ class HTTPSampler:
                         if granted is None:
                             self._give_up(cache, job, self.ledger.reason(wanted), exhausted=True)
                             continue
-                        now, rest = _split(job.part, granted.num_samples)
+                        now, rest = split(job.part, granted.num_samples)
                         if rest is not None:
-                            jobs.appendleft(_Job(rest))
-                        job = job._replace(part=now)
+                            jobs.appendleft(ExchangeAttempt(rest))
+                        job = job._replace(part=now, dialect=self._dialect)
                         in_flight[pool.submit(self._attempt, granted, job, cache, stop)] = job, granted
                     if in_flight:
                         done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
@@ -190,78 +179,117 @@ class HTTPSampler:
                 stop.set()
                 raise
 
-    def _attempt(self, granted: Request, job: _Job, cache: RequestCache, stop: threading.Event) -> _Outcome:
+    def _attempt(
+        self, granted: Request, job: ExchangeAttempt, cache: RequestCache, stop: threading.Event
+    ) -> ExchangeOutcome:
         """One exchange, in a worker thread. Its draws are on record when it returns."""
-        usage, owner = Usage(), job.part.owner
+        usage, owner, exchange, dialect = Usage(), job.part.owner, None, job.dialect or self._dialect
+        body = payload(self.config, granted, dialect)
         try:
             self._clock.sleep(job.delay, stop)
             self._clock.sleep(self._pace.reserve(), stop)
             if stop.is_set():
-                return _Outcome((), usage, ExchangeError("stopped before it was sent"))
+                return ExchangeOutcome((), usage, ExchangeError("stopped before it was sent"))
             usage, started = Usage(requests=1), self._clock.monotonic()
             try:
-                exchange = self._exchange(granted)
+                exchange = self._exchange(granted, body)
                 usage = exchange.usage
             finally:
                 usage = dataclasses.replace(usage, seconds=self._clock.monotonic() - started)
-            if not exchange.completions:
-                return _Outcome((), usage, ExchangeError("the reply has no choices", retry=True))
+            if not exchange.completions and exchange.error is not None:
+                raise exchange.error
             parts = split_usage(usage + job.spent, exchange.completions)
             draws = tuple(Draw(*pair) for pair in zip(exchange.completions, parts, strict=True))
             if self.recording is not None:
                 whole = granted.decoding == cache.requests[owner].decoding
                 key = cache.keys[owner] if whole else granted.identity(self.name)
                 self.recording.add(key, granted.role, enumerate(draws, start=granted.first_draw))
-            return _Outcome(draws, usage, estimated=exchange.estimated)
+            return ExchangeOutcome(draws, usage, exchange.error, exchange)
         except ExchangeError as error:
-            return _Outcome((), usage, error)
+            return failed(self.config, body, dialect, error, exchange, usage)
         finally:
             self.ledger.settle(granted, usage)
 
-    def _exchange(self, request: Request) -> Exchange:
+    def _exchange(self, request: Request, body: dict[str, Any]) -> Exchange:
         """Sends a request and reads the answer, or what stands for that to a prompt that the server refuses."""
         try:
-            return read_reply(self.config, request, self._transport.post(payload(self.config, request)))
+            exchange = read_reply(self.config, request, self._transport.post(body))
+            if exchange.error is not None and exchange.error.prompt and not exchange.is_paid:
+                raise exchange.error
+            return exchange
         except ExchangeError as error:
             if not (error.prompt and self._answered) or self.config.logprobs:
                 raise
             _log.warning("%s: a %s prompt is left without an answer", error.message, request.role)
-            nothing = [Completion("", None, None, "filter", 0)] * request.num_samples
-            return Exchange(nothing, Usage(samples=request.num_samples, requests=1), estimated=False)
+            return nothing(request)
 
-    def _receive(self, outcome: _Outcome, job: _Job, cache: RequestCache, jobs: deque[_Job]) -> str | None:
+    def _receive(
+        self, outcome: ExchangeOutcome, job: ExchangeAttempt, cache: RequestCache, jobs: deque[ExchangeAttempt]
+    ) -> str | None:
         """Takes in one attempt, and decides what comes next.
 
         Returns:
           Why there is no hope for any other request; None if there is.
         """
-        draws, error = outcome.draws, outcome.error
-        if error is not None:
-            job = job._replace(spent=job.spent + outcome.usage)
-            limits, first = self.config.limits, job.part.request.first_draw
-            if error.retry and job.attempt < limits.max_retries:
-                attempt = job.attempt + 1
-                pause = backoff(f"{cache.keys[job.part.owner]}:{first}", attempt, limits.max_wait)
-                jobs.appendleft(job._replace(attempt=attempt, delay=max(pause, error.wait)))
-                return None
-            self._give_up(cache, job, error.message + (f", {job.attempt + 1} times" if job.attempt else ""))
-            return error.message if error.for_all else None
+        draws, exchange = outcome.draws, outcome.exchange
+        if not draws:
+            return self._receive_failure(outcome, job._replace(spent=job.spent + outcome.usage), cache, jobs)
+        assert exchange is not None
         cache.put(job.part.owner, list(enumerate(draws, start=job.part.request.first_draw)))
         answered = [draw for draw in draws if draw.completion.finish != "filter"]
         self._answered |= bool(answered)
-        self._many_choices |= len(answered) > 1
-        _, rest = _split(job.part, len(draws))
+        self._many_choices |= exchange.num_choices > 1 and bool(answered)
+        _, rest = split(job.part, len(draws))
+        if rest is not None and outcome.error is not None:
+            lost, rest = split(rest, exchange.num_failed)
+            self._receive_failure(outcome, ExchangeAttempt(lost, job.number, was_paid=job.was_paid), cache, jobs)
         if rest is not None:
-            jobs.appendleft(_Job(rest))
-            self._one_choice |= not self._many_choices
-        if outcome.estimated:
-            if not self.estimated:
-                _log.warning("%s does not count its tokens: they are estimated", self.config.host)
-            self.estimated += 1
+            jobs.appendleft(ExchangeAttempt(rest))
+            if not self._many_choices and not self._dialect.one_choice:
+                self._adopt(self._dialect._replace(one_choice=True), "gives fewer samples than it is asked for")
+        if exchange.estimated and not self.estimated:
+            _log.warning("%s does not count its tokens: they are estimated", self.config.host)
+        self.estimated += exchange.estimated
+        if exchange.only_thoughts and not self._has_told_thoughts:
+            _log.warning(THOUGHTS_ONLY, self.config.host)
+        self._has_told_thoughts |= exchange.only_thoughts
         self._no_logprobs |= self.config.logprobs and any(draw.completion.logprobs is None for draw in draws)
         return NO_LOGPROBS if self._no_logprobs else None
 
-    def _give_up(self, cache: RequestCache, job: _Job, error: str, *, exhausted: bool = False) -> None:
+    def _receive_failure(
+        self, outcome: ExchangeOutcome, job: ExchangeAttempt, cache: RequestCache, jobs: deque[ExchangeAttempt]
+    ) -> str | None:
+        """Draws did not come: tries again, in another dialect or later, or gives them up."""
+        error, limits = outcome.error, self.config.limits
+        assert error is not None
+        if outcome.proposal is not None or (error.refusal is not None and job.dialect not in (None, self._dialect)):
+            if outcome.proposal is not None and job.dialect == self._dialect:
+                self._adopt(outcome.proposal, error.message)
+            jobs.appendleft(job._replace(delay=0.0))
+            return None
+        if may_retry(job, outcome, limits.max_retries):
+            number, first = job.number + 1, job.part.request.first_draw
+            pause = backoff(f"{cache.keys[job.part.owner]}:{first}", number, limits.max_wait)
+            was_paid = job.was_paid or outcome.is_paid
+            jobs.appendleft(job._replace(number=number, delay=max(pause, error.wait), was_paid=was_paid))
+            return None
+        self._give_up(cache, job, error.message + (f", {job.number + 1} times" if job.number else ""))
+        if error.account:
+            self._account_error = error.message
+        if outcome.is_paid and not outcome.draws:
+            self._unusable += 1
+            if self._unusable >= MAX_UNUSABLE and not self._answered:
+                return f"{error.message}; {self._unusable} replies were paid for without a sample: no more is asked"
+        return error.message if error.for_all else None
+
+    def _adopt(self, dialect: Dialect, reason: str) -> None:
+        """Speaks to the server in another way from now on, in a run that continues too."""
+        self._dialect = dialect
+        _log.warning("%s: %s; from now on requests go %s", self.config.host, reason, dialect)
+        if self.recording is not None:
+            self.recording.add_dialect(self.name, dialect.to_json())
+
+    def _give_up(self, cache: RequestCache, job: ExchangeAttempt, error: str, *, exhausted: bool = False) -> None:
         cache.fail(job.part.owner, error, job.spent, exhausted=exhausted)
         if self.recording is not None and job.spent != Usage():
             self.recording.add_cost(cache.keys[job.part.owner], job.part.request.role, job.spent, error)
@@ -270,13 +298,3 @@ class HTTPSampler:
         """The reply, with an error if it lacks log-probabilities that were asked for."""
         lacks = self.config.logprobs and any(completion.logprobs is None for completion in reply.completions)
         return dataclasses.replace(reply, error=NO_LOGPROBS, exhausted=False) if lacks else reply
-
-
-def _split(part: Part, count: int) -> tuple[Part, Part | None]:
-    """The first `count` draws of a part, and the rest of it."""
-    request, left = part.request, part.request.num_samples - count
-    first = part._replace(request=dataclasses.replace(request, num_samples=count))
-    if left == 0:
-        return first, None
-    rest = dataclasses.replace(request, first_draw=request.first_draw + count, num_samples=left)
-    return first, part._replace(request=rest)

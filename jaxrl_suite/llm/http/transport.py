@@ -11,48 +11,21 @@ import email.utils
 import json
 import logging
 import os
-import re
 from typing import Any
 
 import httpx
 
 from jaxrl_suite.core.config import to_json
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.http.config import Clock, HTTPConfig
+from jaxrl_suite.llm.http.config import HTTPConfig
+from jaxrl_suite.llm.http.failures import ErrorWords, ExchangeError, failure, one_line, read_error
+from jaxrl_suite.llm.http.pacing import Clock
 
-RETRY = frozenset({429, 500, 502, 503, 504})
-PROMPT_STATUS = frozenset({400, 413, 422})  # with one of the codes or words below: this prompt will never be answered
-PROMPT_CODES = frozenset({"content_filter", "content_policy_violation", "context_length_exceeded"})
-PROMPT_WORDS = re.compile(
-    r"context (length|size|window)|(prompt|input|request|messages?)\b.{0,40}\b(too (long|large)|too many tokens)"
-    r"|content (management )?policy",
-    re.IGNORECASE,
-)
-SAME_FOR_ALL = frozenset({401, 403, 404})  # key, permission or address: other requests would fail the same way
 MAX_ERROR_BYTES = 2**16
 PACKINGS = ("identity", "gzip", "deflate")  # once only: what is packed twice grows a million times
-MAX_MESSAGE = 200  # characters of a server's own words
 LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy", "httpcore.socks")
 HIDDEN = "[key]"
 MIN_SECRET = 8  # characters; what is shorter, "EMPTY" or "none", is a word that may stand in a text
-
-
-class ExchangeError(Exception):
-    """An exchange that brought nothing.
-
-    Args:
-      message: one line, with the remedy.
-      retry: it may succeed later.
-      for_all: every other request would fail the same way.
-      prompt: it is this prompt that is refused, for its length or its content, now and ever.
-      wait: seconds that the server asks to wait.
-    """
-
-    def __init__(
-        self, message: str, *, retry: bool = False, for_all: bool = False, prompt: bool = False, wait: float = 0.0
-    ):
-        super().__init__(message)
-        self.message, self.retry, self.for_all, self.prompt, self.wait = message, retry, for_all, prompt, wait
 
 
 class _Hide(logging.Filter):
@@ -167,12 +140,17 @@ class Transport:
         return b"".join(parts)
 
     def _object(self, response: httpx.Response, raw: bytes) -> dict[str, Any]:
+        kind = self._line(response.headers.get("content-type", "")) or "something"
+        if kind.startswith("text/event-stream") or raw.lstrip()[:5] == b"data:":
+            raise ExchangeError(
+                "the server streams, although it was told not to: turn streaming off there, or use another base_url",
+                for_all=True,
+            )
         try:
             data = self._scrub(json.loads(raw))
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
-            kind = self._line(response.headers.get("content-type", "")) or "something"
             raise ExchangeError(
                 f"the server sent {kind} that is no JSON object, or half of one: is base_url right?", retry=True
             )
@@ -180,32 +158,27 @@ class Transport:
 
     def _failure(self, response: httpx.Response, raw: bytes) -> ExchangeError:
         """The error that a status other than 2xx means."""
-        status, config = response.status_code, self._config
-        message, code = "", ""
+        status, headers, words = response.status_code, response.headers, ErrorWords()
         with contextlib.suppress(ValueError, RecursionError):
-            message, code = _error_of(self._scrub(json.loads(raw)))
-        message = self._line(message or raw.decode("utf-8", "replace"))
-        words = f"the server answered {status}" + (f" ({message})" if message else "")
+            words = read_error(self._scrub(json.loads(raw)))
+        if not words.message:
+            words = words._replace(message=self._line(raw.decode("utf-8", "replace")))
         if response.is_redirect:
+            said = f"the server answered {status}" + (f" ({one_line(words.message)})" if words.message else "")
             return ExchangeError(
-                f"{words}, a redirect, which is not followed: set base_url to the new address", for_all=True
+                f"{said}, a redirect, which is not followed: set base_url to the new address", for_all=True
             )
-        if status == 429 and code == "insufficient_quota":
-            return ExchangeError(f"{words}: the account is out of credit", for_all=True)
-        if status in RETRY:
-            return ExchangeError(words, retry=True, wait=self._wait(response.headers.get("retry-after", "")))
-        remedy = {
-            400: "change the request",
-            401: f"set {config.api_key_variable or 'api_key_variable'} to a valid key"
-            if config.api_key_variable
-            else "name the key's environment variable in api_key_variable",
-            403: "the key may not use this model",
-            404: "check base_url and model",
-        }.get(status, "change the request")
-        refused = status in PROMPT_STATUS and (
-            status == 413 or code in PROMPT_CODES or PROMPT_WORDS.search(message) is not None
-        )
-        return ExchangeError(f"{words}: {remedy}", for_all=status in SAME_FOR_ALL, prompt=refused)
+        wait = self._milliseconds(headers.get("retry-after-ms", "")) or self._wait(headers.get("retry-after", ""))
+        may_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").strip().lower())
+        return failure(self._config, status, words, wait=wait, may_retry=may_retry)
+
+    def _milliseconds(self, header: str) -> float:
+        """Seconds that a header asks for in milliseconds."""
+        try:
+            seconds = float(header) / 1000
+        except ValueError:
+            return 0.0
+        return min(seconds, self._config.limits.max_wait) if seconds > 0 else 0.0
 
     def _wait(self, header: str) -> float:
         """Seconds that a Retry-After header asks for, given in seconds or as a date."""
@@ -220,8 +193,7 @@ class Transport:
 
     def _line(self, text: str) -> str:
         """A server's words as part of one line, without the key."""
-        text = " ".join(self._scrub(text).split())
-        return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + "..."
+        return one_line(self._scrub(text))
 
     def _scrub(self, value: Any) -> Any:
         """`value`, a JSON value, with the key cut out of its strings."""
@@ -255,12 +227,3 @@ def _read_key(config: HTTPConfig) -> str:
             "allow_plain_http=True in a network that you trust"
         )
     return key
-
-
-def _error_of(data: Any) -> tuple[str, str]:
-    """Message and code in an error reply, in the shapes that servers use."""
-    error = data.get("error", data) if isinstance(data, dict) else data
-    if isinstance(error, dict):
-        message = error.get("message") or error.get("detail") or ""
-        return message if isinstance(message, str) else json.dumps(message), str(error.get("code") or "")
-    return (error, "") if isinstance(error, str) else ("", "")

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.llm_proposer import Kind
-from jaxrl_suite.llm.prompts import code_of
+from jaxrl_suite.llm.parsing import code_of
 from jaxrl_suite.strategist.heuristics.views import StrategyGame
 
 ENTRY = "evaluate_state"
