@@ -59,17 +59,18 @@ def read_choice(config: HTTPConfig, choice: Any) -> ReplyChoice:
             text, None, "the server gave up on a sample" + (f" ({message})" if message else ""), "broken"
         )
     word = plain(reason) if isinstance(reason, str) else ""
-    if word in BROKEN:
+    own: dict[str, Finish] = {plain(name): end for name, end in config.finish_reasons}
+    finish = own.get(word) or KNOWN.get(word)
+    if word in BROKEN and finish is None:
         return ReplyChoice(text, None, f"the server gave up on a sample ({word})", "broken")
-    if word in UNUSABLE or content.problem:
+    if (word in UNUSABLE and finish is None) or content.problem:
         return ReplyChoice(text, None, UNUSABLE.get(word, content.problem), "garbled" if content.garbled else "")
     if reason is None or reason == "":
         if content.refused:
             return ReplyChoice(text, "filter")
-        if not text:
+        if not text.strip():
             return ReplyChoice(text, None, "a choice has neither a text nor a finish reason", "garbled")
         return ReplyChoice(text, None)
-    finish = {plain(name): end for name, end in config.finish_reasons}.get(word) or KNOWN.get(word)
     if finish is None:
         shown = one_line(reason, 60) if isinstance(reason, str) else _kind(reason)
         return ReplyChoice(
