@@ -1,9 +1,10 @@
+from .cases import Case as Case
+from .cases import Check as Check
+from .cases import StdinCase as StdinCase
 from .export import EXPORT as EXPORT
 from .export import ExportRequest as ExportRequest
 from .export import export_functions as export_functions
 from .exported import ExportedFunction as ExportedFunction
-from .programs import Case as Case
-from .programs import Check as Check
 from .programs import Program as Program
 from .programs import run_programs as run_programs
 from .records import Limits as Limits

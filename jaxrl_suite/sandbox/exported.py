@@ -33,6 +33,10 @@ class ExportedFunction:
     auxiliary: tuple[str, ...]
     serialized: bytes
 
+    def __call__(self, state: Any) -> Any:
+        """The value of one state, as `call_one`: a function like any other, for `vmap`, a search or a pool."""
+        return self.call_one(state)
+
     def call(self, states: Any) -> Any:
         """Values [B, ...] of a batch of states [B, ...]."""
         return self.call_with_auxiliary(states)[0]

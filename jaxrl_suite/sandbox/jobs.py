@@ -73,7 +73,7 @@ class _Run:
         self.excess = self.lost = False
         limits = job.limits
         self.deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
-        self.writers = [_Writer(process.payload) for process in job.processes]
+        self.writers = [_Writer(process.payload + (process.stdin or b"")) for process in job.processes]
         self.replies = [_Reader(limits.reply_bytes) for _ in job.processes]
         self.outputs = [_Reader(limits.output_bytes) for _ in job.processes]
         peers = socket.socketpair() if len(job.processes) == 2 else ()
@@ -88,7 +88,9 @@ class _Run:
                 "processes": limits.processes + len(job.processes) + worker.attendants,  # all of one uid count
                 "file_bytes": limits.file_bytes,
             },
-            "processes": [{"role": p.role, "descriptors": 3 + len(peers) // 2} for p in job.processes],
+            "processes": [{"role": p.role, "descriptors": 3 + len(peers) // 2, "head": -1 if p.stdin is None else len(p.payload)}
+                for p in job.processes
+            ],
         }
         try:
             socket.send_fds(worker.control, [json.dumps(message).encode()], fds)

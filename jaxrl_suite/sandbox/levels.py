@@ -1,8 +1,8 @@
 """A worker process, how it is started at each level of isolation, and what the sandbox holds.
 
 Inside, at every level but `none`: the interpreter, the shared libraries, the code of `inside`, packages that a toolset
-names, four devices, an empty folder /tmp of limited size, all else absent and read-only; no network, no /proc, an empty
-environment, a uid without rights, no further user namespaces.
+names, time zones, four devices, an empty folder /tmp of limited size, which is /dev/shm too, all else absent and
+read-only; no network, no /proc, an empty environment, a uid without rights, no further user namespaces.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ NOBODY = 65534
 SCRATCH = "/tmp"
 INSIDE = Path(__file__).resolve().parent / "inside"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+ZONES = "/usr/share/zoneinfo"
 LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/nix/store")
 START = "import sys; sys.path.append({path!r}); from inside.{module} import main; main()"
 
@@ -125,7 +126,9 @@ def _python(executable: str, path: str, module: str) -> list[str]:
 
 def _contents(tools: Toolset) -> tuple[list[tuple[str, str]], list[tuple[str, str]], str]:
     """Binds (source, path inside), links (path inside, target), and the interpreter's path inside."""
-    binds, links = [(device, device) for device in DEVICES], []
+    binds, links = [(device, device) for device in DEVICES], [("/dev/shm", SCRATCH)]  # semaphores lie there
+    if (zones := _zones()) is not None:
+        binds.append((zones, ZONES))
     for path in LIBRARIES:
         if os.path.islink(path):  # /lib -> usr/lib
             links.append((path, os.readlink(path)))
@@ -142,6 +145,15 @@ def _contents(tools: Toolset) -> tuple[list[tuple[str, str]], list[tuple[str, st
     binds.append((str(INSIDE), "/sandbox/inside"))
     binds += [(folder, f"/site{i}") for i, folder in enumerate(site_folders(tools.packages))]
     return binds, links, python
+
+
+def _zones() -> str | None:
+    """The folder of time zones: the machine's, or that of the package tzdata."""
+    if os.path.isdir(ZONES):
+        return os.path.realpath(ZONES)
+    spec = importlib.util.find_spec("tzdata")
+    folder = next(iter(spec.submodule_search_locations or []), "") if spec else ""
+    return os.path.join(folder, "zoneinfo") if os.path.isdir(os.path.join(folder, "zoneinfo")) else None
 
 
 def _bubblewrap(binds: list[tuple[str, str]], links: list[tuple[str, str]], view: str, tools: Toolset) -> list[str]:

@@ -26,6 +26,8 @@ class SandboxVerdict(enum.StrEnum):
     MEMORY = "memory"  # more memory than allowed
     OUTPUT = "output"  # more output than allowed
     CRASH = "crash"  # the process ended without an answer
+    UNTESTED = "untested"  # the test code never called the program
+    UNSUPPORTED = "unsupported"  # the harness cannot carry what the test needs; no word on the program
     UNAVAILABLE = "sandbox_unavailable"  # no worker could be started
 
 
@@ -69,6 +71,7 @@ class Limits:
 class Process(NamedTuple):
     role: str  # one of the toolset's
     payload: bytes
+    stdin: bytes | None = None  # its standard input, where it has one
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ from jax import export
 
 from . import stablehlo
 from .allowed import ContractError, RefusedError, load
-from .program import describe
+from .raised import describe
 from .worker import Role, write_all
 
 NAME = "<program>"

@@ -71,7 +71,7 @@ def serve_one(control: socket.socket, roles: dict[str, Role], scratch: str, isol
         used, rest = rest[: process["descriptors"]], rest[process["descriptors"] :]
         leader = os.fork()
         if leader == 0:
-            run_role(control, roles[process["role"]], used, descriptors, job["limits"], isolated)
+            run_role(control, roles[process["role"]], used, process["head"], job["limits"])
         children[leader] = {}
     for descriptor in descriptors:
         os.close(descriptor)
@@ -144,18 +144,18 @@ def descendants() -> list[int]:
         return []
 
 
-def run_role(control, role: Role, used: list[int], all_: list[int], limits: dict, isolated: bool) -> None:
-    """The life of a fork. Never returns."""
+def run_role(control, role: Role, used: list[int], head: int, limits: dict) -> None:
+    """The life of a fork; the first `head` bytes sent to it are its payload, the rest its standard input. Never returns."""
     try:
         control.close()
         os.setsid()
         payload_in, reply, output, *peer = used
-        payload = read_all(payload_in)
-        null = os.open("/dev/null", os.O_RDWR)
+        payload = read_some(payload_in, head) if head >= 0 else read_all(payload_in)
+        source = payload_in if head >= 0 else os.open("/dev/null", os.O_RDWR)
         peer_fd = peer[0] if peer else -1
         high = [os.dup(fd) if fd >= 0 else -1 for fd in (reply, peer_fd)]
         high = [fd if fd < 0 else move(fd, 200 + i) for i, fd in enumerate(high)]
-        os.dup2(null, 0)
+        os.dup2(source, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.closerange(3, 200)
@@ -211,6 +211,22 @@ def read_all(descriptor: int) -> bytes:
         size += len(part)
         if size > MAX_PAYLOAD:
             raise ValueError("the payload is too large")
+    return b"".join(parts)
+
+
+def read_some(descriptor: int, size: int) -> bytes:
+    """The first `size` bytes, and not one more.
+
+    Raises:
+      ValueError: if fewer are sent.
+    """
+    parts = []
+    while size:
+        part = os.read(descriptor, min(1 << 20, size))
+        if not part:
+            raise ValueError("the payload is too short")
+        parts.append(part)
+        size -= len(part)
     return b"".join(parts)
 
 
