@@ -88,7 +88,8 @@ class _Run:
                 "processes": limits.processes + len(job.processes) + worker.attendants,  # all of one uid count
                 "file_bytes": limits.file_bytes,
             },
-            "processes": [{"role": p.role, "descriptors": 3 + len(peers) // 2, "head": -1 if p.stdin is None else len(p.payload)}
+            "processes": [
+                {"role": p.role, "descriptors": 3 + len(peers) // 2, "head": -1 if p.stdin is None else len(p.payload)}
                 for p in job.processes
             ],
         }

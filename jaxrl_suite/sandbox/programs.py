@@ -108,7 +108,9 @@ def _job(program: Program, test: Test, limits: Limits, in_place: bool = False) -
         task |= {"args": plain.encode(test.args), "kwargs": plain.encode(dict(test.kwargs))}
         return SandboxJob((Process("serve", json.dumps(task).encode()),), limits)
     check = dataclasses.asdict(test) | {"entry": program.entry, "in_place": in_place}
-    return SandboxJob((Process("serve", json.dumps(task).encode()), Process("judge", json.dumps(check).encode())), limits)
+    return SandboxJob(
+        (Process("serve", json.dumps(task).encode()), Process("judge", json.dumps(check).encode())), limits
+    )
 
 
 def _line(test: Test, outcome: TestOutcome) -> str:
@@ -117,5 +119,3 @@ def _line(test: Test, outcome: TestOutcome) -> str:
     if isinstance(test, StdinCase):
         return f"input {test} {outcome.feedback}, expected {plain.shorten(repr(test.stdout), SHOWN)}"
     return f"call({test}) {outcome.feedback}, expected {plain.show(plain.encode(test.expected), SHOWN)}"
-
-

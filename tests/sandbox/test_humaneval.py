@@ -48,7 +48,9 @@ def test_all_canonical_solutions_pass(setup):
     rows = problems()
     reports = grade([row["prompt"] + row["canonical_solution"] for row in rows], setup)
     assert len(rows) == 164
-    failed = [(row["task_id"], report.feedback()) for row, report in zip(rows, reports, strict=True) if not report.passed]
+    failed = [
+        (row["task_id"], report.feedback()) for row, report in zip(rows, reports, strict=True) if not report.passed
+    ]
     assert failed == []
 
 

@@ -229,6 +229,27 @@ def test_no_process_inside_may_look_into_another(sandbox):
     assert run_programs(sandbox, [Program(source, "f")], [[Case((), 0)]], SLOW)[0].passed
 
 
+TRACES = """
+import ctypes, os, tempfile
+def f(change):
+    found = os.stat("/tmp").st_mtime_ns, os.stat("/tmp").st_atime_ns, ctypes.CDLL(None).syscall(NUMBER, 1, 1)
+    if change:
+        with tempfile.TemporaryFile("w", dir="/tmp") as file:
+            file.write("x")
+        ctypes.CDLL(None).syscall(NUMBER - 1, 1, 1, 3 << 13)  # the worker's I/O priority: idle
+    return found
+"""
+
+
+def test_what_a_job_did_in_its_folder_and_to_priorities_is_not_seen_by_the_next(sandbox):
+    number = {"x86_64": 252, "aarch64": 31}[os.uname().machine]
+    program = Program(TRACES.replace("NUMBER", str(number)), "f")
+    cases = [Case((change,), None) for change in (False, True, False, True, False)]
+    shown = {outcome.feedback for outcome in run_programs(sandbox, [program], [cases], SLOW)[0].outcomes}
+    assert len(shown) == 1
+    assert shown.pop().startswith("returned (0, 0, ")
+
+
 def test_inside_is_a_bare_room(sandbox):
     source = """
 import os, random, socket
@@ -239,7 +260,9 @@ def f():
     jobs = [run_programs(sandbox, [Program(source, "f")], [[Case((), None)]], SLOW)[0] for _ in range(2)]
     assert jobs[0].outcomes[0].feedback == jobs[1].outcomes[0].feedback  # hash seeds too are the same each time
     shown = jobs[0].outcomes[0].feedback
-    assert shown.startswith("returned ((65534, 65534, False, False), ['null', 'random', 'shm', 'urandom', 'zero'], ["), shown
+    assert shown.startswith(
+        "returned ((65534, 65534, False, False), ['null', 'random', 'shm', 'urandom', 'zero'], ["
+    ), shown
 
 
 def test_unsandboxed_programs_do_reach_the_targets(tmp_path):

@@ -33,7 +33,7 @@ def function():
 
 
 def test_the_heuristic_becomes_a_policy_that_beats_the_highest_card(function):
-    player = GopsPlayer(Pool(library(GAME), (function.call_one,), compact=False), num_simulations=8)
+    player = GopsPlayer(Pool(library(GAME), (function,), compact=False), num_simulations=8)
 
     def strategy(keys, states):
         rows = Choice(np.ones(keys.shape, np.int32), np.zeros((*keys.shape, player.pool.library.size), np.float32))

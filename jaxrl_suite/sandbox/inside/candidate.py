@@ -101,7 +101,7 @@ class Candidate:
     def act(self, request: dict[str, Any]) -> dict[str, Any]:
         do, of = request["do"], request.get("of")
         if do == "ping":
-            return {"value": None}
+            return {"value": of}
         self.module = self.module or load(self.source)
         if do == "name":
             return self.named(str(of))
@@ -114,7 +114,7 @@ class Candidate:
         return {"value": self.encode(OPERATIONS[do](self.kept[of], *self.decode(request["args"])))}
 
     def named(self, name: str) -> dict[str, Any]:
-        """What a name of the program stands for; a function or class by number, whatever it is."""
+        """The object that a name of the program stands for; a function or class by number, whatever it is."""
         if not hasattr(self.module, name):
             return {"missing": True}
         value = getattr(self.module, name)
@@ -154,7 +154,7 @@ class Candidate:
             return ["exception", raised.describe_class(value)]
         if (packed := shapes.pack(value, part)) is not None:
             return packed
-        if isinstance(value, DERIVED):
+        if issubclass(type(value), DERIVED):
             return ["derived", type(value).__name__, plain.encode_base(value, part)]
         return ["ref", self.keep(value), self.about(value)]
 

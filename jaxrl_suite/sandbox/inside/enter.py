@@ -87,7 +87,7 @@ def build_root(plan: dict) -> None:
         os.makedirs(os.path.dirname(STAGE + inside), exist_ok=True)
         os.symlink(target, STAGE + inside)
     os.makedirs(STAGE + "/tmp")
-    options = f"mode=1777,size={plan['scratch_bytes']}"
+    options = f"mode=1777,uid={NOBODY},gid={NOBODY},size={plan['scratch_bytes']}"
     linux.mount("tmpfs", STAGE + "/tmp", "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, options)
 
 

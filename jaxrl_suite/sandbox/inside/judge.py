@@ -26,7 +26,7 @@ from .worker import flush, write_all
 MOST_ITEMS = 10_000  # of an iterator that a test hands over
 
 
-class Judge:
+class CheckJudge:
     """A channel to the candidate, and the end of the test.
 
     Args:
@@ -52,17 +52,21 @@ class Judge:
         os._exit(0)
 
     def passed(self) -> NoReturn:
-        if self.calls:
-            self.ask({"do": "ping"})
+        word = os.urandom(8).hex()
+        if self.calls and self.exchange({"do": "ping", "of": word}) != {"value": word}:
+            self.end({"gone": True})
         self.end({"passed": True} if self.calls else {"untested": True})
 
     def failed(self, error: BaseException, source: str) -> NoReturn:
         described = getattr(error, "described", None)
+        name = type(error).__name__
+        if isinstance(error, RuntimeError) and name in raised.NOT_CARRIED and name in source:  # perhaps waited for
+            self.end({"uncarried": f"the program raises {name}, which never reaches a test"})
         result = raised.describe(error, "<test>", source) if described is None else dict(described)
         self.end({"error": result | {"candidate": described is not None}})
 
     def ask(self, message: dict[str, Any]) -> Any:
-        """What the candidate answers; raises what it raised."""
+        """The candidate's answer; raises what it raised."""
         return self.read(self.exchange(message))
 
     def exchange(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +178,7 @@ class Judge:
         return self.ask({"do": "await", "of": number, "args": self.encode(())})
 
     def name(self, name: str) -> Any:
-        """What a name of the program stands for.
+        """The object that a name of the program stands for.
 
         Raises:
           KeyError: if it has no such name.
@@ -197,7 +201,7 @@ class Judge:
 class Names(dict):
     """The names of test code: its own, then Python's, then the program's."""
 
-    def __init__(self, judge: Judge, names: dict[str, Any]):
+    def __init__(self, judge: CheckJudge, names: dict[str, Any]):
         super().__init__(names)
         self.judge = judge
 
@@ -255,7 +259,7 @@ def _kind(name: str, call: bool, iterator: bool) -> type[remote.Remote]:
     return remote.kind_of(name, call, iterator)
 
 
-def _derived(value: Any, name: str, judge: Judge) -> Any:
+def _derived(value: Any, name: str, judge: CheckJudge) -> Any:
     """The value of an object whose class derives from a plain one; what else the class can is not carried."""
 
     def missing(self: Any, attribute: str) -> Any:

@@ -28,6 +28,12 @@ def call(name: str, *args: int | bytes | None) -> int:
     return result
 
 
+def io_priority() -> int:
+    """The priority of this process's reads and writes, which Python has no function for; 0 on other machines."""
+    number = {"x86_64": 252, "aarch64": 31}.get(os.uname().machine)
+    return 0 if number is None else call("syscall", number, 1, 0)
+
+
 def prctl(option: int, value: int) -> None:
     call("prctl", option, value, 0, 0, 0)
 

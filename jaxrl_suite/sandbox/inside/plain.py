@@ -50,7 +50,7 @@ def encode(value: Any, hook: Hook | None = None, depth: int = 0) -> Any:
 
     if depth > MAX_DEPTH:
         raise NotPlainError("a value nested too deeply")
-    if value is None or isinstance(value, bool):
+    if value is None or value is True or value is False:
         return value
     if (packed := scalars.pack(value)) is not None:
         return packed
@@ -60,25 +60,25 @@ def encode(value: Any, hook: Hook | None = None, depth: int = 0) -> Any:
 
 
 def encode_base(value: Any, part: Callable[[Any], Any]) -> Any:
-    """A value as what its class derives from; `part` encodes what it holds.
+    """A value as what its class derives from, whatever it says of its class; `part` encodes what it holds.
 
     Raises:
       NotPlainError: if it derives from nothing plain.
     """
-    if isinstance(value, int):
+    if issubclass(type(value), int):
         value = int.__index__(value)
         return value if -SMALL < value < SMALL else ["int", hex(value)]
-    if isinstance(value, float):
+    if issubclass(type(value), float):
         return float.__float__(value)
-    if isinstance(value, str):
+    if issubclass(type(value), str):
         return str.__str__(value)
     for tag, kind in BYTES:
-        if isinstance(value, kind):
+        if issubclass(type(value), kind):
             return [tag, bytes(value).hex()]
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         return ["dict", *([part(k), part(v)] for k, v in dict.items(value))]
     for tag, kind in SEQUENCES:
-        if isinstance(value, kind):
+        if issubclass(type(value), kind):
             items = [part(item) for item in kind.__iter__(value)]
             return [tag, *(sorted(items, key=key) if kind in (set, frozenset) else items)]
     raise NotPlainError(f"an object of type {type(value).__name__}, which is not plain data")

@@ -1,4 +1,4 @@
-"""Roles of a worker for candidate programs: `serve` runs one, `judge` runs test code that calls it, `script` runs one whole.
+"""Roles of a worker for programs: `serve` runs one, `judge` runs test code that calls it, `script` runs one whole.
 
 `serve` and `judge` are different processes. The candidate's answers calls and has neither expected values nor a say in
 the verdict; test code reaches it through questions and sees plain data. `script` has its standard input from outside,
@@ -16,7 +16,7 @@ from typing import Any
 
 from . import plain, raised
 from .candidate import NAME, Candidate, load
-from .judge import Judge
+from .judge import CheckJudge
 from .pytest_parts import MissingPartError
 from .styles import run
 from .worker import Role, flush, write_all
@@ -37,7 +37,7 @@ def serve(payload: bytes, reply: int, peer: int) -> None:
 
 
 def answer(task: dict) -> dict[str, Any]:
-    """What one call returns, as plain data."""
+    """The value that one call returns, as plain data."""
     try:
         function = getattr(load(task["source"]), task["entry"])
         value = function(*plain.decode(task["args"]), **plain.decode(task["kwargs"]))
@@ -53,7 +53,7 @@ def judge(payload: bytes, reply: int, peer: int) -> None:
     """Runs test code; the process ends with its answer."""
     task = json.loads(payload)
     with socket.socket(fileno=peer) as channel:
-        made = Judge(channel, reply, task)
+        made = CheckJudge(channel, reply, task)
         try:
             run(made, task["setup"], task["code"])
         except MissingPartError as error:
@@ -72,8 +72,8 @@ def script(payload: bytes, reply: int, peer: int) -> None:
     source = payload.decode()
     os.dup2(reply, 1)
     os.close(reply)
-    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     try:
         load(source, "__main__")
         threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]  # waits for the program's threads

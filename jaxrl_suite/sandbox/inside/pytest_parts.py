@@ -1,4 +1,4 @@
-"""The parts of pytest that test code of programs uses, where pytest itself is not: raises, approx, parametrize, fixtures.
+"""The parts of pytest that tests of programs use, where pytest itself is not: raises, approx, parametrize, fixtures.
 
 A part that is not here raises `MissingPartError`, which is no verdict on the program.
 """
@@ -54,7 +54,7 @@ def raises(kinds: Any, *call: Any, match: str | None = None, **kwargs: Any) -> R
 class Approx:
     """A value that equals what is close to it."""
 
-    def __init__(self, expected: Any, rel: float | None = None, abs: float | None = None, nan_ok: bool = False):
+    def __init__(self, expected: Any, rel: float | None = None, abs: float | None = None, nan_ok: bool = False):  # noqa: A002
         self.expected, self.rel, self.abs, self.nan_ok = expected, rel, abs, nan_ok
 
     def __eq__(self, actual: Any) -> bool:

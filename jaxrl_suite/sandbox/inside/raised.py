@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 ENDS = (StopIteration, StopAsyncIteration, GeneratorExit)
+NOT_CARRIED = (*(kind.__name__ for kind in ENDS), "CancelledError", "SkipTest")
 Code = Callable[[Any], Any]
 _MIRRORS: dict[str, type[BaseException]] = {}
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-REFUSED = """
+from .allowed import words
+
+REFUSED = words("""
 lt le gt ge add radd sub rsub mul rmul matmul rmatmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow
 rpow lshift rlshift rshift rrshift and rand or ror xor rxor iadd isub imul imatmul itruediv ifloordiv imod ipow iand ior
 ixor ilshift irshift neg pos abs invert int float complex index round trunc floor ceil reversed bytes mro_entries
-""".split()
+""")
 ANSWERS = {name for kind in (str, bytes, set, float) for name in dir(kind) if name.startswith("is")}
 ANSWERS |= {"startswith", "endswith"}
 

@@ -15,7 +15,23 @@ MOST = 10_000  # characters of a number's text, and the size of a decimal expone
 NUMBERS = ("int", "complex", "Fraction", "Decimal")
 CONSTANTS: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset, range, object, type)
+    for kind in (
+        bool,
+        int,
+        float,
+        complex,
+        str,
+        bytes,
+        bytearray,
+        list,
+        tuple,
+        dict,
+        set,
+        frozenset,
+        range,
+        object,
+        type,
+    )
 } | {"NoneType": type(None), "Ellipsis": ..., "NotImplemented": NotImplemented}
 _NAMES = {id(value): name for name, value in CONSTANTS.items()}
 

@@ -1,4 +1,4 @@
-"""Containers of `collections` and named tuples, which are more than what they derive from, on the way between processes."""
+"""Containers of `collections` and named tuples, which are more than what they derive from, between two processes."""
 
 from __future__ import annotations
 

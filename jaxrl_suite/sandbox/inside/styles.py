@@ -1,4 +1,4 @@
-"""The forms that test code comes in: statements, `check(candidate)`, pytest functions and classes, unittest, a main guard.
+"""The forms of test code: statements, `check(candidate)`, functions and classes of pytest, unittest, a main guard.
 
 All that a file of tests defines is run: assertions that stand in a function that nobody calls would let any program
 pass. Functions that the file itself calls when it runs are not run twice.
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import pytest_parts
-from .judge import Judge, Names
+from .judge import CheckJudge, Names
 
 
 class ProgramModule(types.ModuleType):
@@ -33,27 +33,27 @@ class ProgramModule(types.ModuleType):
             raise AttributeError(name) from None
 
 
-class Result(unittest.TestResult):
+class RaisedResult(unittest.TestResult):
     """The exceptions of test cases as they were raised."""
 
     def __init__(self):
         super().__init__()
         self.raised: list[BaseException] = []
 
-    def addError(self, test, err):
+    def addError(self, test, err):  # noqa: N802
         self.raised.append(err[1])
 
-    addFailure = addError
+    addFailure = addError  # noqa: N815
 
-    def addSubTest(self, test, subtest, err):
+    def addSubTest(self, test, subtest, err):  # noqa: N802
         if err is not None:
             self.raised.append(err[1])
 
-    def addUnexpectedSuccess(self, test):
+    def addUnexpectedSuccess(self, test):  # noqa: N802
         self.raised.append(AssertionError(f"{test} passed, and is marked to fail"))
 
 
-def run(judge: Judge, setup: str, code: str) -> None:
+def run(judge: CheckJudge, setup: str, code: str) -> None:
     """Runs test code in every form it has; raises what a test raises.
 
     Args:
@@ -109,7 +109,7 @@ def _called(tree: ast.Module) -> set[str]:
     return found
 
 
-def _check(judge: Judge, function: Callable[..., Any] | None, names: Names) -> None:
+def _check(judge: CheckJudge, function: Callable[..., Any] | None, names: Names) -> None:
     """Calls a function `check` with the candidate, as HumanEval has it, if it takes one argument."""
     if not inspect.isfunction(function) or judge.task["entry"] == "check":
         return
@@ -125,7 +125,7 @@ def _check(judge: Judge, function: Callable[..., Any] | None, names: Names) -> N
 
 
 def _unittest(case: type[unittest.TestCase]) -> None:
-    result = Result()
+    result = RaisedResult()
     unittest.defaultTestLoader.loadTestsFromTestCase(case).run(result)
     for error in result.raised:
         raise error

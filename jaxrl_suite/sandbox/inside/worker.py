@@ -3,7 +3,9 @@
 It is the first process of its namespace, so that no fork can kill it, and so that it can kill all of them: what a job
 started, daemons included, ends with the job. It is not dumpable, so that no fork can read its memory or descriptors. It
 holds no payload and no result: a fork reads its payload from a pipe of its own and answers on another, both made by the
-parent process outside. Nothing that a job leaves is seen by the next: a worker whose scratch folder is not empty ends.
+parent process outside. No file, limit or priority that a job leaves is seen by the next: a worker whose state is not
+what it was ends. What the next job can tell is that others were there: process numbers go on, and the change time of
+the scratch folder is the end of the last job.
 
 Messages on the control socket, one packet each. In: a job, JSON with descriptors attached, and right after it a nonce;
 `KILL` ends the job before its time. Out: `READY` once; then for each job its nonce and a JSON report. The nonce is read
@@ -64,7 +66,9 @@ def serve_one(control: socket.socket, roles: dict[str, Role], scratch: str, isol
     if message == KILL:  # of a job that had just ended
         return True
     job = json.loads(message)
+    forget_times(scratch)
     before = state(scratch)
+    forget_times(scratch)  # of reading the folder too
     started, rest, leader = time.monotonic(), list(descriptors), 0
     children: dict[int, dict] = {}
     for process in job["processes"]:
@@ -80,6 +84,7 @@ def serve_one(control: socket.socket, roles: dict[str, Role], scratch: str, isol
     kill_all(children, isolated)
     if end == "closed" or len(nonce) != NONCE_BYTES:
         return False
+    forget_times(scratch)
     clean = state(scratch) == before
     report = {"end": end, "seconds": time.monotonic() - started, "processes": list(children.values()), "clean": clean}
     control.send(nonce + json.dumps(report).encode())
@@ -91,7 +96,14 @@ def state(scratch: str) -> tuple:
     folder = os.stat(scratch)
     limits = [resource.getrlimit(which) for which in range(NUM_LIMITS)]
     schedule = os.sched_getscheduler(0), os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
-    return os.listdir(scratch), folder.st_mode, os.listxattr(scratch), limits, schedule
+    times = folder.st_mtime_ns, linux.io_priority()
+    return os.listdir(scratch), folder.st_mode, os.listxattr(scratch), limits, schedule, times
+
+
+def forget_times(scratch: str) -> None:
+    """Sets the times of the scratch folder, which tell what a job did in it, to the same each time."""
+    with contextlib.suppress(OSError):  # a job took the right away: the state is not what it was
+        os.utime(scratch, ns=(0, 0))
 
 
 def wait(control: socket.socket, leader: int, deadline: float) -> str:
@@ -145,7 +157,7 @@ def descendants() -> list[int]:
 
 
 def run_role(control, role: Role, used: list[int], head: int, limits: dict) -> None:
-    """The life of a fork; the first `head` bytes sent to it are its payload, the rest its standard input. Never returns."""
+    """The life of a fork, which never returns; of what it is sent, `head` bytes are payload and the rest its input."""
     try:
         control.close()
         os.setsid()

@@ -1,0 +1,376 @@
+"""A program is judged as Python judges it: forms of tests, values, exceptions and library use that people have."""
+
+import pytest
+
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.sandbox import Case, Check, Limits, Program, Sandbox, StdinCase, run_programs
+
+LIMITS = Limits(seconds=20.0)
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    try:
+        made = Sandbox(workers=2)
+    except UserError as error:
+        pytest.skip(str(error))
+    with made:
+        yield made
+
+
+def verdict(sandbox, source, test, entry="f"):
+    test = Check(test) if isinstance(test, str) else test
+    outcome = run_programs(sandbox, [Program(source, entry)], [[test]], LIMITS)[0].outcomes[0]
+    return str(outcome.verdict), outcome.feedback
+
+
+SHAPES = (
+    "class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\n    def total(self): return self.a + self.b\n"
+)
+STACK = (
+    "class Stack:\n    def __init__(self): self.items = []\n    def push(self, x): self.items.append(x)\n"
+    "    def pop(self): return self.items.pop()\n    def __len__(self): return len(self.items)\n"
+)
+ERRORS = (
+    "class Empty(LookupError):\n    def __init__(self, what, code): super().__init__(what, code); self.code = code\n"
+    "    def __str__(self): return f'nothing in {self.args[0]}'\ndef f(): raise Empty('box', 7)\n"
+)
+RIGHT = {  # program, test code
+    "complex argument": (
+        "import cmath\ndef f(a, b): return cmath.phase(a + b)",
+        "assert f(0, 1j) == 1.5707963267948966",
+    ),
+    "complex result": ("def f(a): return a * 1j", "assert f(2) == 2j and f(1j) == -1"),
+    "function": ("def f(g, x): return g(x)", "assert f(lambda v: v + 1, 2) == 3"),
+    "method": ("def f(g):\n    for x in (1, 2): g(x)", "seen = []\nf(seen.append)\nassert seen == [1, 2]"),
+    "mock": (
+        "def f(g): g(1, b=2)",
+        "from unittest.mock import Mock\ng = Mock()\nf(g)\ng.assert_called_once_with(1, b=2)",
+    ),
+    "function of the library": ("def f(g, x): return g(x, key=abs)", "assert f(sorted, [2, -1]) == [-1, 2]"),
+    "type": ("def f(x, kind): return isinstance(x, kind)", "assert f(1, int) and not f(1, (str, bytes))"),
+    "type returned": ("def f(x): return type(x)", "assert f(1) is int"),
+    "function that calls back": (
+        "def f(g, n): return n if n < 2 else g(n - 1) + 1",
+        "g = lambda n: f(g, n)\nassert f(g, 5) == 5",
+    ),
+    "function that raises": (
+        "def f(g):\n    try: g()\n    except KeyError as e: return e.args[0]",
+        "def g(): raise KeyError('k')\nassert f(g) == 'k'",
+    ),
+    "decorator": ("def f(g):\n    def h(x): return 2 * g(x)\n    return h", "h = f(lambda x: x + 1)\nassert h(3) == 8"),
+    "object": (SHAPES + "def f(ps): return sum(p.a for p in ps)", "assert f([Pair(1, 2)]) == 1"),
+    "object returned": (
+        SHAPES + "def f(): return Pair(1, 2)",
+        "p = f()\nassert p.a == 1 and p.total() == 3 and isinstance(p, Pair)",
+    ),
+    "class": (STACK, "s = Stack()\ns.push(3)\nassert len(s) == 1 and s.pop() == 3", "Stack"),
+    "error of a class": (
+        STACK,
+        "import pytest\ndef test_pop():\n    with pytest.raises(IndexError):\n        Stack().pop()",
+        "Stack",
+    ),
+    "dataclass": (
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int\ndef f(p): return P(p.x + 1)",
+        "assert f(P(1)).x == 2",
+    ),
+    "named tuple": (
+        "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(p): return P(p.y, p.x)",
+        "assert f(P(1, 2)) == (2, 1) and f(P(1, 2)).x == 2",
+    ),
+    "enum": (
+        "import enum\nclass C(enum.Enum):\n    A = 1\ndef f(): return C.A",
+        "assert f().value == 1 and f().name == 'A' and f() is C.A",
+    ),
+    "range": ("def f(n): return range(n)", "assert list(f(3)) == [0, 1, 2] and f(3) == range(3)"),
+    "map": ("def f(x): return map(int, x)", "assert list(f('12')) == [1, 2]"),
+    "generator": ("def f(n):\n    yield from range(n)", "assert list(f(3)) == [0, 1, 2] and next(f(1)) == 0"),
+    "generator without end": (
+        "import itertools\ndef f(): return itertools.count()",
+        "from itertools import islice\nassert list(islice(f(), 3)) == [0, 1, 2]",
+    ),
+    "iterator": ("def f(x): return next(x) + next(x)", "assert f(iter([1, 2])) == 3 and f(i for i in (3, 4)) == 7"),
+    "views": ("def f(d): return d.keys()", "assert sorted(f({2: 1, 1: 2})) == [1, 2]"),
+    "Fraction": ("from fractions import Fraction\ndef f(): return Fraction(1, 2)", "assert f() == 0.5"),
+    "Decimal": (
+        "from decimal import Decimal\ndef f(x): return x * 2",
+        "from decimal import Decimal\nassert f(Decimal('0.1')) == Decimal('0.2')",
+    ),
+    "deque": (
+        "from collections import deque\ndef f(x): return deque(x)",
+        "from collections import deque\nassert f([1]) == deque([1])",
+    ),
+    "Counter": (
+        "from collections import Counter\ndef f(x): return Counter(x)",
+        "assert f('aab').most_common(1) == [('a', 2)] and f('')['z'] == 0",
+    ),
+    "defaultdict": ("from collections import defaultdict\ndef f(): return defaultdict(list)", "assert f()['a'] == []"),
+    "date": (
+        "import datetime\ndef f(d): return d + datetime.timedelta(1)",
+        "import datetime\nassert f(datetime.date(2024, 2, 28)).day == 29",
+    ),
+    "instant": (
+        "import datetime as d\ndef f(): return d.datetime(2020, 1, 1, 1, tzinfo=d.timezone(d.timedelta(hours=1)))",
+        "import datetime as d\nassert f() == d.datetime(2020, 1, 1, tzinfo=d.timezone.utc)",
+    ),
+    "bytearray": ("def f(x): x.append(1)", "x = bytearray()\nf(x)\nassert x == b'\\x01'"),
+    "in place": ("def f(x): x.sort()", "a = [2, 1]\nf(a)\nassert a == [1, 2]"),
+    "in place, deep": (
+        "def f(x): x[0].append(3); x[1]['k'] = 1",
+        "inner = []\nx = [inner, {}]\nf(x)\nassert inner == [3] and x[1] == {'k': 1}",
+    ),
+    "in place, set": ("def f(x): x.discard(1)", "x = {1, 2}\nf(x)\nassert x == {2}"),
+    "argument returned": ("def f(x): return x", "x = [1]\nassert f(x) is x"),
+    "copy returned": ("def f(x): return list(x)", "x = [1]\nassert f(x) is not x and f(x) == x"),
+    "coroutine": (
+        "import asyncio\nasync def f(x):\n    await asyncio.sleep(0)\n    return x + 1",
+        "import asyncio\nassert asyncio.run(f(1)) == 2",
+    ),
+    "helper of the program": (
+        "def value(c, x): return c[0] + c[1] * x\ndef f(c): return -c[0] / c[1]",
+        "def check(candidate):\n    assert abs(value([1.0, 2.0], candidate([1.0, 2.0]))) < 1e-9\n",
+    ),
+    "constant of the program": ("LIMIT = 3\ndef f(): return LIMIT", "assert f() == LIMIT"),
+    "module of the program": ("import math\ndef f(x): return x", "assert math.isclose(f(0.1 + 0.2), 0.3)"),
+    "import of the program": ("def f(x): return x", "from solution import f as g\nassert g(1) == 1"),
+    "exception of the program": (
+        ERRORS,
+        "try:\n    f()\n    assert False\nexcept Empty as e:\n    assert e.args == ('box', 7) and e.code == 7",
+    ),
+    "its base": (
+        ERRORS,
+        "try:\n    f()\n    assert False\nexcept LookupError as e:\n"
+        "    assert str(e) == 'nothing in box' and type(e).__name__ == 'Empty'",
+    ),
+    "exception with arguments": (
+        "def f(): raise KeyError('a', 2)",
+        "try:\n    f()\nexcept KeyError as e:\n    assert e.args == ('a', 2)",
+    ),
+    "exception of the system": (
+        "def f(): open('/nothing')",
+        "try:\n    f()\nexcept FileNotFoundError as e:\n    assert e.errno == 2",
+    ),
+    "exception of the library": (
+        "import json\ndef f(): json.loads('{')",
+        "import json\ntry:\n    f()\nexcept json.JSONDecodeError as e:\n"
+        "    assert e.pos == 1 and 'Expecting' in str(e)",
+    ),
+    "assertion expected": (
+        "def f(x): assert x > 0, 'small'",
+        "import pytest\ndef test():\n    with pytest.raises(AssertionError, match='small'):\n        f(-1)",
+    ),
+    "exit expected": (
+        "import sys\ndef f(): sys.exit(3)",
+        "import pytest\ndef test():\n    with pytest.raises(SystemExit) as e:\n        f()\n"
+        "    assert e.value.code == 3",
+    ),
+    "unittest raises": (
+        ERRORS,
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n"
+        "        self.assertRaisesRegex(Empty, 'box', f)",
+    ),
+    "fixture": (
+        "def f(x): return sum(x)",
+        "import pytest\n@pytest.fixture\ndef data():\n    yield [1, 2]\ndef test_sum(data):\n    assert f(data) == 3",
+    ),
+    "set up": (
+        "def f(x): return x",
+        "class TestF:\n    def setup_method(self):\n        self.x = 3\n    def test(self):\n"
+        "        assert f(self.x) == 3",
+    ),
+    "called by the file": (
+        "n = []\ndef f(): n.append(1); return len(n)",
+        "def test():\n    assert f() == 1\ntest()\nprint('ok')",
+    ),
+    "helper named check": ("def f(x): return x", "def check(a, b):\n    assert a == b\ncheck(f(1), 1)"),
+    "long integers": ("def f(): return {10 ** 400: {10 ** 400}}", "assert f() == {10 ** 400: {10 ** 400}}"),
+    "decorator that checks types": (
+        "import inspect\ndef typed(g):\n"
+        "    kinds = [p.annotation for p in inspect.signature(g).parameters.values()]\n    def run(*a):\n"
+        "        if not all(isinstance(x, k) for x, k in zip(a, kinds)): raise TypeError('wrong type')\n"
+        "        return g(*a)\n    return run\n@typed\ndef f(x: int):\n    return x + 1\n",
+        "assert f(1) == 2",
+    ),
+    "fields of a dataclass": (
+        "import dataclasses\n@dataclasses.dataclass\nclass P:\n    x: int\n    y: float\ndef f():\n"
+        "    return [field.type.__name__ for field in dataclasses.fields(P)]\n",
+        "assert f() == ['int', 'float']",
+    ),
+    "singledispatch": (
+        "from functools import singledispatch\ndef f(x):\n    class A: pass\n    @singledispatch\n"
+        "    def g(v): return 'other'\n    @g.register\n    def _(v: A): return 'A'\n    return g(A())\n",
+        "assert f(1) == 'A'",
+    ),
+    "zoneinfo": (
+        "import datetime, zoneinfo\ndef f():\n    zone = zoneinfo.ZoneInfo('Europe/Paris')\n"
+        "    return str(datetime.datetime(2020, 1, 1, tzinfo=zone).utcoffset())",
+        "assert f() == '1:00:00'",
+    ),
+    "multiprocessing": (
+        "import multiprocessing\ndef g(x): return 2 * x\ndef f():\n"
+        "    with multiprocessing.Pool(2) as p: return p.map(g, [1, 2])",
+        "assert f() == [2, 4]",
+    ),
+    "exit in a branch": (
+        "def f():\n    try:\n        exit(3)\n    except SystemExit as e:\n        return e.code",
+        "assert f() == 3",
+    ),
+    "source": (
+        "import inspect\ndef g(): return 1\nclass A:\n    pass\n"
+        "def f(): return inspect.getsource(g) + inspect.getsource(A)",
+        "assert f() == 'def g(): return 1\\nclass A:\\n    pass\\n'",
+    ),
+    "pickle": (
+        "import pickle\nclass A: pass\ndef f(): return type(pickle.loads(pickle.dumps(A()))).__name__",
+        "assert f() == 'A'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_python_passes_passes(sandbox, name):
+    source, code, *entry = RIGHT[name]
+    assert verdict(sandbox, source, code, *entry) == ("pass", "")
+
+
+OTHER = {  # program, test, verdict, words of the feedback
+    "wrong in place": ("def f(x): x.reverse()", "a = [2, 1, 3]\nf(a)\nassert a == [1, 2, 3]", "wrong", "a == "),
+    "wrong, and changes its argument": ("def f(x): x.sort(); return x[1]", "assert f([2, 1]) == 1", "wrong", "failed"),
+    "value and change": (
+        "def f(x): x.pop(); return 3",
+        "x = [1]\nassert f(x) == 3 and x == []",
+        "unsupported",
+        "in place",
+    ),
+    "objects compared": (SHAPES + "def f(): return Pair(1, 2)", "assert f() == Pair(1, 2)", "unsupported", "type Pair"),
+    "object of the test": ("def f(x): return x.a", "class A:\n    a = 1\nassert f(A()) == 1", "unsupported", "type A"),
+    "file of the test": (
+        "def f(x): return x.read()",
+        "import io\nassert f(io.StringIO('a')) == 'a'",
+        "unsupported",
+        "StringIO",
+    ),
+    "library that is not there": ("def f(): return 1", "import numpy\nassert f() == 1", "unsupported", "numpy"),
+    "part that is not there": (
+        "def f(): return 1",
+        "import pytest\npytest.importorskip('os')",
+        "unsupported",
+        "importorskip",
+    ),
+    "map in a case": ("def f(x): return map(int, x)", Case(("12",), [1, 2]), "unsupported", "type map"),
+    "no such zone": (
+        "import zoneinfo\ndef f(): return zoneinfo.ZoneInfo('Mars/Base').key",
+        Case((), "x"),
+        "unsupported",
+        "time zone",
+    ),
+    "entry is missing": ("def g(): return 1", "assert f() == 1", "error", "NameError"),
+    "called nothing": ("def f(): return 1", "def test_f():\n    assert True", "untested", "never called"),
+    "range for a list": ("def f(n): return range(n)", Case((3,), [0, 1, 2]), "wrong", "range(0, 3)"),
+    "set for a list": ("def f(n): return {n}", "assert f(3) == [3]", "wrong", "f(3)"),
+    "failed test case": (
+        "def f(): return 1",
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self): self.assertEqual(f(), 2)",
+        "wrong",
+        "1 != 2",
+    ),
+    "stop expected": (
+        "def f(): raise StopIteration",
+        "try:\n    f()\nexcept StopIteration:\n    pass",
+        "unsupported",
+        "StopIteration",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_does_not_pass_says_why(sandbox, name):
+    source, test, expected, words = OTHER[name]
+    found, feedback = verdict(sandbox, source, test)
+    assert found == expected, feedback
+    assert words in feedback
+
+
+ECHO = "n = int(input())\nprint(2 * n)\n"
+SCRIPTS = {
+    "doubles": (ECHO, StdinCase("21", "42"), "pass", ""),
+    "spaces": ("print('1  2 ')\nprint()\nprint(3)", StdinCase("", "1 2\n3\n"), "pass", ""),
+    "all at once": (
+        "import sys\nprint(sum(map(int, sys.stdin.read().split())))",
+        StdinCase("1 2\n3\n", "6"),
+        "pass",
+        "",
+    ),
+    "bytes": (
+        "import sys\nfor line in sys.stdin.buffer: sys.stdout.buffer.write(line[::-1])",
+        StdinCase("ab\n", "ba"),
+        "pass",
+        "",
+    ),
+    "descriptors": ("import os\nos.write(1, os.read(0, 9))", StdinCase("ab", "ab"), "pass", ""),
+    "main guard": ("def main(): print(1)\nif __name__ == '__main__': main()", StdinCase("", "1"), "pass", ""),
+    "exit": ("import sys\nprint(1)\nsys.exit()", StdinCase("", "1"), "pass", ""),
+    "thread": (
+        "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.05), print(1))).start()",
+        StdinCase("", "1"),
+        "pass",
+        "",
+    ),
+    "recursion": (
+        "import sys\nsys.setrecursionlimit(10000)\ndef f(n): return 0 if n == 0 else 1 + f(n - 1)\nprint(f(5000))",
+        StdinCase("", "5000"),
+        "pass",
+        "",
+    ),
+    "large input": ("import sys\nprint(len(sys.stdin.read()))", StdinCase("x" * 3_000_000, "3000000"), "pass", ""),
+    "input not read": ("print(1)", StdinCase("x" * 3_000_000, "1"), "pass", ""),
+    "unicode": ("print(input()[::-1])", StdinCase("äß€", "€ßä"), "pass", ""),
+    "tolerance": ("print(1 / 3)", StdinCase("", "0.333333", tolerance=1e-5), "pass", ""),
+    "no tolerance": ("print(1 / 3)", StdinCase("", "0.333333"), "wrong", "printed '0.33"),
+    "integer is exact": ("print(1001)", StdinCase("", "1000", tolerance=0.1), "wrong", "printed"),
+    "more words": ("print(1, 2)", StdinCase("", "1"), "wrong", "printed '1 2"),
+    "wrong": ("print(input())", StdinCase("21", "42"), "wrong", "printed '21"),
+    "end of input": ("input(); input()", StdinCase("1", "1"), "error", "EOFError: EOF when reading a line at line 1"),
+    "exit code": ("import sys\nprint(1)\nsys.exit(2)", StdinCase("", "1"), "error", "SystemExit: 2"),
+    "syntax": ("print(", StdinCase("", "1"), "error", "SyntaxError"),
+    "endless": ("while True: pass", StdinCase("", "1"), "timeout", "did not finish"),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_programs_on_standard_input(sandbox, name):
+    source, case, expected, words = SCRIPTS[name]
+    limits = Limits(seconds=1.0 if expected == "timeout" else 20.0)
+    report = run_programs(sandbox, [Program(source)], [[case]], limits)[0]
+    assert str(report.outcomes[0].verdict) == expected, report.feedback()
+    assert words in report.feedback()
+
+
+def test_what_cannot_be_asked_is_refused_before_anything_runs(sandbox):
+    with pytest.raises(UserError, match="at least one word"):
+        StdinCase("1", " \n")
+    with pytest.raises(UserError, match="name of its function as entry"):
+        run_programs(sandbox, [Program(ECHO)], [[Case((), 1)]])
+
+
+HOSTILE = [
+    "[{10 ** 400}, {10 ** 400: 1}]",
+    "{10 ** 400}",
+    "{10 ** 400: 10 ** 400}",
+    "__import__('decimal').Decimal('1e999999')",
+    "__import__('decimal').Decimal('sNaN')",
+    "{__import__('decimal').Decimal('9e9999')}",
+    "__import__('fractions').Fraction(10 ** 9999, 7)",
+    "range(10 ** 5000)",
+    "{float('nan')}",
+    "{'a': {1: {2: {3: {4}}}}}",
+]
+
+
+def test_one_hostile_value_does_not_lose_the_verdicts_of_others(sandbox):
+    programs = [Program(f"def f(): return {value}", "f") for value in HOSTILE] + [Program("def f(): return {1}", "f")]
+    reports = run_programs(
+        sandbox, programs, [[Case((), {1}), Case((), {1: 2}), Case((), 1.5)]] * len(programs), LIMITS
+    )
+    assert [report.reward for report in reports[:-1]] == [0] * len(HOSTILE)
+    assert [str(outcome.verdict) for outcome in reports[-1].outcomes] == ["pass", "wrong", "wrong"]
