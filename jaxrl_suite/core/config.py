@@ -260,7 +260,7 @@ def _decode_scalar(hint: Any, data: Any, wrong: UserError, *, text: bool) -> Any
             return hint(data)
         except (TypeError, ValueError):
             raise wrong from None
-    if hint is float and (type(data) in (int, float) or data in _NONFINITE):
+    if hint is float and (type(data) in (int, float) or (isinstance(data, str) and data in _NONFINITE)):
         return _NONFINITE[data] if isinstance(data, str) else float(data)
     if hint in (bool, int, str) and type(data) is hint:
         return data

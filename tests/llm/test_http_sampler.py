@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from fixtures.fake_server import FakeServer
+from fixtures.fake_server import FakeClock, FakeServer
 
 from jaxrl_suite.core.config import from_json, to_json
 from jaxrl_suite.llm.http import sampler as http_sampler
 from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits
-from jaxrl_suite.llm.http.pacing import Clock, Pace, backoff
+from jaxrl_suite.llm.http.pacing import Pace, backoff
 from jaxrl_suite.llm.http.replies import share
 from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.ledger import Budget, Ledger
@@ -55,27 +55,6 @@ STAYS = {  # faults after which it cannot, with the remedy
     "echo_key": "set OPENAI_API_KEY to a valid key",
 }
 FOR_ALL = ("401", "403", "404", "redirect", "no_credit", "echo_key")
-
-
-class FakeClock(Clock):
-    """Sleeping takes no time and is noted."""
-
-    def __init__(self, tick=0.0, wall=0.0):
-        self.now, self.tick, self.start, self.slept, self.lock = 0.0, tick, wall, [], threading.Lock()
-
-    def monotonic(self):
-        with self.lock:
-            self.now += self.tick
-            return self.now
-
-    def wall(self):
-        return self.start
-
-    def sleep(self, seconds, stop):
-        if seconds > 0:
-            with self.lock:
-                self.now += seconds
-                self.slept.append(seconds)
 
 
 @pytest.fixture(autouse=True)
