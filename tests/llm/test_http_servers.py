@@ -231,7 +231,7 @@ def test_what_a_server_does(name, tmp_path, caplog):
     total, errors = sampler.ledger.total, [reply.error for reply in replies]
     assert len(answers) == total.requests == sent
     assert samples == texts
-    assert (problem in errors[0]) if problem else errors == [None, None]
+    assert (problem in (errors[0] or "")) if problem else errors == [None, None]
     assert all(e is None or ("\n" not in e and SECRET not in e and len(e) < 400) for e in errors)
     # Every token that a server counted is in the ledger, in the replies and on record, and is a sample's or discarded.
     counted = [said["usage"] for _, (_, said, _) in answers if isinstance(said, dict) and "usage" in said]
@@ -301,7 +301,7 @@ def test_an_account_that_is_refused_stays_refused():
         _, sampler, _ = ask(server, {})
         with HTTPSampler(sampler.config, clock=FakeClock()) as again:
             for i in range(3):
-                assert "set OPENAI_API_KEY" in again.sample([Request("x", path=(i,))])[0].error
+                assert "set OPENAI_API_KEY" in (again.sample([Request("x", path=(i,))])[0].error or "")
     assert len(server.requests) == 2  # one of each sampler
 
 
