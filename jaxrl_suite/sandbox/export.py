@@ -5,10 +5,11 @@ and exported at a symbolic batch size. The bytes go to a second process in the s
 it verifies them operation by operation, compiles them and runs them on the examples. Then they are verified here once
 more and become an `ExportedFunction`. Whatever goes wrong on the way is a verdict with a line for a repair prompt.
 
-What is called here then: a pure function of arrays, of bounded size and length, without custom calls. What is not
-promised: that it compiles fast on another platform than a CPU, is finite on states that were not among the examples, or
-is any good. Bytes that were forged, rather than traced, could still ask for more memory at a batch far larger than the
-one tried here; and XLA's reader of programs, which sees them first in the sandbox, sees them here too.
+What is called here then: a pure function of arrays, of bounded size, arithmetic and memory for one state, without
+custom calls; a batch takes as much for each of its rows. What is not promised: that it compiles fast on another
+platform than a CPU, is finite on states that were not among the examples, or is any good. Bytes that were forged,
+rather than traced, could still ask for more memory at a batch far larger than the one tried here; and XLA's reader of
+programs, which sees them first in the sandbox, sees them here too.
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ class ExportReport:
       function: the exported function.
       seconds: wall time in the sandbox.
       compile_seconds: the part that compilation for the examples took.
-      work: array elements that it computes for one state, roughly.
+      work: array elements that it computes for one state, roughly; products count by their multiplications.
+      memory_bytes: of arrays that are alive at a time for one state, roughly.
     """
 
     verdict: SandboxVerdict
@@ -100,6 +102,7 @@ class ExportReport:
     seconds: float = 0.0
     compile_seconds: float = 0.0
     work: int = 0
+    memory_bytes: int = 0
 
 
 def export_functions(
@@ -232,14 +235,14 @@ def _read_check(task: dict[str, Any], names: Sequence[str], outcome: SandboxOutc
     reply = read_reply(outcome.replies[0]) if outcome.verdict is None else None
     if reply is None or "nonfinite" not in reply:
         return dataclasses.replace(_failure(outcome, reply), seconds=outcome.seconds)
-    compiled, work = float(reply["compile_seconds"]), int(reply["work"])
+    compiled, work, memory = float(reply["compile_seconds"]), int(reply["work"]), int(reply["memory"])
     if reply["nonfinite"]:
         leaf, row = reply["nonfinite"][0]
         first = len(task["outputs"]) - len(names)
         what = f"the auxiliary value {names[leaf - first]}" if leaf >= first else "the value"
         line = f"{what} is not finite on example state {row}"
-        return ExportReport(SandboxVerdict.WRONG, line, None, outcome.seconds, compiled, work)
-    return ExportReport(SandboxVerdict.PASS, "", None, outcome.seconds, compiled, work)
+        return ExportReport(SandboxVerdict.WRONG, line, None, outcome.seconds, compiled, work, memory)
+    return ExportReport(SandboxVerdict.PASS, "", None, outcome.seconds, compiled, work, memory)
 
 
 def _failure(outcome: SandboxOutcome, reply: dict[str, Any] | None) -> ExportReport:

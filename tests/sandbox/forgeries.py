@@ -245,6 +245,7 @@ FORGERIES = {
     "print_and_crash": ("import os\nprint(3, flush=True)\nos.kill(os.getpid(), 11)\n", "stdin", {CRASH}),
     "to_another_stream": ("import sys\nprint(3, file=sys.stderr)\n", "stdin", {WRONG}),
     # the limits
+    "print_in_a_test": (does("while True: print('passed')"), "pytest", {OUTPUT}),
     "busy": (does("while True: pass"), "asserts", {TIMEOUT}),
     "large": (returns("bytearray(1 << 40)"), "call", {MEMORY}),
     "long_answer": (returns("'x' * (1 << 22)"), "call", {OUTPUT}),

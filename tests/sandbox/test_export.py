@@ -182,6 +182,41 @@ def evaluate(state: Unknown) -> dict[str, jnp.ndarray]:
     np.testing.assert_allclose(bare.function.call(EXAMPLES.x), EXAMPLES.x.mean(1), atol=1e-6)
 
 
+USUAL = {  # usual code, and its value of each example
+    "math": ("import math\nfrom math import pi\ndef evaluate(view): return math.sqrt(4.0) * view.x[0] + math.pi - pi",
+             lambda x: 2 * x[:, 0]),
+    "annotations": ("import jax\nimport typing\nfrom jax import Array\nfrom typing import NamedTuple\n"
+                    "def evaluate(view: NamedTuple) -> jax.Array:\n    first: Array = view.x[0]\n    return first",
+                    lambda x: x[:, 0]),
+    "instance": ("def evaluate(view):\n    assert isinstance(view.x, jax.Array) and isinstance(view.x, jnp.ndarray)\n"
+                 "    return view.x[0]", lambda x: x[:, 0]),
+    "grad": ("from jax import grad\ndef evaluate(view): return jax.grad(lambda x: (x ** 2).sum())(view.x)[1]",
+             lambda x: 2 * x[:, 1]),
+    "value_and_grad": ("def evaluate(view):\n    value, slope = jax.value_and_grad(jnp.sin)(view.x[0])\n"
+                       "    return value + slope", lambda x: np.sin(x[:, 0]) + np.cos(x[:, 0])),
+    "grad_of_a_loop": ("def evaluate(view):\n    f = lambda x: lax.fori_loop(0, 3, lambda i, c: c * x, x)\n"
+                       "    return jax.grad(f)(view.x[0])", lambda x: 4 * x[:, 0] ** 3),
+    "hessian": ("def evaluate(view): return jax.hessian(lambda x: (x ** 3).sum())(view.x)[2, 2]",
+                lambda x: 6 * x[:, 2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_usual_code_is_allowed(sandbox, name):
+    source, expected = USUAL[name]
+    report = one(sandbox, source, EXAMPLES)
+    assert report.verdict is SandboxVerdict.PASS, report.feedback
+    np.testing.assert_allclose(jax.vmap(report.function)(EXAMPLES), expected(EXAMPLES.x), atol=1e-5)
+
+
+def test_work_counts_arithmetic_and_memory(sandbox):
+    source = "def evaluate(view):\n    m = view.x[0] * jnp.eye({n})\n    return (m @ m).sum()"
+    small, large = (one(sandbox, source.format(n=n), EXAMPLES) for n in (20, 200))
+    assert 20**3 < small.work < 4 * 20**3
+    assert 200**3 < large.work < 2 * 200**3
+    assert 4 * 2 * 200**2 <= large.memory_bytes < 4 * 5 * 200**2
+
+
 def test_the_same_source_gives_the_same_bytes_and_loads_again(sandbox, function, states):
     import inspect
 
@@ -199,6 +234,8 @@ BAD = {
     "not_a_function": ("evaluate = 3", REFUSED, "no function named evaluate"),
     "import_os": ("import os\ndef evaluate(view): return 0.0", REFUSED, "line 1: import os"),
     "import_inside": ("def evaluate(view):\n    import os\n    return 0.0", REFUSED, "line 2: import os"),
+    "import_functools": ("import functools\ndef evaluate(view): return 0.0", REFUSED, "functools: only jax"),
+    "math_other": ("import math\ndef evaluate(view): return math.sumprod([], [])", REFUSED, "math.sumprod is not"),
     "import_numpy": ("import numpy as np\ndef evaluate(view): return 0.0", REFUSED, "import numpy"),
     "import_jax_part": ("from jax.experimental import io_callback", REFUSED, "io_callback"),
     "import_star": ("from jax.numpy import *", REFUSED, r"import \*"),
@@ -248,6 +285,14 @@ BAD = {
     "long_loop": (LOOP.format(n=10**8), REFUSED, "shorten its loops"),
     "giant_constant": ("def evaluate(view): return jnp.array([0.5] * 20_000).sum()", REFUSED, "20000 elements"),
     "giant_tensor": ("def evaluate(view): return jnp.ones((9000, 9000)).sum()", REFUSED, "81000000 elements"),
+    "giant_product": ("def evaluate(view):\n    m = view.x[0] * jnp.eye(1024)\n    return (m @ m).sum()", REFUSED,
+                      "67108864|16 MiB"),
+    "products_in_a_loop": ("def evaluate(view):\n    m = view.x[0] * jnp.eye(100)\n"
+                           "    return lax.fori_loop(0, 100, lambda i, c: c @ m, m).sum()", REFUSED, "shorten its"),
+    "wide_window": ("def evaluate(view):\n    return jnp.cumsum(view.x[0] * jnp.arange(2e4))[-1]", REFUSED, "67108864"),
+    "much_alive": ("def evaluate(view):\n    parts = [view.x[0] * jnp.arange(5e5) + i for i in range(12)]\n"
+                   "    first = sum(p.sum() for p in parts)\n    return first + sum((p * first).sum() for p in parts)",
+                   REFUSED, "needs more than 16 MiB at a time"),
     "memory_bomb": ("def evaluate(view):\n    return [0.0] * 10**11", SandboxVerdict.MEMORY, "more memory"),
     "endless_trace": ("def evaluate(view):\n    while True:\n        pass", SandboxVerdict.TIMEOUT, "more than 1 s"),
     "endless_module": ("while True:\n    pass", SandboxVerdict.TIMEOUT, "more than 1 s"),
@@ -333,6 +378,9 @@ HOSTILE = {
     "never_equal": (lambda: serialized(double_step, ROW), "depends on data"),
     "long_loop": (lambda: serialized(loop(lambda x: 10**9), ROW), "shorten its loops"),
     "giant_tensor": (lambda: serialized(lambda x: (x[:, 0] + jnp.ones((3000, 3000)).sum(),), ROW), "9000000 elements"),
+    "convolution": (lambda: serialized(lambda x: (jax.lax.conv(
+        jnp.broadcast_to(x[:, :1, None, None], (x.shape[0], 64, 32, 32)), jnp.ones((64, 64, 7, 7)), (1, 1), "SAME"
+    ).sum((1, 2, 3)),), ROW), "computes more than"),
     "giant_constant": (lambda: serialized(lambda x: (x[:, 0] + np.arange(2e4, dtype="f").sum() + jnp.asarray(
         np.arange(20_000, dtype=np.float32)).sum(),), ROW), "constant has 20000"),
     "batch_squared": (lambda: serialized(lambda x: ((x @ x.T).sum(1),), ROW), "tensor of"),

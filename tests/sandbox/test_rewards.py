@@ -220,6 +220,11 @@ RIGHT = {  # program, test code
         "def f(): return inspect.getsource(g) + inspect.getsource(A)",
         "assert f() == 'def g(): return 1\\nclass A:\\n    pass\\n'",
     ),
+    "printed text": (
+        "def f(x): print('value', x)",
+        "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as text:\n    f(3)\n"
+        "assert text.getvalue() == 'value 3\\n'",
+    ),
     "pickle": (
         "import pickle\nclass A: pass\ndef f(): return type(pickle.loads(pickle.dumps(A()))).__name__",
         "assert f() == 'A'",
@@ -250,6 +255,13 @@ OTHER = {  # program, test, verdict, words of the feedback
         "unsupported",
         "StringIO",
     ),
+    "input of the test": (
+        "def f(): return int(input())",
+        "from unittest.mock import patch\nwith patch('builtins.input', return_value='3'):\n    assert f() == 3",
+        "unsupported",
+        "input",
+    ),
+    "fixture that is not there": ("def f(): print(1)", "def test_f(capsys):\n    f()", "unsupported", "fixture capsys"),
     "library that is not there": ("def f(): return 1", "import numpy\nassert f() == 1", "unsupported", "numpy"),
     "part that is not there": (
         "def f(): return 1",

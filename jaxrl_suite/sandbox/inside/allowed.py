@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import math
 import types
 from collections.abc import Collection
 from typing import Any
@@ -22,20 +23,20 @@ MAX_SOURCE, MAX_NODES = 20_000, 5_000
 JNP = words("""
 abs absolute add all allclose any append arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin
 argpartition argsort argwhere around array array_equal asarray astype atleast_1d atleast_2d average bincount
-bitwise_and bitwise_count bitwise_not bitwise_or bitwise_xor block bool_ broadcast_arrays broadcast_to cbrt ceil
-choose clip column_stack compress concat concatenate copysign corrcoef cos cosh count_nonzero cov cross
-cumprod cumsum deg2rad diag diagonal diff digitize divide divmod dot dtype e einsum equal euler_gamma exp exp2
-expand_dims expm1 eye fabs finfo flip fliplr flipud float16 float32 float64 bfloat16 float_power floor floor_divide
-fmax fmin fmod full full_like gcd geomspace gradient greater greater_equal heaviside histogram hsplit hstack hypot
-identity iinfo indices inf inner int8 int16 int32 int64 interp invert isclose isfinite isin isinf isnan issubdtype ix_
-kron lcm ldexp left_shift less less_equal linspace log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not
-logical_or logical_xor logspace matmul matrix_transpose max maximum mean median meshgrid min minimum mod moveaxis
-multiply nan nan_to_num nanargmax nanargmin nanmax nanmean nanmin nansum ndim negative newaxis nonzero not_equal ones
-ones_like outer pad partition percentile permute_dims pi piecewise polyval positive pow power prod promote_types ptp
-quantile rad2deg ravel reciprocal remainder repeat reshape result_type right_shift rint roll rollaxis rot90 round
-searchsorted select shape sign signbit sin sinc sinh size sort split sqrt square squeeze stack std subtract sum
-swapaxes take take_along_axis tan tanh tensordot tile trace transpose trapezoid tri tril trunc triu uint8 uint16
-uint32 uint64 unravel_index unstack unwrap vander var vdot vsplit vstack where zeros zeros_like
+bitwise_and bitwise_count bitwise_not bitwise_or bitwise_xor block bool_ broadcast_arrays broadcast_to cbrt ceil choose
+clip column_stack compress concat concatenate copysign corrcoef cos cosh count_nonzero cov cross cumprod cumsum deg2rad
+diag diagonal diff digitize divide divmod dot dtype e einsum equal euler_gamma exp exp2 expand_dims expm1 eye fabs
+finfo flip fliplr flipud float16 float32 float64 bfloat16 float_power floor floor_divide fmax fmin fmod full full_like
+gcd geomspace gradient greater greater_equal heaviside histogram hsplit hstack hypot identity iinfo indices inf inner
+int8 int16 int32 int64 interp invert isclose isfinite isin isinf isnan issubdtype ix_ kron lcm ldexp left_shift less
+less_equal linspace log log10 log1p log2 logaddexp logaddexp2 logical_and logical_not logical_or logical_xor logspace
+matmul matrix_transpose max maximum mean median meshgrid min minimum mod moveaxis multiply nan nan_to_num nanargmax
+nanargmin nanmax nanmean nanmin nansum ndarray ndim negative newaxis nonzero not_equal ones ones_like outer pad
+partition percentile permute_dims pi piecewise polyval positive pow power prod promote_types ptp quantile rad2deg ravel
+reciprocal remainder repeat reshape result_type right_shift rint roll rollaxis rot90 round searchsorted select shape
+sign signbit sin sinc sinh size sort split sqrt square squeeze stack std subtract sum swapaxes take take_along_axis tan
+tanh tensordot tile trace transpose trapezoid tri tril trunc triu uint8 uint16 uint32 uint64 unravel_index unstack
+unwrap vander var vdot vsplit vstack where zeros zeros_like
 """)
 LAX = words("""
 abs add argmax argmin associative_scan bitcast_convert_type bitwise_and bitwise_not bitwise_or bitwise_xor
@@ -50,7 +51,12 @@ NN = words("""
 celu elu gelu glu hard_sigmoid hard_swish hard_tanh leaky_relu log_sigmoid log_softmax logsumexp mish one_hot relu
 relu6 selu sigmoid silu soft_sign softmax softplus sparse_plus squareplus standardize swish tanh
 """)
-JAX = ("jit", "vmap")
+JAX = words("jit vmap grad value_and_grad jacfwd jacrev hessian Array")
+MATH = words("""
+acos acosh asin asinh atan atan2 atanh ceil comb copysign cos cosh dist e erf erfc exp expm1 fabs factorial floor fmod
+fsum gamma gcd hypot inf isclose isfinite isinf isnan isqrt lcm ldexp lgamma log log10 log1p log2 nan perm pi pow prod
+radians sin sinh sqrt tan tanh tau trunc
+""")
 METHODS = words("""
 all any argmax argmin argsort astype at clip copy cumprod cumsum diagonal dot dtype flatten item max mean min ndim
 prod ravel repeat reshape round shape size sort squeeze std sum swapaxes take T trace transpose var add apply divide
@@ -61,7 +67,13 @@ BUILTINS = words("""
 abs all any bool dict divmod enumerate float int isinstance len list map max min pow range reversed round set slice
 sorted str sum tuple zip True False None ValueError TypeError
 """)
-IMPORTS = {"jax": ["jax"], "jax.numpy": ["jax", "numpy"], "jax.lax": ["jax", "lax"], "jax.nn": ["jax", "nn"]}
+IMPORTS = {
+    "math": ["math"],
+    "jax": ["jax"],
+    "jax.numpy": ["jax", "numpy"],
+    "jax.lax": ["jax", "lax"],
+    "jax.nn": ["jax", "nn"],
+}
 FOLDERS = {"numpy": JNP, "lax": LAX, "nn": NN}
 SUBFOLDERS = {"linalg": ("norm",)}  # of jax.numpy
 SYNTAX = words("""
@@ -86,7 +98,7 @@ def load(source: str, fields: Collection[str], modules: dict[str, Any]) -> dict[
     """Checks source and runs it; returns its names.
 
     Args:
-      source: defines functions; may import jax, jax.numpy, jax.lax and jax.nn.
+      source: defines functions; may import jax, jax.numpy, jax.lax, jax.nn and math.
       fields: attribute names that its argument has.
       modules: `numpy`, `lax`, `nn` and `jax` themselves.
 
@@ -110,9 +122,9 @@ def load(source: str, fields: Collection[str], modules: dict[str, Any]) -> dict[
     names_of_python = (*BUILTINS, "__import__")  # which compiled parts of JAX look up in the caller's names
     space: dict[str, Any] = {"__name__": "program"}
     space["__builtins__"] = {name: getattr(builtins, name) for name in names_of_python}
-    root = _folders(modules)
+    roots = {"jax": _folders(modules), "math": _folder(math, MATH)}
     for name, path in names.items():
-        value: Any = root
+        value: Any = roots[path[0]]
         for part in path[1:]:
             value = getattr(value, part)
         space[name] = value
@@ -136,9 +148,13 @@ def _imports(tree: ast.Module) -> dict[str, list[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
+                if alias.name == "typing":
+                    continue
                 if alias.name not in IMPORTS:
-                    raise _refuse(node, f"import {alias.name}: only jax, jax.numpy, jax.lax and jax.nn can be imported")
-                names[alias.asname or "jax"] = IMPORTS[alias.name] if alias.asname else ["jax"]
+                    line = f"import {alias.name}: only jax, jax.numpy, jax.lax, jax.nn and math can be imported"
+                    raise _refuse(node, line)
+                path = IMPORTS[alias.name]
+                names[alias.asname or path[0]] = path if alias.asname else path[:1]
         elif isinstance(node, ast.ImportFrom):
             base = IMPORTS.get(node.module or "") if node.level == 0 else None
             for alias in node.names:
@@ -195,6 +211,8 @@ def _is_folder(path: list[str]) -> bool:
 
 
 def _is_allowed(path: list[str]) -> bool:
+    if path[0] == "math":
+        return len(path) == 2 and path[1] in MATH
     if len(path) == 2:
         return path[1] in JAX or path[1] in FOLDERS
     if len(path) == 3:
@@ -204,16 +222,16 @@ def _is_allowed(path: list[str]) -> bool:
 
 def _folders(modules: dict[str, Any]) -> types.SimpleNamespace:
     """JAX with the allowed functions alone."""
-
-    def folder(module: Any, names: tuple[str, ...]) -> types.SimpleNamespace:
-        return types.SimpleNamespace(**{name: getattr(module, name) for name in names if hasattr(module, name)})
-
-    root = folder(modules["jax"], JAX)
+    root = _folder(modules["jax"], JAX)
     for name, names in FOLDERS.items():
-        setattr(root, name, folder(modules[name], names))
+        setattr(root, name, _folder(modules[name], names))
     for name, names in SUBFOLDERS.items():
-        setattr(root.numpy, name, folder(getattr(modules["numpy"], name), names))
+        setattr(root.numpy, name, _folder(getattr(modules["numpy"], name), names))
     return root
+
+
+def _folder(module: Any, names: tuple[str, ...]) -> types.SimpleNamespace:
+    return types.SimpleNamespace(**{name: getattr(module, name) for name in names if hasattr(module, name)})
 
 
 def _strip(node: ast.AST) -> None:

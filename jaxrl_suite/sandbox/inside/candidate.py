@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import collections
 import importlib
+import io
 import linecache
 import operator
 import os
@@ -22,6 +23,7 @@ from . import frames, plain, raised, shapes
 NAME = "<program>"
 MODULE = "candidate"
 MOST_KEPT = 100_000
+MOST_PRINTED = 1 << 16
 
 
 class Leave:
@@ -73,6 +75,19 @@ MUTABLE = (list, dict, set, bytearray, collections.deque)
 DERIVED = (int, float, str, bytes, bytearray, tuple, list, dict, set, frozenset, collections.deque)
 
 
+class Printed(io.BytesIO):
+    """The text that a call prints, for the test; what is more than that counts as output."""
+
+    def write(self, data: Any) -> int:
+        return super().write(data) if self.tell() < MOST_PRINTED else os.write(1, data)
+
+    def take(self) -> str:
+        text = self.getvalue().decode(errors="replace")
+        self.seek(0)
+        self.truncate()
+        return text
+
+
 class Candidate:
     """A program that answers requests on a channel."""
 
@@ -82,10 +97,14 @@ class Candidate:
         self.kept: list[Any] = []
         self.places: dict[int, int] = {}
         self.functions: dict[int, Function] = {}
+        self.printed = Printed()
+        sys.stdout = sys.__stdout__ = io.TextIOWrapper(self.printed, encoding="utf-8", write_through=True)
 
     def serve(self) -> None:
         while (request := frames.receive(self.channel)) is not None:
             answer = self.answer(request)
+            if text := self.printed.take():
+                answer["printed"] = text
             if os.getpid() != self.pid:  # a fork that the program made does not answer for it
                 return
             frames.send(self.channel, answer)
@@ -99,7 +118,7 @@ class Candidate:
             return {"error": raised.describe(error, NAME, self.source, self.encode)}
 
     def act(self, request: dict[str, Any]) -> dict[str, Any]:
-        do, of = request["do"], request.get("of")
+        do, of = request["do"], request["of"]
         if do == "ping":
             return {"value": of}
         self.module = self.module or load(self.source)

@@ -18,6 +18,7 @@ import socket
 import sys
 import threading
 import types
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from . import frames, plain, raised, remote, shapes
@@ -62,6 +63,8 @@ class CheckJudge:
         name = type(error).__name__
         if isinstance(error, RuntimeError) and name in raised.NOT_CARRIED and name in source:  # perhaps waited for
             self.end({"uncarried": f"the program raises {name}, which never reaches a test"})
+        if described is not None and described.get("type") == "EOFError" and ("input" in source or "stdin" in source):
+            self.end({"uncarried": "the test code gives the program an input"})
         result = raised.describe(error, "<test>", source) if described is None else dict(described)
         self.end({"error": result | {"candidate": described is not None}})
 
@@ -81,6 +84,8 @@ class CheckJudge:
                 reply = None
         if not isinstance(reply, dict):
             self.end({"gone": True})
+        if isinstance(printed := reply.get("printed"), str):
+            sys.stdout.write(printed)
         return reply
 
     def read(self, reply: dict[str, Any]) -> Any:
@@ -136,12 +141,13 @@ class CheckJudge:
             return ["exception", raised.describe_class(value)]
         if (packed := shapes.pack(value, part)) is not None:
             return packed
-        lazy = isinstance(value, collections.abc.Iterator) and type(value).__module__ in ("builtins", "itertools")
-        if lazy or isinstance(value, VIEWS):
-            items = list(itertools.islice(value, MOST_ITEMS + 1))
+        values: Any = value
+        lazy = isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools")
+        if lazy or type(value) in VIEWS:
+            items = list(itertools.islice(values, MOST_ITEMS + 1))
             if len(items) > MOST_ITEMS:
                 raise plain.NotPlainError("an iterator without end")
-            return part(items) if isinstance(value, VIEWS) else ["iterator", part(items)]
+            return part(items) if not lazy else ["iterator", part(items)]
         if (place := _place(value)) is not None:
             return ["global", *place]
         if callable(value) and not isinstance(value, type):

@@ -63,7 +63,7 @@ class Approx:
     def __repr__(self) -> str:
         return f"approx({self.expected!r})"
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
 
     def _close(self, expected: Any, actual: Any) -> bool:
         if isinstance(expected, Mapping):
@@ -95,7 +95,9 @@ def parametrize(names: Any, values: Any, ids: Any = None) -> Callable[[Any], Any
     return mark
 
 
-def fixture(function: Any = None, **_: Any) -> Any:
+def fixture(function: Any = None, **options: Any) -> Any:
+    if options.keys() & {"autouse", "params"}:
+        raise MissingPartError("a fixture with autouse or params")
     if function is None:
         return fixture
     function._fixture = True
@@ -171,7 +173,7 @@ def _argument(name: str, values: Any, names: Any, given: dict, open_: list, inst
     if name in values:
         return values[name]
     if name not in given:
-        found = getattr(instance, name, None) if hasattr(type(instance), name) else names.get(name)
+        found: Any = getattr(instance, name, None) if hasattr(type(instance), name) else names.get(name)
         if not getattr(found, "_fixture", False):
             raise MissingPartError(f"the fixture {name}")
         result = found(**{part: _argument(part, values, names, given, open_, instance) for part in _asked(found)})

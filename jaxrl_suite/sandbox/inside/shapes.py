@@ -16,9 +16,9 @@ TAGS = ("named", "collection")
 
 def pack(value: Any, part: Part) -> list | None:
     """A value as `[tag, ...]`; None if it is of another kind."""
-    kind = type(value)
+    kind: Any = type(value)
     fields = getattr(kind, "_fields", None)
-    if isinstance(value, tuple) and isinstance(fields, tuple):
+    if issubclass(kind, tuple) and isinstance(fields, tuple):
         return ["named", kind.__name__, list(fields), *(part(item) for item in tuple.__iter__(value))]
     if kind.__name__ in KINDS and kind is KINDS[kind.__name__]:
         rest = [part(value.default_factory)] if kind is collections.defaultdict else []

@@ -2,25 +2,27 @@
 
 Used in a clean process of the sandbox first and in the parent then, so that nothing that could not come out of a pure
 array function of bounded size and length is ever compiled outside: no custom call, no transfer, no collective, no
-effect, no loop without a fixed number of turns, no tensor above a size.
+effect, no loop without a fixed number of turns, no tensor above a size, no more work and memory for a row than allowed.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
 from jax import export
 from jax.extend.mlir import ir
 
+from . import costs
 from .allowed import RefusedError, words
+from .costs import RowCost
 
 MAX_BYTES = 1 << 20  # of a serialised function
 MAX_CONSTANT = 1 << 14  # elements of one constant
-MAX_ELEMENTS = 1 << 20  # elements of one tensor for one row of the batch
-MAX_WORK = 1 << 26  # elements computed for one row, loops counted by their turns
+MAX_WORK = 1 << 26  # elements computed for one row, loops counted by their turns and products by their multiplications
+MAX_MEMORY = 1 << 24  # bytes alive at a time for one row
 MAX_OPERATIONS = 20_000
+EACH = ("map", "reduce", "reduce_window", "scatter", "sort")  # run their region for each element
 CALLS = ("shape_assertion", "mhlo.topk")  # custom calls that are pure
 OPERATIONS = words("""
 abs add and atan2 bitcast_convert broadcast broadcast_in_dim case cbrt ceil clamp compare composite concatenate
@@ -35,11 +37,11 @@ shift_right_arithmetic shift_right_logical sign sine slice sort sqrt subtract ta
 Leaf = tuple[tuple[int, ...], str]  # shape of one row, dtype
 
 
-def verify(exported: export.Exported, inputs: list[Leaf], outputs: list[Leaf], platforms: tuple[str, ...]) -> int:
+def verify(exported: export.Exported, inputs: list[Leaf], outputs: list[Leaf], platforms: tuple[str, ...]) -> RowCost:
     """Checks an exported function of a flat tuple of arrays [b, ...] to a flat tuple of arrays [b, ...].
 
     Returns:
-      Elements computed for one row, roughly.
+      Its cost for one row, roughly.
 
     Raises:
       RefusedError: for the first thing that is not as it should be.
@@ -61,7 +63,7 @@ def verify(exported: export.Exported, inputs: list[Leaf], outputs: list[Leaf], p
     for what, fine in good.items():
         if not fine:
             raise RefusedError(f"the exported function has other {what} than asked for")
-    return _Module(exported).work
+    return _Module(exported).cost
 
 
 def _leaves(avals: tuple[Any, ...]) -> list[Leaf] | None:
@@ -81,54 +83,82 @@ class _Module:
         with some_module.context:  # which knows the dialects
             module: Any = exported.mlir_module(serialized=False)  # pyright: ignore[reportAssignmentType]
             self.functions = {op.attributes["sym_name"].value: op for op in module.body.operations}
-            self.work = self.of_function("main", ())
+            self.cost = self.of_function("main", ())
 
-    def of_function(self, name: str, callers: tuple[str, ...]) -> int:
+    def of_function(self, name: str, callers: tuple[str, ...]) -> RowCost:
         if name in callers or name not in self.functions:
             raise RefusedError(f"the exported function calls {name} without end")
         if name not in self.done:
             self.done[name] = self.of_regions(self.functions[name].operation, (*callers, name))
         return self.done[name]
 
-    def of_regions(self, operation: Any, callers: tuple[str, ...]) -> int:
-        return sum(
-            self.of_operation(inner.operation, callers)
-            for region in operation.regions
-            for block in region.blocks
-            for inner in block.operations
+    def of_regions(self, operation: Any, callers: tuple[str, ...]) -> RowCost:
+        parts = [self.of_block(block, callers) for region in operation.regions for block in region.blocks]
+        total = max if operation.name in ("stablehlo.case", "stablehlo.if") else sum  # of which one runs
+        return RowCost(
+            total([part.work for part in parts] or [0]), max((part.memory_bytes for part in parts), default=0)
         )
 
-    def of_operation(self, op: Any, callers: tuple[str, ...]) -> int:
+    def of_block(self, block: Any, callers: tuple[str, ...]) -> RowCost:
+        """The cost of a block, in which a tensor is alive from where it is made to where it is used last."""
+        operations = [inner.operation for inner in block.operations]
+        places = {operation: place for place, operation in enumerate(operations)}
+        work, alive, most, freed = 0, 0, 0, [0] * len(operations)
+        for place, operation in enumerate(operations):
+            cost = self.of_operation(operation, callers)
+            work += cost.work
+            if work > MAX_WORK:
+                raise _too_long()
+            made = costs.size_bytes(operation.results, operation.name)
+            alive += made
+            most = max(most, alive + cost.memory_bytes)
+            last = max(
+                (_place(use.owner, places) for result in operation.results for use in result.uses), default=place
+            )
+            freed[last] += made
+            alive -= freed[place]
+            if most > MAX_MEMORY:
+                raise RefusedError(f"the function needs more than {MAX_MEMORY >> 20} MiB at a time for one state")
+        return RowCost(work, most)
+
+    def of_operation(self, op: Any, callers: tuple[str, ...]) -> RowCost:
+        """The cost of an operation beside its results, which the block counts."""
         self.count += 1
         if self.count > MAX_OPERATIONS:
             raise RefusedError(f"the function has more than {MAX_OPERATIONS} operations: unroll less")
         dialect, _, short = op.name.partition(".")
         if dialect not in ("func", "builtin") and (dialect != "stablehlo" or short not in OPERATIONS):
             raise RefusedError(f"the exported function uses {op.name}, which is not allowed")
-        work = sum(_elements(result.type, op.name) for result in op.results)
         if op.name == "stablehlo.custom_call" and op.attributes["call_target_name"].value not in CALLS:
             raise RefusedError(f"the custom call {op.attributes['call_target_name'].value} is not allowed")
+        work = costs.work(op)
         if op.name == "stablehlo.constant" and work > MAX_CONSTANT:
             raise RefusedError(f"a constant has {work} elements, and {MAX_CONSTANT} are allowed")
-        if op.name == "func.call":
-            work += self.of_function(op.attributes["callee"].value, callers)
-        if op.name == "stablehlo.composite":
-            work += self.of_function(op.attributes["decomposition"].value, callers)
-        turns = _turns(op) if op.name == "stablehlo.while" else 1
-        work += turns * self.of_regions(op, callers)
+        inner = self.of_regions(op, callers)
+        if short in EACH:
+            work *= max(1, inner.work)
+        else:
+            work += (_turns(op) if short == "while" else 1) * inner.work
+        called = {"func.call": "callee", "stablehlo.composite": "decomposition"}.get(op.name)
+        if called is not None:
+            callee = self.of_function(op.attributes[called].value, callers)
+            work, inner = work + callee.work, callee
         if work > MAX_WORK:
-            raise RefusedError(f"the function computes more than {MAX_WORK} elements for one state: shorten its loops")
-        return work
+            raise _too_long()
+        return RowCost(work, inner.memory_bytes)
 
 
-def _elements(kind: Any, name: str) -> int:
-    """Elements of a result for one row."""
-    shaped = ir.ShapedType(kind)
-    dynamic = sum(shaped.is_dynamic_dim(i) for i in range(shaped.rank))
-    size = math.prod(shaped.get_dim_size(i) for i in range(shaped.rank) if not shaped.is_dynamic_dim(i))
-    if dynamic > 1 or size > MAX_ELEMENTS:
-        raise RefusedError(f"{name} makes a tensor of {size} elements for one state, and {MAX_ELEMENTS} are allowed")
-    return size
+def _too_long() -> RefusedError:
+    return RefusedError(f"the function computes more than {MAX_WORK} elements for one state: shorten its loops")
+
+
+def _place(owner: Any, places: dict[Any, int]) -> int:
+    """The place in a block of the operation that a use lies in."""
+    operation = getattr(owner, "operation", owner)
+    while operation not in places:
+        operation = operation.parent
+        operation = getattr(operation, "operation", operation)
+    return places[operation]
 
 
 def _turns(op: Any) -> int:

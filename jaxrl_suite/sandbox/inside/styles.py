@@ -40,16 +40,16 @@ class RaisedResult(unittest.TestResult):
         super().__init__()
         self.raised: list[BaseException] = []
 
-    def addError(self, test, err):  # noqa: N802
+    def addError(self, test: Any, err: Any) -> None:  # noqa: N802
         self.raised.append(err[1])
 
     addFailure = addError  # noqa: N815
 
-    def addSubTest(self, test, subtest, err):  # noqa: N802
+    def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
         if err is not None:
             self.raised.append(err[1])
 
-    def addUnexpectedSuccess(self, test):  # noqa: N802
+    def addUnexpectedSuccess(self, test: Any) -> None:  # noqa: N802
         self.raised.append(AssertionError(f"{test} passed, and is marked to fail"))
 
 

@@ -80,12 +80,17 @@ def check(payload: bytes, reply: int, peer: int) -> None:
         arrays, blob = _arrays(task["inputs"], blob)
         exported = export.deserialize(bytearray(blob))
         inputs, outputs = ([(tuple(leaf["shape"]), leaf["dtype"]) for leaf in task[x]] for x in ("inputs", "outputs"))
-        work = stablehlo.verify(exported, inputs, outputs, tuple(task["platforms"]))
+        cost = stablehlo.verify(exported, inputs, outputs, tuple(task["platforms"]))
         start = time.perf_counter()
         program = jax.jit(exported.call).lower(*arrays).compile()
         seconds = time.perf_counter() - start
         results = [np.asarray(x) for x in program(*arrays)]
-        answer = {"work": work, "compile_seconds": seconds, "nonfinite": _nonfinite(results, task["rows"])}
+        answer = {
+            "work": cost.work,
+            "memory": cost.memory_bytes,
+            "compile_seconds": seconds,
+            "nonfinite": _nonfinite(results, task["rows"]),
+        }
     except RefusedError as error:
         answer = {"refused": str(error)}
     except BaseException as error:
