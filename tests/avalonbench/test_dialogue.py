@@ -418,6 +418,24 @@ def test_later_speakers_hear_earlier_ones_and_nobody_reads_a_worksheet():
     assert all(f"words {i}" in heard[(5, 2, 0)] for i in range(5))
 
 
+def test_thoughts_are_neither_said_nor_ratings():
+    """A reasoning model's thoughts name its role, and hold drafts of its ratings."""
+    heard = {}
+
+    def reply(request):
+        heard[request.path] = request.prefix[-1].content
+        answer = rate_all(1, 0) if request.role == "rate" else f"words {request.path[0]}"
+        return f"<think>I am Merlin.\n{rate_all(-2, 2)}</think>\n{answer}"
+
+    scene = stored()[0].scene._replace(dialogue=())
+    guides = {role: seed_guide(role) for role in ROLES}
+    job = Job("table", lambda _: discuss(scene, guides, Speaker(), Discriminator(), dict.fromkeys(range(5), "x"), ()))
+    outcome = run_lockstep([job], Scripted(reply))[0].value
+    assert [one.speech for one in outcome.utterances] == [f"words {i}" for i in range(5)]
+    assert outcome.ratings[0] == Ratings((1,) * 5, (0,) * 5)
+    assert not any("I am Merlin" in text for text in heard.values())
+
+
 def test_replays_a_recording_with_no_model_at_all(tmp_path):
     model = Scripted(answer(lambda request: rate_all(-1)))
     guides = strategies("minion", seed_guide("minion").text)

@@ -193,7 +193,7 @@ def fuzz(tmp_path, count: int, seed: int) -> tuple[int, int]:
                     wanted = rng.choice([1, 1, 2, 3])
                     answer.update(status_code=status, content=raw, headers=rng.choice(HEADERS))
                     # Each reply by itself: nothing that was learnt from another holds.
-                    sampler._account_error, sampler._answered, sampler._unusable = None, False, -count
+                    sampler._fatal_error, sampler._answered, sampler._unusable = None, False, -count
                     sampler._dialect, sampler._many_choices = first_dialect(config), False
                     before, sent = sampler.ledger.total, len(recording)
                     request = Request("2+2?", wanted, Decoding(max_tokens=8), path=(i,))

@@ -120,6 +120,10 @@ TABLE: dict[str, tuple[Callable[..., Any], dict[str, Any], int, list[str], int, 
     "says 200 and means 502": (first(error("busy", code=502)), {}, 3, ["4", "4"], 10, ""),
     "says 200 and means 400": (always(error(type="invalid_request_error")), {}, 2, [], 0, "200 with an error (no)"),
     "says 200, means 502, counts": (always({**error(code=502), "usage": USAGE}), {}, 2, [], 10, "with an error (no)"),
+    "says 200 and means 400, as vLLM did": (
+        always({"object": "error", "message": "bad", "type": "BadRequestError", "param": None, "code": 400}),
+        {}, 2, [], 0, "200 with an error (bad): change the request",
+    ),
     "says 200 and has no credit": (always(error(type="insufficient_quota")), {}, 1, [], 0, "is out of credit"),
     # accounts
     "402": (always(error("Payment required"), 402), {}, 1, [], 0, "is out of credit, top it up"),
@@ -186,6 +190,10 @@ TABLE: dict[str, tuple[Callable[..., Any], dict[str, Any], int, list[str], int, 
     "knows no seed": (
         refuses(lambda body: "seed" not in body, "Unknown field: seed", 422),
         {"send_seed": True}, 2, [], 0, "set send_seed=False",
+    ),
+    "gives no log-probabilities": (
+        refuses(lambda body: "logprobs" not in body, "You are not allowed to request logprobs", 403, param="logprobs"),
+        {"logprobs": True}, 1, [], 0, "set logprobs=False",
     ),
     "knows no field of extra": (
         refuses(lambda body: "min_p" not in body, "min_p: Extra inputs are not permitted"),
@@ -294,6 +302,25 @@ def test_no_more_is_paid_where_nothing_can_be_used():
     assert len(server.requests) == 3
     assert sampler.ledger.total.output_tokens == 15
     assert replies[-1].error.endswith("; 3 replies were paid for without a sample: no more is asked")
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_no_more_is_paid_in_later_calls_either(prompts):
+    with FakeServer(behaviour=always(good(4))) as server:
+        _, first, _ = ask(server, {}, prompts=1)
+        with HTTPSampler(first.config, clock=FakeClock()) as sampler:
+            for i in range(9):
+                requests = [Request("x", path=(i, j)) for j in range(prompts)]
+                assert all(reply.error for reply in sampler.sample(requests))
+    assert len(server.requests) == 1 + 3
+
+
+def test_a_server_that_may_have_worked_is_asked_once_more():
+    with FakeServer() as server:
+        server.script(*["hang"] * 9)
+        replies, sampler, _ = ask(server, {}, prompts=1, limits={"read_timeout": 0.1, "max_retries": 6})
+        assert sampler.ledger.total.requests == 2
+    assert (replies[0].error or "").endswith("raise read_timeout, or ask for fewer tokens, 2 times")
 
 
 def test_an_account_that_is_refused_stays_refused():

@@ -29,6 +29,7 @@ from jaxrl_suite.avalonbench.dialogue import words
 from jaxrl_suite.avalonbench.dialogue.guides import Guide
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.state import AvalonState
+from jaxrl_suite.llm.fences import without_thinking
 from jaxrl_suite.llm.prompts import fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Reply, Request
 from jaxrl_suite.llm.questions import Sample
@@ -236,5 +237,6 @@ def _known(scene: Scene, seat: int) -> dict[str, str]:
 
 
 def _text(reply: Reply) -> str:
+    """The words of a reply, without what the model thought: thoughts are neither said aloud nor ratings."""
     completions: tuple[Completion, ...] = reply.completions
-    return (completions[0].text or "").strip() if completions else ""
+    return without_thinking(completions[0].text or "").strip() if completions else ""

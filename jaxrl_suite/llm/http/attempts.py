@@ -22,7 +22,7 @@ class ExchangeAttempt(NamedTuple):
       number: attempts that failed.
       delay: seconds to wait before it.
       spent: what they cost.
-      was_paid: one of them was paid for.
+      was_paid: one of them was paid for, or may have been.
       dialect: in which it is sent; None before that is decided.
     """
 
@@ -53,7 +53,12 @@ class ExchangeOutcome(NamedTuple):
 
     @property
     def is_paid(self) -> bool:
+        """True if the server counted tokens."""
         return self.exchange is not None and self.exchange.is_paid
+
+    @property
+    def may_be_paid(self) -> bool:
+        return self.is_paid or (self.error is not None and self.error.may_be_paid)
 
 
 def failed(
@@ -67,14 +72,14 @@ def failed(
     """The outcome of an attempt that brought nothing: with a dialect to try, or a remedy, if a field was refused."""
     proposal = None if error.refusal is None else adapted(dialect, body, error.refusal)
     if error.refusal is not None and proposal is None and (way := remedy(config, body, error.refusal)):
-        error.message = error.message.removesuffix("change the request") + way
+        error.message = f"{error.message.rpartition(': ')[0]}: {way}"
     return ExchangeOutcome((), usage, error, exchange, proposal)
 
 
 def may_retry(attempt: ExchangeAttempt, outcome: ExchangeOutcome, max_retries: int) -> bool:
-    """True if the same may be asked again; what was paid and failed by the server's own word, once."""
+    """True if the same may be asked again; where the server has worked for it, and where it may have, once."""
     assert outcome.error is not None
-    return outcome.error.retry and attempt.number < max_retries and not (outcome.is_paid and attempt.was_paid)
+    return outcome.error.retry and attempt.number < max_retries and not (outcome.may_be_paid and attempt.was_paid)
 
 
 def split(part: Part, count: int) -> tuple[Part, Part | None]:

@@ -77,6 +77,7 @@ class ExchangeError(Exception):
       prompt: it is this prompt that is refused, for its length or its content, now and ever.
       wait: seconds that the server asks to wait.
       refusal: the server's words about a request that it will not take as it is.
+      may_be_paid: the server may have worked, and counted tokens, all the same.
     """
 
     def __init__(
@@ -89,10 +90,11 @@ class ExchangeError(Exception):
         prompt: bool = False,
         wait: float = 0.0,
         refusal: ErrorWords | None = None,
+        may_be_paid: bool = False,
     ):
         super().__init__(message)
         self.message, self.retry, self.for_all, self.account = message, retry, for_all, account
-        self.prompt, self.wait, self.refusal = prompt, wait, refusal
+        self.prompt, self.wait, self.refusal, self.may_be_paid = prompt, wait, refusal, may_be_paid
 
 
 def failure(
@@ -133,7 +135,7 @@ def failure(
         for_all=status in SAME_FOR_ALL and not flagged,
         account=status in ACCOUNT and not flagged,
         prompt=flagged or refused,
-        refusal=words if status in (400, 422) and not refused else None,
+        refusal=words if status in (400, 403, 422) and not (refused or flagged) else None,
     )
 
 

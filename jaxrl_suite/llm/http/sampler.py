@@ -34,6 +34,7 @@ from jaxrl_suite.llm.recording import Draw, Recording, split_usage
 
 MAX_UNUSABLE = 3  # paid replies without a sample, before any with one, after which no more is paid
 THOUGHTS_ONLY = "%s: the tokens of a sample went into thoughts: raise max_tokens, or turn them off with extra"
+PAID_FOR_NOTHING = "replies were paid for without a sample: no more is asked"
 NO_LOGPROBS = "the server sends no log-probabilities: use one that does, or set logprobs=False"
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class HTTPSampler:
         self._many_choices = False  # whether the server was seen to give several samples
         self._no_logprobs = False
         self._unusable = 0  # paid replies without a sample
-        self._account_error: str | None = None
+        self._fatal_error: str | None = None  # for all requests from now on
         self._has_told_thoughts = False
         self._answered = recording is not None and len(recording) > 0  # else a refusal may be for the options
         self.estimated = 0  # exchanges whose tokens the server did not count
@@ -96,11 +97,10 @@ class HTTPSampler:
 
     @property
     def capabilities(self) -> Capabilities:
-        config = self.config
         return Capabilities(
-            prefix=config.api == "completions" or config.supports_prefix,
-            logprobs=config.logprobs,
-            seed=config.send_seed or self.recording is not None,
+            prefix=self.config.api == "completions" or self.config.supports_prefix,
+            logprobs=self.config.logprobs,
+            seed=self.config.send_seed or self.recording is not None,
             fork=False,
             tokens=False,
             text=True,
@@ -146,7 +146,7 @@ class HTTPSampler:
         jobs = deque(ExchangeAttempt(part) for part in cache.missing)
         in_flight: dict[Future[ExchangeOutcome], tuple[ExchangeAttempt, Request]] = {}
         stop = threading.Event()  # what has been sent is still read and recorded, the rest is not sent
-        fatal_error = self._account_error
+        fatal_error = self._fatal_error
         with ThreadPoolExecutor(most, "http-sampler") as pool:
             try:
                 while jobs or in_flight:
@@ -268,18 +268,18 @@ class HTTPSampler:
             jobs.appendleft(job._replace(delay=0.0))
             return None
         if may_retry(job, outcome, limits.max_retries):
-            number, first = job.number + 1, job.part.request.first_draw
-            pause = backoff(f"{cache.keys[job.part.owner]}:{first}", number, limits.max_wait)
-            was_paid = job.was_paid or outcome.is_paid
-            jobs.appendleft(job._replace(number=number, delay=max(pause, error.wait), was_paid=was_paid))
+            first, job = job.part.request.first_draw, job._replace(number=job.number + 1)
+            pause = backoff(f"{cache.keys[job.part.owner]}:{first}", job.number, limits.max_wait)
+            was_paid = job.was_paid or outcome.may_be_paid
+            jobs.appendleft(job._replace(delay=max(pause, error.wait), was_paid=was_paid))
             return None
         self._give_up(cache, job, error.message + (f", {job.number + 1} times" if job.number else ""))
         if error.account:
-            self._account_error = error.message
-        if outcome.is_paid and not outcome.draws:
-            self._unusable += 1
-            if self._unusable >= MAX_UNUSABLE and not self._answered:
-                return f"{error.message}; {self._unusable} replies were paid for without a sample: no more is asked"
+            self._fatal_error = error.message
+        self._unusable += outcome.is_paid and not outcome.draws
+        if self._unusable >= MAX_UNUSABLE and not self._answered:
+            self._fatal_error = f"{error.message}; {MAX_UNUSABLE} {PAID_FOR_NOTHING}"
+            return self._fatal_error
         return error.message if error.for_all else None
 
     def _adopt(self, dialect: Dialect, reason: str) -> None:

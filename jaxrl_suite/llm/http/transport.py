@@ -102,7 +102,7 @@ class Transport:
             ) from None
         except httpx.TimeoutException:
             remedy = f"nothing came for {limits.read_timeout:g} s: raise read_timeout, or ask for fewer tokens"
-            raise ExchangeError(remedy, retry=True) from None
+            raise ExchangeError(remedy, retry=True, may_be_paid=True) from None
         except httpx.ConnectError as error:
             reason = self._line(str(error))
             raise ExchangeError(
@@ -136,6 +136,7 @@ class Transport:
                 raise ExchangeError(
                     f"the reply took longer than {limits.total_timeout:g} s: raise total_timeout, or ask for less",
                     retry=True,
+                    may_be_paid=True,
                 )
         return b"".join(parts)
 
