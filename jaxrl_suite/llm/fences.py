@@ -14,7 +14,8 @@ from typing import NamedTuple
 _OPEN = re.compile(
     r"(?P<indent>[ \t]{0,99}+(?:>[ \t]?){0,9}+[ \t]{0,99}+)(?P<fence>`{3,}+|~{3,}+)[ \t]*+(?P<info>[^`\n]*+)$"
 )
-_LATE = re.compile(r"[^`\n]*+[^`\s][^`\n]*+(?P<fence>`{3,}+)(?P<info>[ \t]?[A-Za-z][\w+.-]*+)[ \t]*+$")  # behind words
+_LATE = re.compile(r"(?P<words>[^`\n]++)(?P<fence>`{3,}+)(?P<info>[ \t]?[A-Za-z][\w+.-]*+)[ \t]*+$")  # behind words
+_ITEM = re.compile(r"[ \t]*+(?:[-*+]|\d{1,9}[.)])[ \t]++$")
 _ONE_LINE = re.compile(
     r"[ \t]*+```[ \t]*+(?P<info>(?:python3?|py)[ \t]++)?(?P<text>[^`\n]++)```[ \t]*+$", re.IGNORECASE
 )
@@ -129,7 +130,9 @@ def _opening(line: str) -> _Opening | None:
     if found:
         return _Opening(found["fence"], found["info"], found["indent"])
     late = _LATE.match(line)
-    return _Opening(late["fence"], late["info"], "") if late else None
+    if late is None:
+        return None
+    return _Opening(late["fence"], late["info"], " " * len(late["words"]) if _ITEM.match(late["words"]) else "")
 
 
 def _end_of(lines: list[str], at: int, opening: _Opening, *, strict: bool) -> tuple[int, int, bool]:

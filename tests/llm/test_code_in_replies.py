@@ -106,6 +106,10 @@ SHAPES = {
     # indent and quotes
     "in a list": (f"1. Write it:\n   {indent(fenced(CODE), '   ').strip()}\n2. Done.", CODE),
     "in a list, deep": (f"- a\n  - b\n\n{indent(fenced(CODE), '      ')}\n", CODE),
+    "on the line of an item": (f"1. {indent(fenced(CODE), '   ').strip()}\n2. Done.", CODE),
+    "on the line of a late item": (f"10. {indent(fenced(DOCSTRING), '    ').strip()}\n11. Done.", DOCSTRING),
+    "words behind the end": (f"```python\n{CODE}``` Done.\nThat is all.", CODE),
+    "a class": (fenced("class Solution:\n" + indent(CODE, "    ")), "class Solution:\n" + indent(CODE, "    ")),
     "with tabs": (f"-\tHere:\n\t{indent(fenced(CODE), chr(9)).strip()}", CODE),
     "quoted": ("".join(f"> {line}\n" for line in fenced(CODE).splitlines()), CODE),
     "code indented in the block": (fenced(indent(CODE, "    ")), CODE),
