@@ -140,7 +140,7 @@ def _end_of(lines: list[str], at: int, opening: _Opening, *, strict: bool) -> tu
     state, reads = StringState(), strict and _language(opening.info) in PYTHON
     fallback, in_string = len(lines), len(lines)  # first lines that may be its end if no other is
     for place in range(at, len(lines)):
-        bare = lines[place].rstrip()
+        bare, behind = lines[place].rstrip(), False
         if opening.fence[:3] in bare:
             is_deep = strict and _columns(bare) > _columns(opening.indent + "x") + 3
             begins = (found := _OPEN.match(bare)) and found["info"] and found["fence"].startswith(opening.fence)
@@ -153,13 +153,13 @@ def _end_of(lines: list[str], at: int, opening: _Opening, *, strict: bool) -> tu
                 fallback = min(fallback, place)
             elif begins and not is_deep:  # another block: this one was not closed, or by a fence behind its code
                 return (place, place, False) if fallback == len(lines) else (fallback, fallback + 1, True)
-            elif behind:  # unless a proper one follows
-                if not strict:
-                    return place, place + 1, False
-                fallback = min(fallback, place)
-        if reads:
+        if reads and (state.quotes or '"' in bare or "'" in bare):
             state.read(_without_indent(lines[place], opening.indent))
             in_string = in_string if state.quotes else len(lines)  # it was text: the string has an end
+        if behind and not state.quotes:  # a fence behind code is the end unless a proper one follows
+            if not strict:
+                return place, place + 1, False
+            fallback = min(fallback, place)
     end = min(fallback, in_string)
     return end, min(end + 1, len(lines)), True
 

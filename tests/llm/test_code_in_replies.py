@@ -1,9 +1,13 @@
 """Code in replies: the shapes in which models really put it, one table for the one parser."""
 
+import argparse
 import ast
+import inspect
+import io
 import random
+import textwrap
 import time
-from textwrap import dedent
+import tokenize
 
 import pytest
 
@@ -89,6 +93,10 @@ SHAPES = {
     # fences that end or begin badly
     "never closed": (f"Sure!\n```python\n{CODE}", CODE),
     "closed behind the code": (f"```python\n{CODE.rstrip()}```\nDone.", CODE),
+    "closed behind a string": (
+        '```python\ndef solve(x):\n    return """a\nb"""```',
+        'def solve(x):\n    return """a\nb"""\n',
+    ),
     "opened behind words": (f"Here is the code: ```python\n{CODE}```", CODE),
     "on one line": ("```python def solve(xs): return sum(xs)```", "def solve(xs): return sum(xs)\n"),
     "closed at the wrong indent": (f"```python\n{CODE}    ```\nDone.", CODE),
@@ -207,6 +215,40 @@ def test_thoughts_are_cut_out():
     assert without_thinking("<think>a") == ""
 
 
+def test_open_strings_are_those_of_the_tokenizer():
+    """On modules of the standard library, line by line."""
+    for module in (ast, random, textwrap, tokenize, argparse):
+        source = inspect.getsource(module)
+        inside = {
+            line
+            for token in tokenize.generate_tokens(io.StringIO(source).readline)
+            if token.type == tokenize.STRING and token.string[-3:] in ('"""', "'''")
+            for line in range(token.start[0], token.end[0])
+        }
+        state = StringState()
+        for number, line in enumerate(source.splitlines(keepends=True), 1):
+            state.read(line)
+            assert bool(state.quotes) == (number in inside), (module, number)
+
+
+def test_functions_of_the_standard_library_come_back_from_any_wrapping():
+    wrappings = [
+        lambda code: f"Sure, it's easy:\n```python\n{code}```\nDone, it's 'good'.",
+        lambda code: "1. It:\n\n" + textwrap.indent(f"```py\n{code}```", "   ", lambda _: True),
+        lambda code: f"```python\n{code}",
+        lambda code: f"```python\n{code.rstrip()}```",
+        lambda code: f"It isn't hard.\n\n{code}\nThis is what it does.",
+        lambda code: f"<think>\n```python\n{code[: len(code) // 2]}\n</think>\n```python\n{code}\n```",
+    ]
+    for module in (textwrap, tokenize, random, ast):
+        source = inspect.getsource(module)
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef):
+                code = "".join(source.splitlines(keepends=True)[node.lineno - 1 : node.end_lineno])
+                for wrap in wrappings:
+                    assert code_of(wrap(code), node.name).text.rstrip() == code.rstrip(), (module, node.name)
+
+
 @pytest.mark.parametrize("code", [FLAT_DOCSTRING, STRING, DOCSTRING, "x = '''a\n", 'y = "it\'s"\n', "# '''\n"])
 def test_open_strings_are_those_of_python(code):
     """Beside Python's own reading: lines end in a string if they do not compile and with the quotes they do."""
@@ -253,5 +295,5 @@ def test_no_mixture_of_pieces_raises():
 
 
 def test_dedent_leaves_strings_alone():
-    code = dedent(DOCSTRING)
+    code = textwrap.dedent(DOCSTRING)
     assert code_of(fenced(code), "solve").text == code
