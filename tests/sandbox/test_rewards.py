@@ -220,6 +220,42 @@ RIGHT = {  # program, test code
         "def f(): return inspect.getsource(g) + inspect.getsource(A)",
         "assert f() == 'def g(): return 1\\nclass A:\\n    pass\\n'",
     ),
+    "signature": (
+        "def f(a, b=1):\n    'adds'\n    return a + b",
+        "import inspect\nassert list(inspect.signature(f).parameters) == ['a', 'b']\n"
+        "assert f.__doc__ == 'adds' and f.__name__ == 'f' and f(1) == 2",
+    ),
+    "random numbers": (
+        "import random\ndef f(): return random.random()",
+        "import random\nrandom.seed(3)\nx = random.random()\nrandom.seed(3)\nassert f() == x",
+    ),
+    "module of another name": ("def f(x): return x", "from src.my_solution import f\nassert f(1) == 1"),
+    "threads of the test": (
+        "def f(x): return x + 1",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(2) as pool:\n"
+        "    assert list(pool.map(f, [1, 2, 3])) == [2, 3, 4]",
+    ),
+    "cause": (
+        "def f():\n    try:\n        1 / 0\n    except ZeroDivisionError as e:\n        raise ValueError('v') from e",
+        "try:\n    f()\nexcept ValueError as e:\n    assert isinstance(e.__cause__, ZeroDivisionError)",
+    ),
+    "group of exceptions": (
+        "def f(): raise ExceptionGroup('g', [ValueError(1)])",
+        "try:\n    f()\nexcept* ValueError as e:\n    assert e.exceptions[0].args == (1,)",
+    ),
+    "generator that ends": (
+        "def f():\n    x = yield 1\n    yield x",
+        "g = f()\nassert next(g) == 1 and g.send(5) == 5\ntry:\n    next(g)\n    assert 0\nexcept StopIteration: pass",
+    ),
+    "linked list": (
+        "class Node:\n    def __init__(self, value, next=None): self.value, self.next = value, next\n"
+        "def f(node):\n    last = None\n    while node: node.next, last, node = last, node, node.next\n    return last",
+        "node = f(Node(1, Node(2)))\nassert node.value == 2 and node.next.value == 1 and node.next.next is None",
+    ),
+    "context manager": (
+        "import contextlib\n@contextlib.contextmanager\ndef f():\n    yield 3",
+        "with f() as x:\n    assert x == 3",
+    ),
     "printed text": (
         "def f(x): print('value', x)",
         "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()) as text:\n    f(3)\n"
@@ -259,7 +295,32 @@ OTHER = {  # program, test, verdict, words of the feedback
         "def f(): return int(input())",
         "from unittest.mock import patch\nwith patch('builtins.input', return_value='3'):\n    assert f() == 3",
         "unsupported",
-        "input",
+        "patch(",
+    ),
+    "environment of the test": (
+        "import os\ndef f(): return os.environ['K']",
+        "import os\nos.environ['K'] = 'v'\nassert f() == 'v'",
+        "unsupported",
+        "os.environ",
+    ),
+    "call that is interrupted": (
+        "import time\ndef f(x):\n    time.sleep(x)\n    return 0",
+        "import signal\ndef late(*_): raise TimeoutError\nsignal.signal(signal.SIGALRM, late)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.1)\ntry:\n    f(0.5)\nexcept TimeoutError:\n    pass\nassert f(1) == 0",
+        "unsupported",
+        "interrupts",
+    ),
+    "subclass of the test": (
+        STACK + "def f(): return 1",
+        "class Mine(Stack):\n    pass\nassert len(Mine()) == f()",
+        "unsupported",
+        "mro_entries",
+    ),
+    "copy of an object": (
+        STACK + "def f(s): return len(s)",
+        "import copy\nassert f(copy.deepcopy(Stack())) == 0",
+        "unsupported",
+        "deepcopy",
     ),
     "fixture that is not there": ("def f(): print(1)", "def test_f(capsys):\n    f()", "unsupported", "fixture capsys"),
     "library that is not there": ("def f(): return 1", "import numpy\nassert f() == 1", "unsupported", "numpy"),
@@ -386,3 +447,61 @@ def test_one_hostile_value_does_not_lose_the_verdicts_of_others(sandbox):
     )
     assert [report.reward for report in reports[:-1]] == [0] * len(HOSTILE)
     assert [str(outcome.verdict) for outcome in reports[-1].outcomes] == ["pass", "wrong", "wrong"]
+
+
+REPLIES = [
+    b"",
+    b"null",
+    b"[]",
+    b"3",
+    b'{"passed": true}',
+    b'{"value": {"a": 1}}',
+    b'{"value": ["what", 1]}',
+    b'{"value": ["int", "zz"]}',
+    b'{"value": ["ref"]}',
+    b'{"value": ["ref", 0, {}]}',
+    b'{"value": ["ref", "x", {"coroutine": false, "type": 3, "call": 1, "iterator": 1}]}',
+    b'{"value": ["ref", 0, {"coroutine": false, "type": "\\u0000", "call": 1, "iterator": 1}]}',
+    b'{"value": ["named", "P", ["class"], 1]}',
+    b'{"value": ["named", "P", [["x"]], 1]}',
+    b'{"value": ["collection", "defaultdict", ["dict"], 3]}',
+    b'{"value": ["derived", "P", null]}',
+    b'{"value": ["derived", "P", true]}',
+    b'{"value": ["exception", ["builtins", "StopIteration", []]]}',
+    b'{"value": ["back", 7]}',
+    b'{"value": ["dict", [["list"], 1]]}',
+    b'{"value": ["set", ["list"]]}',
+    b'{"value": ["Decimal", "1e99999999"]}',
+    b'{"value": ["range", "0x1", "0x2", "0x0"]}',
+    b'{"value": null, "arguments": 3}',
+    b'{"value": null, "arguments": [["tuple", 1, 2], ["dict"]]}',
+    b'{"value": null, "same": 9}',
+    b'{"value": null, "printed": 3}',
+    b'{"callback": 0, "args": 1, "kwargs": 2}',
+    b'{"callback": "x"}',
+    b'{"error": 3}',
+    b'{"error": {"class": 3}}',
+    b'{"error": {"class": ["builtins", "int", []]}}',
+    b'{"error": {"class": ["builtins", "GeneratorExit", []]}}',
+    b'{"error": {"class": ["unittest.case", "SkipTest", []]}}',
+    b'{"error": {"class": ["a", "B", [["builtins", "OSError", []], ["builtins", "KeyError", []]]]}}',
+    b'{"error": {"class": ["a", "B", [["a", "B", []]]], "arguments": [["list", ["what"]]], "attributes": 3}}',
+    b'{"error": {"class": ["builtins", "ValueError", []], "attributes": {"args": 1, "x": ["what"]}, "cause": {}}}',
+    b'{"missing": 1}',
+    b'{"uncarried": 3}',
+    b'{"value": ' + b'["list",' * 3000 + b"1" + b"]" * 3000 + b"}",
+]
+
+
+def test_no_reply_of_the_candidate_s_process_makes_a_test_pass_or_the_harness_fail(sandbox):
+    send = "import os, time\ndef f(x):\n    os.write(201, len({0}).to_bytes(4, 'big') + {0})\n    time.sleep(0.2)\n"
+    programs = [Program(send.format(repr(data)), "f") for data in REPLIES]
+    test = Check(
+        "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        assert list(f([1])) == [3]"
+    )
+    for program, report in zip(
+        programs, run_programs(sandbox, programs, [[test]] * len(programs), LIMITS), strict=True
+    ):
+        (outcome,) = report.outcomes
+        assert str(outcome.verdict) in ("crash", "error", "wrong", "unsupported"), (program.source, outcome)
+        assert "\n" not in outcome.feedback

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import collections
 import importlib
+import inspect
 import io
 import linecache
 import operator
@@ -64,6 +65,9 @@ OPERATIONS = {
     "text": str,
     "repr": repr,
     "truth": bool,
+    "signature": lambda value: [
+        [p.name, int(p.kind), p.default is not p.empty] for p in inspect.signature(value).parameters.values()
+    ],
     "is_instance": lambda kind, value: isinstance(value, kind),
     "is_subclass": lambda kind, other: issubclass(other, kind),
     "enter": lambda value: type(value).__enter__(value),
@@ -124,6 +128,9 @@ class Candidate:
         self.module = self.module or load(self.source)
         if do == "name":
             return self.named(str(of))
+        if do == "seed":
+            importlib.import_module("random").seed(*self.decode(request["args"]))
+            return {"value": None}
         if do == "call":
             return self.call(request)
         if do == "next":
@@ -171,6 +178,8 @@ class Candidate:
             return ["module", value.__name__]
         if isinstance(value, type) and issubclass(value, BaseException):
             return ["exception", raised.describe_class(value)]
+        if isinstance(value, BaseException):
+            return ["raised", raised.describe(value, NAME, self.source, part)]
         if (packed := shapes.pack(value, part)) is not None:
             return packed
         if issubclass(type(value), DERIVED):

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from . import frames, plain, raised, remote, shapes
 from .worker import flush, write_all
 
+UNSEEN = ("os.environ", "os.chdir", "patch(", "patch.", "monkeypatch", "sys.argv", "sys.stdin")
 MOST_ITEMS = 10_000  # of an iterator that a test hands over
 
 
@@ -44,6 +45,7 @@ class CheckJudge:
         self.changed = False  # a call changed an argument and returned something: the change is not carried
         self.remotes: dict[int, remote.Remote] = {}
         self.functions: list[Any] = []
+        self.waiting = False  # for an answer
 
     def end(self, result: dict[str, Any]) -> NoReturn:
         """Answers and ends this process."""
@@ -60,6 +62,8 @@ class CheckJudge:
 
     def failed(self, error: BaseException, source: str) -> NoReturn:
         described = getattr(error, "described", None)
+        if found := [word for word in UNSEEN if word in source]:
+            self.end({"uncarried": f"the test code uses {found[0]}, which changes its own process, not the program's"})
         name = type(error).__name__
         if isinstance(error, RuntimeError) and name in raised.NOT_CARRIED and name in source:  # perhaps waited for
             self.end({"uncarried": f"the program raises {name}, which never reaches a test"})
@@ -76,12 +80,19 @@ class CheckJudge:
         if os.getpid() != self.pid:
             raise RuntimeError("a process that the test code started cannot call the program")
         with self.lock:
+            if self.waiting:  # a signal's handler raised, say: the next message would be the answer to another question
+                self.end({"uncarried": "the test code interrupts a call of the program"})
+            self.waiting = True
             try:
                 frames.send(self.channel, message)
                 while isinstance(reply := frames.receive(self.channel), dict) and "callback" in reply:
-                    frames.send(self.channel, {"answer": self.called_back(reply)})
-            except (OSError, ValueError, RecursionError):
+                    self.waiting = False  # the function may call the program
+                    answer = self.called_back(reply)
+                    self.waiting = True
+                    frames.send(self.channel, {"answer": answer})
+            except (ConnectionError, ValueError, RecursionError):
                 reply = None
+            self.waiting = False
         if not isinstance(reply, dict):
             self.end({"gone": True})
         if isinstance(printed := reply.get("printed"), str):
@@ -168,6 +179,8 @@ class CheckJudge:
             return _derived(part(data[2]), str(data[1]), self)
         if tag == "exception":
             return raised.class_of(data[1])
+        if tag == "raised":
+            return raised.as_exception(data[1], part)
         if tag == "back":
             return self.functions[data[1]]
         if tag == "ref" and data[2]["coroutine"]:

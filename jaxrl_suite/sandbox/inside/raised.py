@@ -20,14 +20,17 @@ Code = Callable[[Any], Any]
 _MIRRORS: dict[str, type[BaseException]] = {}
 
 
-def describe(error: BaseException, name: str, source: str, encode: Code | None = None) -> dict[str, Any]:
+def describe(
+    error: BaseException, name: str, source: str, encode: Code | None = None, depth: int = 0
+) -> dict[str, Any]:
     """An exception as data: its type, its message, and the last line of the source that it came through.
 
     Args:
       error: what was raised.
       name: of the file that the source was compiled as.
       source: its text.
-      encode: makes data of a value; the arguments and attributes it can encode come along then, and the class.
+      encode: makes data of a value; the arguments and attributes it can encode come along then, class and cause too.
+      depth: how many exceptions this one is the cause of.
     """
     line, trace = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None, error.__traceback__
     while trace is not None:
@@ -52,7 +55,13 @@ def describe(error: BaseException, name: str, source: str, encode: Code | None =
         arguments = [encode(value) for value in error.args]
     except Exception:  # not plain: what is printed is what can be told
         arguments = [message]
-    return data | {"class": describe_class(type(error)), "arguments": arguments, "attributes": attributes}
+    cause = error.__cause__ if depth < 5 else None
+    return data | {
+        "class": describe_class(type(error)),
+        "arguments": arguments,
+        "attributes": attributes,
+        "cause": None if cause is None else describe(cause, name, source, encode, depth + 1),
+    }
 
 
 def describe_class(kind: type, depth: int = 0) -> list[Any]:
@@ -104,6 +113,8 @@ def as_exception(data: Any, decode: Code, own: str = "") -> BaseException:
         if name.isidentifier() and not name.startswith("_"):
             with contextlib.suppress(Exception):
                 setattr(error, name, decode(value))
+    if isinstance(data.get("cause"), dict):
+        error.__cause__ = as_exception(data["cause"], decode, own)
     error.described = data  # pyright: ignore[reportAttributeAccessIssue]
     return error
 

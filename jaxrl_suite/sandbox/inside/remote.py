@@ -8,6 +8,7 @@ of that name answer with yes or no.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from .allowed import words
@@ -15,7 +16,8 @@ from .allowed import words
 REFUSED = words("""
 lt le gt ge add radd sub rsub mul rmul matmul rmatmul truediv rtruediv floordiv rfloordiv mod rmod divmod rdivmod pow
 rpow lshift rlshift rshift rrshift and rand or ror xor rxor iadd isub imul imatmul itruediv ifloordiv imod ipow iand ior
-ixor ilshift irshift neg pos abs invert int float complex index round trunc floor ceil reversed bytes mro_entries
+ixor ilshift irshift neg pos abs invert int float complex index round trunc floor ceil reversed bytes mro_entries copy
+deepcopy reduce_ex
 """)
 ANSWERS = {name for kind in (str, bytes, set, float) for name in dir(kind) if name.startswith("is")}
 ANSWERS |= {"startswith", "endswith"}
@@ -118,6 +120,16 @@ class RemoteFunction(Remote):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._asker.call(self._number, args, kwargs)
 
+    @property
+    def __signature__(self) -> inspect.Signature:
+        defaults = {True: ..., False: inspect.Parameter.empty}
+        return inspect.Signature(
+            [
+                inspect.Parameter(name, list(inspect._ParameterKind)[kind], default=defaults[has])
+                for name, kind, has in self._ask("signature")
+            ]
+        )
+
 
 class RemoteIterator(Remote):
     __slots__ = ()
@@ -134,4 +146,5 @@ class RemoteIterator(Remote):
 def kind_of(name: str, call: bool, iterator: bool) -> type[Remote]:
     """A class of the candidate's name for what it can do."""
     bases = (RemoteFunction,) * call + (RemoteIterator,) * iterator
-    return type(name, bases or (Remote,), {"__slots__": ()})
+    doc = property(lambda self: self._ask("get", "__doc__"))
+    return type(name, bases or (Remote,), {"__slots__": (), "__module__": "candidate", "__doc__": doc})

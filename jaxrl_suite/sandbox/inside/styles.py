@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import random
 import sys
 import types
 import unittest
@@ -65,8 +66,11 @@ def run(judge: CheckJudge, setup: str, code: str) -> None:
     names = Names(judge, {"__name__": "__main__", "__builtins__": __builtins__, "__file__": "<test>"})
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
-    for name in ("candidate", "solution", "program"):
+    tree = ast.parse(code)
+    for name in ("candidate", "solution", "program", *_imported(tree, entry)):
         sys.modules[name] = ProgramModule(name, names)
+    if "random.seed" in code:
+        _share_seeds(judge)
     sys.modules.setdefault("pytest", pytest_parts.module())
     unittest.main = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]  # all cases are run below
     if setup:
@@ -74,7 +78,6 @@ def run(judge: CheckJudge, setup: str, code: str) -> None:
         names.pop(entry, None)
         names.pop("candidate", None)
     before = dict(names)
-    tree = ast.parse(code)
     main.__dict__.update(names)
     try:
         exec(compile(tree, "<test>", "exec", dont_inherit=True), names)
@@ -93,6 +96,28 @@ def run(judge: CheckJudge, setup: str, code: str) -> None:
                 pytest_parts.run_class(value, own)
         elif inspect.isfunction(value) and value.__globals__ is names and name.startswith("test"):
             pytest_parts.run_function(value, own)
+
+
+def _imported(tree: ast.Module, entry: str) -> set[str]:
+    """Modules that the entry is imported from, with those they lie in: they stand for the program."""
+    found = {
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == entry for alias in node.names)
+    }
+    parents = {name[:end] for name in found for end in range(len(name)) if name[end] == "."}
+    return {name for name in found | parents if name.partition(".")[0] not in sys.stdlib_module_names}
+
+
+def _share_seeds(judge: CheckJudge) -> None:
+    """Seeds the program's random numbers with the test's: in Python the two are in one process."""
+    original = random.seed
+
+    def seed(*args: Any) -> None:
+        original(*args)
+        judge.ask({"do": "seed", "of": None, "args": judge.encode(args)})
+
+    random.seed = seed
 
 
 def _called(tree: ast.Module) -> set[str]:
