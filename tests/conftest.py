@@ -22,6 +22,7 @@ if "JAXRL_SUITE_TEST_CACHES" in os.environ:  # one a worker: JAX does not write 
         os.environ["JAXRL_SUITE_TEST_CACHES"], os.environ.get("PYTEST_XDIST_WORKER", "main")
     )
 
+import chex
 import jax
 import pytest
 
@@ -47,6 +48,7 @@ REMEDIES = {  # part of the reason of a skip -> what was not tested, and how to 
 
 
 def pytest_runtest_setup(item):
+    chex.clear_trace_counter()  # each test counts the traces of its own functions
     if CHEAP:
         jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("optimised") is None)
 

@@ -120,10 +120,10 @@ def answer(path: str) -> None:
     from jaxrl_suite.distill.sampling import UniformBatches
     from jaxrl_suite.distill.unrolled import Unrolled
     from jaxrl_suite.rl.learners.cloning import Recipe
-    from jaxrl_suite.rl.policies import MLP
+    from jaxrl_suite.rl.policies import mlp_policy
 
     data = {name: jnp.asarray(value) for name, value in np.load(path).items()}
-    imitation = Imitation(MLP((3,), 1, widths=(WIDTH, WIDTH)))
+    imitation = Imitation(mlp_policy((3,), 1, widths=(WIDTH, WIDTH)))
     objective = Unrolled(imitation, Recipe("sgd", RATE, STEPS))
     driver = Driver(objective, UniformBatches(BATCH), students=1, judges=1)
     pairs = Pairs(data["x"], data["y"], jnp.ones(ROWS))

@@ -7,15 +7,28 @@ seen and unseen levels are those of a maze here, and continuous control is the p
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
+
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.experiments.ddrl import locomotion, verdicts
+from jaxrl_suite.experiments.ddrl import locomotion, tasks, verdicts
 from jaxrl_suite.experiments.ddrl import report as writing
 from jaxrl_suite.experiments.ddrl.config import PRESETS, Config
+from jaxrl_suite.networks.describe import Described
 
-__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main", "networks"]
 
 SYSTEM = "DDRL"
 CLAIMS = ("ddrl-1", "ddrl-2", "ddrl-3", "ddrl-4", "ddrl-5")
+
+
+def networks(config: Config) -> dict[str, Described]:
+    found = {}
+    for environment in config.environments:
+        policy = tasks.student_of(config, environment)
+        observations = jax.ShapeDtypeStruct((1, *policy.observation_shape), jnp.float32)
+        found[f"student of {environment}"] = Described(policy.module, (observations,))
+    return found
 
 
 def main(config: Config, run: Run) -> None:

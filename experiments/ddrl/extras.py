@@ -52,7 +52,7 @@ def anchor_rows(run: Run, task: DDRLTask, scorer: Scorer, total: int) -> list[di
     if not total or task.discrete:
         return []
     policy, rows = task.imitation.policy, []
-    widths: tuple[int, ...] = getattr(policy, "widths")  # noqa: B009
+    widths: tuple[int, ...] = getattr(policy.module, "widths")  # noqa: B009
     learners: dict[str, Any] = {
         "TD3+BC on everything": TD3BC(policy.observation_shape, policy.actions, widths=widths),
         "IQL on everything": IQL(policy.observation_shape, policy.actions, widths=widths),

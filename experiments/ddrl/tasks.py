@@ -13,11 +13,11 @@ from jaxrl_suite.distill.presets import PAPER_STUDENT
 from jaxrl_suite.envs.gridmaze.env import UNSEEN_LEVELS
 from jaxrl_suite.experiments.ddrl import expert
 from jaxrl_suite.experiments.ddrl.config import CloningConfig, Config
+from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.datasets.collection import noisy_expert_data
-from jaxrl_suite.rl.datasets.offline import OfflineData
 from jaxrl_suite.rl.datasets.scores import Reference
 from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
-from jaxrl_suite.rl.policies import CNN, MLP
+from jaxrl_suite.rl.policies import Policy, conv_policy, mlp_policy
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,7 +55,7 @@ def make_task(config: Config, environment: str, level: str = "", trained: expert
     else:
         data = expert.collect_level(trained, environment, level, config.noise, keys[0])
         reference, teacher = trained.reference, expert.teacher_of(trained)
-    student = Imitation(student_of(config, environment, data), "softmax_mse" if maze and config.published else None)
+    student = Imitation(student_of(config, environment), "softmax_mse" if maze and config.published else None)
     steps = config.maze.cloning_steps if maze else config.cloning.steps
     task = distill.make_task(
         data, env, teacher, keys=keys[1:], imitation=student, reference=reference, arenas=arenas_of(environment, env)
@@ -82,12 +82,13 @@ def arenas_of(environment: str, env: Any) -> dict[str, Any]:
     return {"": env}
 
 
-def student_of(config: Config, environment: str, data: OfflineData) -> MLP | CNN:
+def student_of(config: Config, environment: str) -> Policy:
     """The student's network."""
-    shape = data.observations.shape[1:]
+    env: Any = envs.make(environment)
+    shape = rollout.observation_spec(env).shape
     if environment == "gridmaze" and config.published:
-        return CNN(shape, data.num_actions, channels=(12, 48, 12, 3), widths=())
+        return conv_policy(shape, env.num_actions, channels=(12, 48, 12, 3), widths=())
     if environment == "gridmaze":
-        return MLP(shape, data.num_actions, True, config.maze.widths)
+        return mlp_policy(shape, env.num_actions, True, config.maze.widths)
     widths = config.pendulum.widths if environment == "pendulum" else config.mujoco.widths
-    return MLP(shape, data.actions.shape[1], widths=widths)
+    return mlp_policy(shape, env.action_size, widths=widths)

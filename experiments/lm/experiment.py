@@ -17,11 +17,18 @@ from jaxrl_suite.experiments.lm import report
 from jaxrl_suite.experiments.lm.chains import exact, model_config, sample, sampler_of, tokens_a_step, trainer_of
 from jaxrl_suite.experiments.lm.config import PRESETS, Config
 from jaxrl_suite.llm.ledger import Ledger
+from jaxrl_suite.llm.transformer.model import Transformer
+from jaxrl_suite.networks.describe import Described
 
-__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main", "networks"]
 
 SYSTEM = ""  # it serves the language-model layer, and no paper
 CLAIMS = ()
+
+
+def networks(config: Config) -> dict[str, Described]:
+    tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
+    return {"language model": Described(Transformer(model_config(config)), (tokens,), "everything")}
 
 
 def main(config: Config, run: Run) -> None:

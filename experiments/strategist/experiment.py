@@ -12,13 +12,24 @@ nothing twice, and --proposer replay --recording FOLDER runs again from the answ
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.strategist.config import PRESETS, Config
 
-__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
+if TYPE_CHECKING:
+    from jaxrl_suite.networks.describe import Described
+
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main", "networks"]
 
 SYSTEM = "Strategist"
 CLAIMS = ("strat-1", "strat-2", "strat-4", "strat-5", "strat-6", "strat-7", "strat-11", "strat-12")
+
+
+def networks(config: Config) -> dict[str, Described]:
+    from jaxrl_suite.experiments.strategist import networks
+
+    return networks.networks(config)
 
 
 def main(config: Config, run: Run) -> None:

@@ -19,6 +19,7 @@ import functools
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,7 +65,7 @@ class _Absent(Player):
 
     player: HostPlayer
 
-    def act(self, params: Any, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
+    def act(self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
         return jnp.zeros((*states.phase.shape, states.reward.shape[-1]), jnp.int32), memory
 
 

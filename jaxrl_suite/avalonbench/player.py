@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -47,12 +48,12 @@ class Player(Protocol):
     answers for many: what it does for a seat must not depend on what that seat cannot know.
     """
 
-    def init(self, params: Any, states: AvalonState) -> Any:
+    def init(self, params: chex.ArrayTree, states: AvalonState) -> Any:
         """The memory [B, ...] when `states` [B, ...] have just been dealt."""
         del params, states
         return ()
 
-    def resume(self, params: Any, states: AvalonState) -> Any:
+    def resume(self, params: chex.ArrayTree, states: AvalonState) -> Any:
         """The memory [B, ...] in the middle of games, from what is public in `states`."""
         return self.init(params, states)
 
@@ -61,7 +62,7 @@ class Player(Protocol):
         del states
         return jnp.zeros_like(seats)
 
-    def plan(self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: Any) -> Any:
+    def plan(self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: Any) -> Any:
         """The memory after it has planned: for whatever costs too much to be done for each seat and phase.
 
         Args:
@@ -74,14 +75,14 @@ class Player(Protocol):
         del params, keys, states, seats
         return memory
 
-    def act(self, params: Any, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
+    def act(self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
         """int32[B, P], actions for all seats, of which those count that it holds and that act; and what it remembers.
 
         `keys` key[B] are consumed. Leaves of `memory` that do not change are returned as they are, and cost nothing.
         """
         ...
 
-    def observe(self, params: Any, memory: Any, before: AvalonState, after: AvalonState) -> Any:
+    def observe(self, params: chex.ArrayTree, memory: Any, before: AvalonState, after: AvalonState) -> Any:
         """The memory after a phase was played; all but the roles is public."""
         del params, before, after
         return memory
@@ -104,19 +105,21 @@ class BotPlayer(Player):
     bots: Bots
     schedule: Schedule = by_turn
 
-    def init(self, params: Any, states: AvalonState) -> Memory:
+    def init(self, params: chex.ArrayTree, states: AvalonState) -> Memory:
         del params
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*states.phase.shape, *leaf.shape)), self.bots.init())
 
-    def resume(self, params: Any, states: AvalonState) -> Memory:
+    def resume(self, params: chex.ArrayTree, states: AvalonState) -> Memory:
         del params
         return jax.vmap(self.bots.memory_of)(states)
 
-    def act(self, params: Any, keys: jax.Array, states: AvalonState, memory: Memory) -> tuple[jax.Array, Memory]:
+    def act(
+        self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, memory: Memory
+    ) -> tuple[jax.Array, Memory]:
         del params
         return jax.vmap(self.bots.act)(keys, states, memory), memory
 
-    def observe(self, params: Any, memory: Memory, before: AvalonState, after: AvalonState) -> Memory:
+    def observe(self, params: chex.ArrayTree, memory: Memory, before: AvalonState, after: AvalonState) -> Memory:
         del params
         return jax.vmap(self.bots.observe)(memory, before, after)
 
@@ -133,22 +136,22 @@ class Planner(Player, Protocol):
     @property
     def game(self) -> Avalon: ...
 
-    def decide(self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array) -> jax.Array:
+    def decide(self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, seats: jax.Array) -> jax.Array:
         """int32[B]: the action of seat `seats` int32[B] in each game; `keys` key[B] are consumed."""
         ...
 
-    def init(self, params: Any, states: AvalonState) -> Any:
+    def init(self, params: chex.ArrayTree, states: AvalonState) -> Any:
         del params
         return jnp.zeros((*states.phase.shape, self.game.num_players), jnp.int32)
 
     def plans(self, states: AvalonState, seats: jax.Array) -> jax.Array:
         return jax.vmap(self.game.acting)(states) & seats & jnp.where(states.phase == QUEST, states.evil, -1)
 
-    def plan(self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: Any) -> Any:
+    def plan(self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: Any) -> Any:
         actions = self.decide(params, keys, states, jnp.minimum(seats, self.game.num_players - 1))
         return memory.at[jnp.arange(len(seats)), seats].set(actions, mode="drop")
 
-    def act(self, params: Any, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
+    def act(self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
         del params, keys
         return self.passing(states, memory), memory
 
@@ -173,12 +176,12 @@ class PlayerPolicy(Player):
     choose: Callable[[Any, jax.Array, AvalonState, jax.Array, Any], tuple[jax.Array, Any]]
     start: Any = ()
 
-    def init(self, params: Any, states: AvalonState) -> Any:
+    def init(self, params: chex.ArrayTree, states: AvalonState) -> Any:
         del params
         shape = *states.phase.shape, self.game.num_players
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*shape, *jnp.shape(leaf))), self.start)
 
-    def act(self, params: Any, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
+    def act(self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, memory: Any) -> tuple[jax.Array, Any]:
         def one(key: jax.Array, state: AvalonState, seat: jax.Array, memory: Any) -> tuple[jax.Array, Any]:
             seen = view.redact(self.game, state, seat)
             return self.choose(params, jax.random.fold_in(key, seat), seen, seat, memory)

@@ -76,6 +76,9 @@ def _run(arguments: argparse.Namespace, overrides: dict[str, list[str]], argv: l
     from jaxrl_suite.cli import runner
 
     job = runner.prepare(arguments.name, arguments.preset, overrides)
+    if arguments.describe:
+        print(runner.describe_networks(job))
+        return 0
     folder = Path(arguments.out) if arguments.out else runner.default_folder(job)
     page = runner.run_job(
         job, folder, resume=arguments.resume, devices=arguments.devices, command=_command(argv), console=_stderr()

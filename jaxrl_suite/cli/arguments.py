@@ -31,6 +31,7 @@ examples:
   jaxrl-suite run gops_search --preset full --seeds 0 1 2 3 4
   jaxrl-suite run gops_search --out runs/mine --resume
   jaxrl-suite run ddrl --maze.outer-steps 100
+  jaxrl-suite run lm --size 0.8M --describe
   jaxrl-suite run ./my_experiment.py --learning-rate 3e-4
 """
 _REPRODUCE = """\
@@ -115,6 +116,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--resume", action="store_true", help="continue the run in the folder, or start it if there is none"
     )
+    run.add_argument("--describe", action="store_true", help="print the layers of its networks, and run nothing")
     run.add_argument("--devices", type=_positive, metavar="N", help="how many devices to use (default: all)")
 
     reproduce = add("reproduce", _REPRODUCE)
@@ -173,7 +175,7 @@ def describe_fields(experiment: Experiment) -> str:
     lines = [f"{experiment.name}: {experiment.summary}", "", f"presets: {', '.join(experiment.presets) or 'quick'}", ""]
     width = max((len(option(path)) for path, _ in leaves(experiment.fields)), default=0) + 2
     lines += ["fields:", *_describe(experiment.fields, "", width)]
-    return "\n".join([*lines, "", "also: --preset, --out, --resume, --devices; see jaxrl-suite run --help"])
+    return "\n".join([*lines, "", "also: --preset, --out, --resume, --devices, --describe; see jaxrl-suite run --help"])
 
 
 def _describe(fields: Sequence[Field], prefix: str, width: int) -> list[str]:

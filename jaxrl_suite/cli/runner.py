@@ -96,6 +96,20 @@ def run_job(
     return report.build_report(folder, title=job.experiment.name, summary=job.experiment.summary)
 
 
+def describe_networks(job: PreparedRun) -> str:
+    """Tables of the layers of an experiment's networks, which its function `networks(config)` lists.
+
+    Raises:
+      UserError: if it has none.
+    """
+    if not hasattr(job.module, "networks"):
+        raise UserError(f"{job.experiment.name} lists no networks: it would need networks(config), name to Described")
+    _set_up(None)
+    from jaxrl_suite.networks.describe import describe
+
+    return "\n\n".join(describe(name, network) for name, network in job.module.networks(job.config).items())
+
+
 def reproduce(
     names: Sequence[str],
     preset: str,

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +23,7 @@ import optax
 from numpy.typing import ArrayLike
 
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.networks.apply import apply
 
 
 @jax.tree_util.register_dataclass
@@ -36,22 +38,46 @@ class AffineSurrogate:
         return self.intercept + masks.astype(jnp.float32) @ self.coefficients
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class NetworkSurrogate:
+class SubsetNetwork(nn.Module):
     """A multi-layer perceptron on the mask, with a sigmoid at the end: utilities lie in 0 to 1.
 
     A point's weights into the hidden layer are a part that all points share, through which the size of the set acts,
     plus its own.
+
+    Args:
+      width: of the hidden layer.
+      mean: the utility that the untrained network gives every subset, about.
     """
 
-    params: dict[str, jax.Array]
+    width: int = 32
+    mean: float | jax.Array = 0.5
+
+    @nn.compact
+    def __call__(self, masks: jax.Array) -> jax.Array:
+        """float32[B], for masks bool[B, N]."""
+        rows = masks.astype(jnp.float32)
+        size = jnp.mean(rows, axis=1, keepdims=True)
+        own = nn.Dense(self.width, use_bias=False, kernel_init=nn.initializers.normal(0.1), name="own")(rows)
+        shared = self.param("shared", nn.initializers.normal(4.0), (self.width,))
+        # Units turn, at first, at a size of the set between 0 and N.
+        shift = self.param("shift", lambda key: -shared * jax.random.uniform(key, (self.width,)))
+        hidden = jnp.tanh(own + size * shared[None] + shift[None])
+        mean = jnp.clip(self.mean, 0.01, 0.99)
+        bias = nn.initializers.constant(jnp.log(mean / (1 - mean)))
+        outer = nn.Dense(1, kernel_init=nn.initializers.normal(0.1), bias_init=bias, name="outer")
+        return jax.nn.sigmoid(outer(hidden)[:, 0])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class NetworkSurrogate:
+    """A trained `SubsetNetwork` as a utility."""
+
+    params: Any
 
     def __call__(self, masks: jax.Array) -> jax.Array:
-        rows = masks.astype(jnp.float32)
-        size = jnp.mean(rows, axis=1)
-        hidden = rows @ self.params["own"] + size[:, None] * self.params["shared"][None] + self.params["shift"][None]
-        return jax.nn.sigmoid(self.params["bias"] + jnp.tanh(hidden) @ self.params["outer"])
+        width = self.params["shared"].shape[0]
+        return apply(SubsetNetwork(width), self.params, masks)
 
 
 def fit_affine(
@@ -122,20 +148,13 @@ def fit_network(
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _train(key, masks, target, hidden, steps, learning_rate, decay) -> Any:
-    keys = jax.random.split(key, 4)
-    mean = jnp.clip(jnp.mean(target), 0.01, 0.99)
-    steep = 4 * jax.random.normal(keys[1], (hidden,))  # units that turn at a size of the set between 0 and N
-    start = {
-        "own": 0.1 * jax.random.normal(keys[0], (masks.shape[1], hidden)),
-        "shared": steep,
-        "shift": -steep * jax.random.uniform(keys[2], (hidden,)),
-        "outer": 0.1 * jax.random.normal(keys[3], (hidden,)),
-        "bias": jnp.log(mean / (1 - mean)),
-    }
+    network = SubsetNetwork(hidden, jnp.mean(target))
+    start = network.init(key, masks[:1])["params"]
     optimiser = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
 
     def loss(params):
-        return jnp.mean((NetworkSurrogate(params)(masks) - target) ** 2) + decay * jnp.sum(params["own"] ** 2)
+        predicted = apply(network, params, masks)
+        return jnp.mean((predicted - target) ** 2) + decay * jnp.sum(params["own"]["kernel"] ** 2)
 
     def step(carry, _):
         params, memory = carry

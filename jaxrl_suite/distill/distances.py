@@ -1,8 +1,8 @@
 """Distances between two gradients of a network, smooth where rows of them are zero.
 
-A gradient is that of parameters made of layers `{"w": [inputs, units], "b": [units]}`. A ReLU unit that is off for
-every pair has a zero column, where a plain norm has no derivative: here every square root has a positive number in it,
-and a unit without a real gradient does not count.
+A gradient is that of Flax's `params`, in which a layer is `{"kernel": [..., units], "bias": [units]}`. A ReLU
+unit that is off for every pair has a zero column, where a plain norm has no derivative: here every square root has a
+positive number in it, and a unit without a real gradient does not count.
 
 Reference: Zhao, Mopuri and Bilen, "Dataset condensation with gradient matching", ICLR 2021, section 3.2 (cosine);
 Light, Liu and Hu, "Dataset distillation for offline reinforcement learning" (2024) (flat squared distance).
@@ -25,7 +25,7 @@ def gradient_distance(kind: Distance, syn: Any, real: Any) -> jax.Array:
     Args:
       kind: `l2` is the sum of squared differences over all numbers; `layer` divides each layer's by the squared norm
         of its real gradient; `cosine` sums 1 - cosine over units, each with its weights and its bias.
-      syn: pytree of layers.
+      syn: `params` of layers.
       real: pytree of the same structure.
     """
     parts = {"l2": _l2, "layer": _layer, "cosine": _cosine}[kind]
@@ -35,12 +35,15 @@ def gradient_distance(kind: Distance, syn: Any, real: Any) -> jax.Array:
 
 
 def _is_layer(tree: Any) -> bool:
-    return isinstance(tree, dict) and set(tree) == {"w", "b"}
+    return isinstance(tree, dict) and "kernel" in tree
 
 
-def _matrix(layer: dict[str, jax.Array]) -> jax.Array:
-    """[inputs + 1, units]."""
-    return jnp.concatenate([layer["w"], layer["b"][None]])
+def _matrix(layer: Any) -> jax.Array:
+    """[inputs + 1, units]; what is no layer, such as the scale of a norm, counts as one unit."""
+    if not isinstance(layer, dict):
+        return layer.reshape(-1, 1)
+    rest = [part.reshape(-1, layer["kernel"].shape[-1]) for name, part in sorted(layer.items()) if name != "kernel"]
+    return jnp.concatenate([layer["kernel"].reshape(-1, layer["kernel"].shape[-1]), *rest])
 
 
 def _l2(a: jax.Array, b: jax.Array) -> jax.Array:

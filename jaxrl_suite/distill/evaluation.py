@@ -24,7 +24,7 @@ from jaxrl_suite.rl.datasets.offline import Metadata
 from jaxrl_suite.rl.datasets.scores import Reference, normalised_score
 from jaxrl_suite.rl.datasets.transitions import Scaling
 from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
-from jaxrl_suite.rl.policies import CNN, MLP
+from jaxrl_suite.rl.policies import ConvPolicy, MLPPolicy
 
 
 def student_scores(
@@ -100,21 +100,24 @@ def summary(scores: np.ndarray) -> dict[str, float]:
 
 
 def architectures(imitation: Imitation) -> dict[str, Imitation]:
-    """The student and others: for an MLP of 2 to 6 layers, half and double width, tanh; for a CNN wider and deeper."""
-    policy = imitation.policy
-    changed: dict[str, Any] = {"same": policy}
-    if isinstance(policy, MLP):
-        width = policy.widths[0] if policy.widths else 64
+    """The student and others: perceptrons of 2 to 6 layers, half and double width, tanh; for images wider, deeper."""
+    module = imitation.policy.module
+    changed: dict[str, Any] = {"same": module}
+    if isinstance(module, MLPPolicy):
+        width = module.widths[0] if module.widths else 64
         for depth in (1, 2, 3, 4, 5):
-            changed[f"{depth + 1} layers"] = dataclasses.replace(policy, widths=(width,) * depth)
-        changed["half width"] = dataclasses.replace(policy, widths=tuple(max(1, w // 2) for w in policy.widths))
-        changed["double width"] = dataclasses.replace(policy, widths=tuple(2 * w for w in policy.widths))
-        other = "tanh" if policy.activation == "relu" else "relu"
-        changed[other] = dataclasses.replace(policy, activation=other)
-    elif isinstance(policy, CNN):
-        changed["double width"] = dataclasses.replace(policy, channels=tuple(2 * c for c in policy.channels))
-        changed["deeper"] = dataclasses.replace(policy, widths=(*policy.widths, 64))
+            changed[f"{depth + 1} layers"] = module.clone(widths=(width,) * depth)
+        changed["half width"] = module.clone(widths=tuple(max(1, w // 2) for w in module.widths))
+        changed["double width"] = module.clone(widths=tuple(2 * w for w in module.widths))
+        other = "tanh" if module.activation == "relu" else "relu"
+        changed[other] = module.clone(activation=other)
+    elif isinstance(module, ConvPolicy):
+        changed["double width"] = module.clone(channels=tuple(2 * c for c in module.channels))
+        changed["deeper"] = module.clone(widths=(*module.widths, 64))
     seen: dict[Any, str] = {}
     for name, candidate in changed.items():
         seen.setdefault(candidate, name)
-    return {name: dataclasses.replace(imitation, policy=candidate) for candidate, name in seen.items()}
+    return {
+        name: dataclasses.replace(imitation, policy=dataclasses.replace(imitation.policy, module=candidate))
+        for candidate, name in seen.items()
+    }

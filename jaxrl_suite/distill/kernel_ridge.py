@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -110,6 +111,8 @@ def ridge_predict(
       queries: float32[B, F].
       ridge: penalty, as a fraction of the mean diagonal of the weighted kernel.
     """
+    chex.assert_rank([ours, targets, queries, weights], [2, 2, 2, 1])
+    chex.assert_equal_shape_prefix([ours, targets, weights], 1)
     root = jnp.sqrt(weights)[:, None]
     scaled = root * ours
     kernel = scaled @ scaled.T

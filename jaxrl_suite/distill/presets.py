@@ -24,7 +24,7 @@ from jaxrl_suite.distill.sampling import Buckets, UniformBatches
 from jaxrl_suite.distill.unrolled import Unrolled
 from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.rl.learners.cloning import Recipe
-from jaxrl_suite.rl.policies import MLP, Policy
+from jaxrl_suite.rl.policies import MLPPolicy, Policy
 
 PAPER_OUTER: dict[str, Any] = dict(
     learn=("observations",), optimiser="sgd", learning_rate=0.1, momentum=0.5, clip=float("inf"), decay=0.0, students=1
@@ -62,7 +62,9 @@ def make_driver(method: str, policy: Policy, **changes: Any) -> Driver:
     """
     imitation = Imitation(policy)
     plain = Unrolled(imitation)
-    regressor = dataclasses.replace(policy, squash=False) if isinstance(policy, MLP) else policy
+    regressor = policy
+    if isinstance(policy.module, MLPPolicy):
+        regressor = dataclasses.replace(policy, module=policy.module.clone(squash=False))
     objectives: dict[str, Any] = {
         "bptt": plain,
         "bptt-both": Mean((plain, Unrolled(imitation, Recipe("adam", 5e-3, 60)))),

@@ -26,7 +26,7 @@ class RandomRegressors:
     """Mean squared difference of the losses of R fresh networks on the distilled set and on a real batch.
 
     Args:
-      imitation: the regressors' network and loss; `MLP(widths=(), squash=False)` is linear.
+      imitation: the regressors' network and loss; `mlp_policy(..., widths=(), squash=False)` is linear.
       count: R.
       scale: factor on their parameters; biases, which start at 0, are drawn from a normal distribution of this scale.
     """

@@ -26,7 +26,7 @@ from jaxrl_suite.rl.datasets.episodes import episodes, split_episodes, take_epis
 from jaxrl_suite.rl.datasets.offline import OfflineData
 from jaxrl_suite.rl.datasets.scores import Reference, normalised_score
 from jaxrl_suite.rl.datasets.transitions import Scaling, scaling
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import Policy, mlp_policy
 
 # Observations [M, ...] in the environment's units -> float[M, A]: actions, or probabilities of the actions.
 Teacher: TypeAlias = Callable[[np.ndarray], np.ndarray]
@@ -152,9 +152,9 @@ def no_scaling(observations: np.ndarray) -> Scaling:
     return Scaling(np.zeros(shape, np.float32), np.ones(shape, np.float32))
 
 
-def _student(data: OfflineData) -> MLP:
+def _student(data: OfflineData) -> Policy:
     actions = data.num_actions if data.discrete else data.actions.shape[1]
-    return MLP(data.observations.shape[1:], actions, data.discrete)
+    return mlp_policy(data.observations.shape[1:], actions, data.discrete)
 
 
 def _reference(data: OfflineData, env: AnyEnv) -> Reference:

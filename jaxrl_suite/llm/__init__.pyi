@@ -29,6 +29,7 @@ from .transformer.config import preset as preset
 from .transformer.generate import Generated as Generated
 from .transformer.generate import Prompts as Prompts
 from .transformer.generate import generate as generate
+from .transformer.model import Transformer as Transformer
 from .transformer.next_token import next_token_loss as next_token_loss
 from .transformer.sampler import SamplerConfig as SamplerConfig
 from .transformer.sampler import TransformerSampler as TransformerSampler

@@ -41,7 +41,7 @@ _END = re.compile(
 )
 
 
-class Block(NamedTuple):
+class CodeBlock(NamedTuple):
     """A fenced block.
 
     Args:
@@ -91,7 +91,7 @@ class _Opening(NamedTuple):
     indent: str
 
 
-def blocks_of(answer: str) -> list[Block]:
+def blocks_of(answer: str) -> list[CodeBlock]:
     """All fenced blocks of an answer, in order."""
     if "```" not in answer and "~~~" not in answer:
         return []
@@ -99,7 +99,7 @@ def blocks_of(answer: str) -> list[Block]:
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line))
-    blocks: list[Block] = []
+    blocks: list[CodeBlock] = []
     at, repairs = 0, 0
     while at < len(lines):
         bare = lines[at].rstrip("\r\n")
@@ -107,7 +107,7 @@ def blocks_of(answer: str) -> list[Block]:
             at += 1
             continue
         if one := _ONE_LINE.match(bare):
-            blocks.append(Block((one["info"] or "").strip().lower(), one["text"], starts[at], starts[at + 1], True))
+            blocks.append(CodeBlock((one["info"] or "").strip().lower(), one["text"], starts[at], starts[at + 1], True))
             at += 1
             continue
         opening = _opening(bare)
@@ -120,7 +120,7 @@ def blocks_of(answer: str) -> list[Block]:
         if following > end and not _is_fence(lines[end], opening):  # a fence behind code
             text += _without_indent(lines[end], opening.indent).rstrip()[: -len(opening.fence)] + "\n"
         is_closed = following > end or end < len(lines)  # by a fence, or by the next block
-        blocks.append(Block(_language(opening.info), text, starts[at], starts[following], is_closed))
+        blocks.append(CodeBlock(_language(opening.info), text, starts[at], starts[following], is_closed))
         at = max(following, at + 1)
     return blocks
 

@@ -10,7 +10,7 @@ import re
 import textwrap
 from typing import NamedTuple
 
-from jaxrl_suite.llm.fences import PYTHON, Block, StringState, blocks_of, thinks_to_the_end, without_thinking
+from jaxrl_suite.llm.fences import PYTHON, CodeBlock, StringState, blocks_of, thinks_to_the_end, without_thinking
 
 MAX_CODE = 40_000  # characters
 MAX_PROSE = 4_000
@@ -136,7 +136,7 @@ def _python_blocks(text: str, defines: re.Pattern[str], depth: int = 0) -> list[
     return found
 
 
-def _holds_blocks(block: Block) -> bool:
+def _holds_blocks(block: CodeBlock) -> bool:
     return block.language in PROSE | {"", "answer"} and ("```" in block.text or "~~~" in block.text)
 
 

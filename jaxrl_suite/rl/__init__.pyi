@@ -43,9 +43,11 @@ from .learners.iql import IQL as IQL
 from .learners.ppo import PPO as PPO
 from .learners.ppo_config import PPOConfig as PPOConfig
 from .learners.td3_bc import TD3BC as TD3BC
-from .policies import CNN as CNN
-from .policies import MLP as MLP
+from .policies import ConvPolicy as ConvPolicy
+from .policies import MLPPolicy as MLPPolicy
 from .policies import Policy as Policy
+from .policies import conv_policy as conv_policy
+from .policies import mlp_policy as mlp_policy
 from .rollout import Trajectories as Trajectories
 from .rollout import collect as collect
 from .rollout import evaluate as evaluate

@@ -6,8 +6,9 @@ Shapes: `B` batch, `P` = 2 players, `A` actions.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -37,7 +38,7 @@ class SearchPolicy:
     search: SimultaneousSearch
     answer: Answer = "solve"
     shrinkage: float = 32.0
-    params: Any = ()
+    params: chex.ArrayTree = ()
 
     def __post_init__(self):
         if self.answer not in get_args(Answer):

@@ -9,14 +9,17 @@ Shapes: `P` = 2 players, `A` actions.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.base import Game, State
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.networks.apply import apply_batched
 
 
 class Evaluation(NamedTuple):
@@ -69,12 +72,24 @@ class Network:
 
     Args:
       game: its `observe(state, 0)` is the network's input.
-      apply: `(params, observation) -> (prior_logits float32[P, A], value float32[])`.
+      network: a `flax.linen` module, ours or a user's own, which answers (prior logits [N, P, A] or [N, P A], value
+        [N]) for observations [N, ...], see `networks.apply`; or a function `(params, observation) -> (prior logits
+        [P, A], value [])`.
     """
 
     game: Game
-    apply: Callable[[Any, Any], tuple[jax.Array, jax.Array]]
+    network: nn.Module | Callable[[Any, Any], tuple[jax.Array, jax.Array]]
 
     def __call__(self, params: Any, key: jax.Array, state: State) -> Evaluation:
-        logits, value = self.apply(params, self.game.observe(state, 0))
-        return Evaluation(jnp.where(state.terminated, 0.0, value), logits)
+        observation = self.game.observe(state, 0)
+        if isinstance(self.network, nn.Module):
+            outputs = apply_batched(self.network, params, observation, observation.shape)
+        else:
+            outputs = self.network(params, observation)
+        shape = (self.game.num_players, self.game.num_actions)
+        if not isinstance(outputs, tuple) or outputs[0].size != math.prod(shape) or outputs[-1].shape:
+            name = getattr(type(self.network), "__name__", "the network")
+            raise UserError(
+                f"a search needs (prior logits {list(shape)}, value) of {name} for each state: change its outputs"
+            )
+        return Evaluation(jnp.where(state.terminated, 0.0, outputs[-1]), outputs[0].reshape(shape))

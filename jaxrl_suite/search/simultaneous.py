@@ -12,6 +12,7 @@ import dataclasses
 import functools
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -72,12 +73,13 @@ class SimultaneousSearch:
         """The packing of a node's embedding: (state, player 0's reward on the way to it)."""
         return packing_of(jax.eval_shape(lambda: (self.game.start(), jnp.float32(0))))
 
-    def __call__(self, params: Any, keys: jax.Array, states: State) -> Tree:
+    def __call__(self, params: chex.ArrayTree, keys: jax.Array, states: State) -> Tree:
         """Searches from every state of a batch; `keys` key[B] are consumed."""
+        chex.assert_shape(keys, (states.reward.shape[0],))
         root_keys, keys = tree_search.split_rows(keys, 2)
         return self.grow(params, keys, self.plant(params, root_keys, states, self.num_simulations + 1))
 
-    def plant(self, params: Any, keys: jax.Array, states: State, num_nodes: int) -> Tree:
+    def plant(self, params: chex.ArrayTree, keys: jax.Array, states: State, num_nodes: int) -> Tree:
         """Trees that hold the root alone, with room for `num_nodes` nodes; `keys` key[B] are consumed."""
         nothing = jnp.zeros_like(states.reward[:, 0])
         embedding, value = jax.vmap(self._evaluate, (self._params_axis, 0, 0, 0))(params, keys, states, nothing)
@@ -85,7 +87,13 @@ class SimultaneousSearch:
         return tree_search.plant(root, num_nodes, jnp.zeros_like(root.prior_logits), None)
 
     def advance(
-        self, params: Any, keys: jax.Array, tree: Tree, actions: jax.Array, outcomes: jax.Array, states: State
+        self,
+        params: chex.ArrayTree,
+        keys: jax.Array,
+        tree: Tree,
+        actions: jax.Array,
+        outcomes: jax.Array,
+        states: State,
     ) -> Tree:
         """The trees after a move: the subtree where the move was explored, a new root elsewhere.
 
@@ -111,7 +119,7 @@ class SimultaneousSearch:
         new = self.plant(params, keys, states, size)
         return jax.tree.map(lambda a, b: jnp.where(reached.reshape(-1, *[1] * (a.ndim - 1)), a, b), old, new)
 
-    def grow(self, params: Any, keys: jax.Array, tree: Tree) -> Tree:
+    def grow(self, params: chex.ArrayTree, keys: jax.Array, tree: Tree) -> Tree:
         """Runs `num_simulations` further simulations in a tree that has room for them; `keys` key[B] are consumed."""
         return tree_search.grow(
             tree,

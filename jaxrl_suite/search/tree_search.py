@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
@@ -27,7 +28,7 @@ Select = Callable[[jax.Array, Tree, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def search(
-    params: Any,
+    params: chex.ArrayTree,
     rng_key: jax.Array,
     *,
     root: Any,
@@ -84,7 +85,7 @@ def search(
 
 def grow(
     tree: Tree,
-    params: Any,
+    params: chex.ArrayTree,
     rng_key: jax.Array,
     *,
     recurrent_fn: RecurrentFn,
@@ -185,7 +186,7 @@ def simulate(
 
 
 def expand(
-    params: Any,
+    params: chex.ArrayTree,
     rng_key: jax.Array,
     tree: Tree,
     recurrent_fn: RecurrentFn,

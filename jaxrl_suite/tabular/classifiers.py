@@ -15,13 +15,16 @@ Shapes: `B` fits, `N` rows, `D` columns, `M` queries, `K` classes.
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import math
 from typing import ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.networks.apply import apply, init_params
+from jaxrl_suite.networks.mlp import MLP
 from jaxrl_suite.tabular import linear_fits
 
 
@@ -170,24 +173,17 @@ class Perceptron:
             raise UserError(f"each of hidden must be at least 1, got {self.hidden}")
 
     def scores(self, x: jax.Array, y: jax.Array, weights: jax.Array, queries: jax.Array, classes: int) -> jax.Array:
-        import optax
-
-        sizes = (x.shape[1], *self.hidden, classes)
-        start = []
-        for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            key = jax.random.fold_in(jax.random.key(self.seed), layer)
-            start.append((jax.random.normal(key, (fan_in, fan_out)) * (2 / fan_in) ** 0.5, jnp.zeros(fan_out)))
+        network = MLP(classes, self.hidden, initialiser="he", head_scale=math.sqrt(2.0))
+        start = init_params(network, jax.random.key(self.seed), x.shape[1:])
         optimiser = optax.adam(self.learning_rate)
 
         def forward(params, rows):
-            for weight, bias in params[:-1]:
-                rows = jax.nn.relu(rows @ weight + bias[None])
-            return rows @ params[-1][0] + params[-1][1][None]
+            return apply(network, params, rows)
 
         def fit(weight):
             def loss(params):
                 each = optax.softmax_cross_entropy_with_integer_labels(forward(params, x), y)
-                penalty = sum(jnp.sum(matrix**2) for matrix, _ in params)
+                penalty = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
                 return jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1) + self.l2 * penalty
 
             def step(carry, _):

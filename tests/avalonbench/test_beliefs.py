@@ -6,6 +6,7 @@ import json
 from functools import cache, partial
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -239,7 +240,7 @@ def test_history_of_a_state_is_what_was_seen(game):
             state = after
             expected = beliefs.history_from_events(events)
             expected = expected._replace(num_votes=expected.num_proposals - (state.phase == 1) * (~state.terminated))
-            jax.tree.map(np.testing.assert_array_equal, read(state), expected)
+            chex.assert_trees_all_equal(read(state), expected)
 
 
 @settings(deadline=None, max_examples=25)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -211,7 +212,7 @@ def test_fast_games_are_the_games_rules(game, good, evil):
     np.testing.assert_array_equal(totals.assassination_attempts, states.target >= 0)
     np.testing.assert_array_equal(totals.evil_by_assassination, ~states.good_victory & (states.target >= 0))
     rebuilt = jax.jit(jax.vmap(bots.memory_of))(states)
-    jax.tree.map(np.testing.assert_array_equal, rebuilt, memories)
+    chex.assert_trees_all_equal(rebuilt, memories)
 
 
 def test_sides_are_judged_as_the_bench_counts():

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,16 +153,19 @@ def test_who_imitates_a_servant_to_perfection_cannot_be_told_from_one():
     np.testing.assert_allclose(np.asarray(beliefs.posterior(after)), np.asarray(beliefs.posterior(belief)), atol=1e-6)
 
 
-def test_jit_is_no_jit_and_vmap_is_a_loop():
-    policy, belief = random_policy(1), public_belief()
-    roles = jnp.asarray(tables(GAME).roles[[3, 20, 59]])
-    keys = jax.random.split(jax.random.key(4), 3)
-    talk = functools.partial(channel.talk, GAME, policy, policy, belief)
-    batch, claims = jax.jit(jax.vmap(talk, (0, None, 0)))(roles, 2, keys)
-    for row in range(3):
-        alone, said = talk(roles[row], 2, keys[row])
-        np.testing.assert_array_equal(claims[row], said)
-        np.testing.assert_allclose(batch.log_weight.high[row], alone.log_weight.high, atol=1e-5)
+class Variants(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_alone_as_in_a_batch(self):
+        policy, belief = random_policy(1), public_belief()
+        roles = jnp.asarray(tables(GAME).roles[[3, 20, 59]])
+        keys = jax.random.split(jax.random.key(4), 3)
+        talk = functools.partial(channel.talk, GAME, policy, policy, belief)
+        batch, claims = jax.jit(jax.vmap(talk, (0, None, 0)))(roles, 2, keys)
+        alone = self.variant(lambda roles, key: talk(roles, 2, key))
+        for row in range(3):
+            heard, said = alone(roles[row], keys[row])
+            np.testing.assert_array_equal(claims[row], said)
+            np.testing.assert_allclose(batch.log_weight.high[row], heard.log_weight.high, atol=1e-5)
 
 
 # The value of communication, in games of bots.

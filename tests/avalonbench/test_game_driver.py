@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,10 +75,6 @@ def mixed():
     return jax.device_get(run(KEYS))
 
 
-def trees_equal(one, two):
-    jax.tree.map(np.testing.assert_array_equal, one, two)
-
-
 def test_any_mix_plays_to_the_end_by_the_rules():
     games = mixed()
     assert games.final.terminated.all()
@@ -115,13 +112,16 @@ def told():
 def test_one_after_the_other_is_as_all_at_once():
     _, run = told()
     together, one_by_one = run(1, None), run(1, 1)
-    trees_equal(together, one_by_one)
+    chex.assert_trees_all_equal(together, one_by_one)
     assert len(np.unique(np.asarray(together.final.deal))) > 1
 
 
-def test_without_jit_the_same():
-    seats, run = told()
-    trees_equal(jax.device_get(run(1, None)), jax.device_get(play(GAME, seats, KEYS, params=((), 1))))
+class Variants(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_with_and_without_jit_the_same(self):
+        seats, run = told()
+        again = self.variant(lambda keys, params: play(GAME, seats, keys, params=((), params)))(KEYS, 1)
+        chex.assert_trees_all_equal(jax.device_get(run(1, None)), jax.device_get(again))
 
 
 def test_params_reach_their_player():
@@ -130,7 +130,7 @@ def test_params_reach_their_player():
     assert not np.array_equal(approving.proposals, rejecting.proposals)
     votes = np.asarray(approving.proposal_votes)[:, 0]
     assert (votes & 0b01010 == 0b01010).all()  # the seats of the second policy
-    trees_equal(approving.deal, rejecting.deal)
+    chex.assert_trees_all_equal(approving.deal, rejecting.deal)
 
 
 def test_memories_are_a_players_own():
@@ -223,7 +223,7 @@ def test_the_host_form_plays_the_same_games():
     assert [outcome.error for outcome in outcomes] == [None] * 3
     expected = jax.device_get(jax.jit(lambda keys: play(GAME, [BOT, RANDOM, BOT, RANDOM, BOT], keys))(KEYS[:3]))
     for number, outcome in enumerate(outcomes):
-        trees_equal(outcome.value.final, jax.tree.map(lambda leaf, n=number: leaf[n], expected.final))
+        chex.assert_trees_all_equal(outcome.value.final, jax.tree.map(lambda leaf, n=number: leaf[n], expected.final))
     assert max(sizes) > 2  # seats and games are asked together
 
 

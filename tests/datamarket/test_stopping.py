@@ -3,6 +3,7 @@
 import functools
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,4 +141,5 @@ def test_curves_in_a_batch_are_curves_one_by_one():
     batched = stopping.outcomes(chain, values, curves)
     for row, kind in itertools.product(range(2), range(H)):
         alone = stopping.outcome(chain, values[kind], curves[row])
-        jax.tree.map(lambda x, y, at=(row, kind): np.testing.assert_allclose(x[at], y, atol=1e-6), batched, alone)
+        one = jax.tree.map(lambda leaf, at=(row, kind): leaf[at], batched)
+        chex.assert_trees_all_close(one, alone, atol=1e-6)

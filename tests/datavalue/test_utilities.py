@@ -2,7 +2,7 @@
 
 import functools
 
-import jax
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -30,9 +30,16 @@ def test_batches_and_devices_do_not_change_a_utility():
         np.testing.assert_allclose(dv.evaluate(utility, MASKS, batch=batch, mesh=mesh), plain, atol=1e-6)
     alone = [float(utility(jnp.asarray(mask[None]))[0]) for mask in MASKS[:5]]
     np.testing.assert_allclose(plain[:5], alone, atol=1e-6)
-    np.testing.assert_allclose(jax.jit(lambda u, m: u(m))(utility, jnp.asarray(MASKS)), plain, atol=1e-6)
     closure = dv.evaluate(lambda masks: jnp.mean(masks, axis=1), MASKS)  # any jax function of masks will do
     np.testing.assert_allclose(closure, MASKS.mean(1), atol=1e-6)
+
+
+class Variants(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
+    def test_a_utility_is_a_pure_function(self):
+        utility = dv.model_utility(split(), classifiers.Neighbours(2))
+        found = self.variant(lambda utility, masks: utility(masks))(utility, jnp.asarray(MASKS))
+        np.testing.assert_allclose(found, dv.evaluate(utility, MASKS, batch=5), atol=1e-6)
 
 
 def test_large_sharded_batches_end():

@@ -1,5 +1,6 @@
 """Distances of gradients: plain numpy, and derivatives where rows are zero."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,12 +12,15 @@ RNG = np.random.default_rng(0)
 
 
 def make(rng=RNG):
-    return [{"w": rng.normal(size=(4, 3)), "b": rng.normal(size=3)}, {"w": rng.normal(size=(3, 2)), "b": np.ones(2)}]
+    return [
+        {"kernel": rng.normal(size=(4, 3)), "bias": rng.normal(size=3)},
+        {"kernel": rng.normal(size=(3, 2)), "bias": np.ones(2)},
+    ]
 
 
 def test_distances_equal_numpy():
     a, b = make(), make()
-    layers = [[np.concatenate([g["w"], g["b"][None]]) for g in pair] for pair in zip(a, b, strict=True)]
+    layers = [[np.concatenate([g["kernel"], g["bias"][None]]) for g in pair] for pair in zip(a, b, strict=True)]
     flat = sum(np.sum((x - y) ** 2) for x, y in layers)
     np.testing.assert_allclose(gradient_distance("l2", a, b), flat, rtol=1e-5)
     layer = sum(np.sum((x - y) ** 2) / np.sum(y**2) for x, y in layers)
@@ -37,9 +41,9 @@ def test_zero_rows_have_finite_derivatives(kind, zero):
         b[0] = jax.tree.map(lambda leaf: leaf.at[..., 1].set(0.0), b[0])
     value, slope = jax.value_and_grad(lambda a: gradient_distance(kind, a, b))(a)
     assert np.isfinite(value)
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(slope))
+    chex.assert_tree_all_finite(slope)
     if kind == "cosine" and zero != "syn":  # a unit without a real gradient pulls nowhere
-        np.testing.assert_array_equal(slope[0]["w"][:, 1], 0)
+        np.testing.assert_array_equal(slope[0]["kernel"][:, 1], 0)
 
 
 def test_cosine_ignores_scale_and_layer_ignores_units():

@@ -18,10 +18,10 @@ from jaxrl_suite.rl.actors import Ensemble, Greedy, Scaled, ScaledActor, student
 from jaxrl_suite.rl.datasets.scores import Reference
 from jaxrl_suite.rl.datasets.transitions import scaling
 from jaxrl_suite.rl.learners.cloning import RECIPES, Recipe
-from jaxrl_suite.rl.policies import CNN, MLP
+from jaxrl_suite.rl.policies import conv_policy, mlp_policy
 
 ENV = Pendulum(20)
-POLICY = MLP((3,), 1, widths=(8,))
+POLICY = mlp_policy((3,), 1, widths=(8,))
 SHORT = Recipe("adam", 1e-2, 10)
 REFERENCE = Reference(*Pendulum().reference_scores)
 
@@ -51,7 +51,7 @@ def test_scores_of_students_and_their_ensembles():
 
 
 def test_discrete_ensembles_average_their_log_probabilities():
-    policy = MLP((2,), 3, discrete=True, widths=(4,))
+    policy = mlp_policy((2,), 3, discrete=True, widths=(4,))
     params = jax.vmap(policy.init)(jax.random.split(jax.random.key(0), 5))
     x = jnp.array([0.3, -2.0])
     logits = np.asarray(jax.vmap(policy.apply, (0, None))(params, x))
@@ -71,13 +71,13 @@ def test_summary_and_architectures():
     found = summary(scores)
     np.testing.assert_allclose(found["iqm"], stats.iqm(scores))
     assert found["low"] < found["iqm"] < found["high"]
-    names = architectures(Imitation(MLP((3,), 1)))
+    names = architectures(Imitation(mlp_policy((3,), 1)))
     assert "3 layers" not in names  # that is the student itself
-    assert names["same"].policy.widths == (64, 64)
-    assert names["5 layers"].policy.widths == (64,) * 4
+    assert names["same"].policy.module.widths == (64, 64)
+    assert names["5 layers"].policy.module.widths == (64,) * 4
     assert len({imitation.policy for imitation in names.values()}) == len(names)
-    images = architectures(Imitation(CNN((4, 4, 1), 2, channels=(3, 4)), labels="hard"))
-    assert images["double width"].policy.channels == (6, 8)
+    images = architectures(Imitation(conv_policy((4, 4, 1), 2, channels=(3, 4)), labels="hard"))
+    assert images["double width"].policy.module.channels == (6, 8)
     assert images["deeper"].labels == "hard"
 
 
@@ -94,7 +94,7 @@ def test_refusals():
 @pytest.mark.tier2
 def test_sixteen_pairs_swing_the_pendulum_up():
     """With either optimiser; trained by SGD, the random pairs that distillation starts from teach next to nothing."""
-    env, policy = Pendulum(), MLP((3,), 1)
+    env, policy = Pendulum(), mlp_policy((3,), 1)
     expert = actors.Expert(env)
     parts = [
         rollout.flatten(rollout.collect(env, actors.Noisy(expert, env, rate), None, jax.random.key(i), 16))

@@ -11,7 +11,7 @@ from jaxrl_suite.envs.pendulum import Pendulum
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.actors import Greedy
 from jaxrl_suite.rl.learners.cloning import Recipe
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 SYN = Distilled(jnp.zeros((2, 3)), jnp.ones((2, 1)), jnp.zeros(2), jnp.zeros(()))
 
@@ -68,7 +68,7 @@ def test_common_random_numbers():
 
 
 def test_return_of_students():
-    env, policy = Pendulum(10), MLP((3,), 1, widths=(4,))
+    env, policy = Pendulum(10), mlp_policy((3,), 1, widths=(4,))
     imitation = Imitation(policy)
     fitness = mean_return(env, Greedy(policy), imitation, Recipe("sgd", 0.1, 5), students=2, episodes=3)
     es = Evolution(population=4)
@@ -81,7 +81,7 @@ def test_return_of_students():
 def test_refusals():
     with pytest.raises(UserError, match="even"):
         Evolution(population=3)
-    policy = MLP((3,), 1)
+    policy = mlp_policy((3,), 1)
     with pytest.raises(UserError, match="episodes must be at least 1"):
         mean_return(Pendulum(10), Greedy(policy), Imitation(policy), Recipe(), episodes=0)
     with pytest.raises(UserError, match="learn must name"):

@@ -1,9 +1,11 @@
 """Gradient matching beside plain numpy, finite differences in float64, and the solution of a linear problem."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fixtures.networks import dense_layers
 
 from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.gradient_matching import GradientMatching
@@ -11,7 +13,7 @@ from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, make_pairs, s
 from jaxrl_suite.distill.sampling import Buckets, UniformBatches
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 RNG = np.random.default_rng(0)
 STEP = 1e-5
@@ -39,13 +41,13 @@ def numpy_gradient(w1, b1, w2, b2, x, y):
 
 def test_gradient_equals_numpy_on_a_two_layer_network():
     with jax.enable_x64(True):
-        policy = MLP((3,), 2, widths=(5,), activation="tanh")
+        policy = mlp_policy((3,), 2, widths=(5,), activation="tanh")
         objective = GradientMatching(Imitation(policy), network="teacher")
         teacher = policy.init(jax.random.key(0))
-        assert teacher[0]["w"].dtype == jnp.float64
+        assert teacher["head"]["kernel"].dtype == jnp.float64
         x, y = RNG.normal(size=(4, 3)), RNG.uniform(-1, 1, (4, 2))
         batch = Pairs(*map(jnp.asarray, (RNG.normal(size=(9, 3)), RNG.uniform(-1, 1, (9, 2)), np.ones(9))))
-        weights = [np.asarray(layer[name]) for layer in teacher for name in ("w", "b")]
+        weights = [np.asarray(layer[name]) for layer in dense_layers(teacher) for name in ("kernel", "bias")]
         real = numpy_gradient(*weights, np.asarray(batch.observations), np.asarray(batch.targets))
 
         def reference(x, y):
@@ -63,7 +65,7 @@ def test_gradient_equals_numpy_on_a_two_layer_network():
 @pytest.mark.parametrize(("distance", "discrete"), [("l2", True), ("layer", False), ("cosine", False)])
 def test_gradient_equals_finite_differences(distance, discrete):
     with jax.enable_x64(True):
-        policy = MLP((3,), 3, discrete, widths=(4,), activation="tanh")
+        policy = mlp_policy((3,), 3, discrete, widths=(4,), activation="tanh")
         objective = GradientMatching(Imitation(policy), distance, "fresh", Recipe("sgd", 0.1, 1), advance=0)
         targets = RNG.dirichlet(np.ones(3), 8) if discrete else RNG.uniform(-1, 1, (8, 3))
         batch = Pairs(jnp.asarray(RNG.normal(size=(8, 3))), jnp.asarray(targets), jnp.asarray(RNG.uniform(0.5, 2, 8)))
@@ -80,7 +82,7 @@ def test_gradient_equals_finite_differences(distance, discrete):
 
 
 def test_students_advance_as_plain_training_does():
-    policy = MLP((3,), 2, widths=(4,))
+    policy = mlp_policy((3,), 2, widths=(4,))
     imitation = Imitation(policy)
     pairs = make_pairs(policy, RNG.normal(size=(20, 3)), RNG.uniform(-1, 1, (20, 2)))
     syn = start_from(pairs, np.arange(5), policy)
@@ -92,8 +94,7 @@ def test_students_advance_as_plain_training_does():
     for _ in range(7):
         gradient = plain(params, ours)
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
-    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(params), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(after, params, rtol=1e-4, atol=1e-6)
     fresh = GradientMatching(imitation, network="fresh", advance=3)
     look = jax.jit(jax.value_and_grad(lambda s, key: fresh.loss(s, pairs, (), key)[0]))
     assert len({float(look(syn, jax.random.key(seed))[0]) for seed in range(4)}) == 4  # each key its own student
@@ -104,7 +105,7 @@ def test_students_advance_as_plain_training_does():
 
 def test_linear_problem_has_the_known_solution():
     """With a square design the labels that give a frozen network a gradient are unique."""
-    policy = MLP((2,), 1, widths=(), squash=False)
+    policy = mlp_policy((2,), 1, widths=(), squash=False)
     teacher = policy.init(jax.random.key(0))
     pairs = make_pairs(policy, RNG.normal(size=(50, 2)), RNG.normal(size=(50, 1)))
     x = np.array([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]], np.float32)
@@ -114,7 +115,7 @@ def test_linear_problem_has_the_known_solution():
         objective, Whole(), students=1, learn=("labels",), optimiser="sgd", learning_rate=0.3, clip=float("inf")
     )
     state = distill(driver, jax.random.key(1), syn, pairs, pairs, 200, chunk=200, teacher=teacher)
-    theta = np.concatenate([np.asarray(teacher[0]["w"]), np.asarray(teacher[0]["b"])[None]])
+    theta = np.concatenate([np.asarray(teacher["head"]["kernel"]), np.asarray(teacher["head"]["bias"])[None]])
     x = np.concatenate([np.asarray(pairs.observations), np.ones((50, 1))], axis=1)
     gradient = 2 * x.T @ (x @ theta - np.asarray(pairs.targets)) / 50
     ours = np.concatenate([np.asarray(syn.observations), np.ones((3, 1))], axis=1)
@@ -130,7 +131,7 @@ class Whole(UniformBatches):
 
 
 def test_buckets_sum_the_distances_of_the_actions_and_skip_absent_ones():
-    policy = MLP((3,), 4, discrete=True, widths=(5,))
+    policy = mlp_policy((3,), 4, discrete=True, widths=(5,))
     labels = np.array([0, 0, 3, 1, 1, 1, 3, 0], np.int32)  # action 2 is absent
     pairs = make_pairs(policy, RNG.normal(size=(8, 3)), labels)
     syn = start_from(pairs, np.array([0, 2, 3, 7]), policy)  # of actions 0, 3, 1, 0
@@ -155,7 +156,7 @@ def test_buckets_sum_the_distances_of_the_actions_and_skip_absent_ones():
 
 
 def test_refusals():
-    policy = MLP((3,), 4, discrete=True)
+    policy = mlp_policy((3,), 4, discrete=True)
     with pytest.raises(UserError, match="hard"):
         GradientMatching(Imitation(policy), classes=(0, 1))
     for field in ("network", "distance"):
@@ -167,7 +168,7 @@ def test_refusals():
         GradientMatching(Imitation(policy), advance=0).loss(
             start_from(pairs, np.arange(4), policy), batch, (), jax.random.key(0)
         )
-    wider = MLP((3,), 4, discrete=True, widths=(5, 5)).init(jax.random.key(0))
+    wider = mlp_policy((3,), 4, discrete=True, widths=(5, 5)).init(jax.random.key(0))
     with pytest.raises(UserError, match="another network"):
         GradientMatching(Imitation(policy), network="teacher").init(jax.random.key(0), wider)
     three = GradientMatching(Imitation(policy, labels="hard"), classes=(0, 1, 2), advance=0)

@@ -1,5 +1,6 @@
 """Kernel ridge beside its primal form, finite differences, the solution of a linear problem, and the pool's ages."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ from jaxrl_suite.distill.kernel_ridge import KernelRidge, features, ridge_predic
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
-from jaxrl_suite.rl.policies import CNN, MLP
+from jaxrl_suite.rl.policies import conv_policy, mlp_policy
 
 RNG = np.random.default_rng(0)
 
@@ -25,7 +26,7 @@ def test_dual_equals_primal():
 @pytest.mark.parametrize("discrete", [False, True])
 def test_gradient_equals_finite_differences(discrete):
     with jax.enable_x64(True):
-        policy = MLP((3,), 2, discrete, widths=(8,), activation="tanh")
+        policy = mlp_policy((3,), 2, discrete, widths=(8,), activation="tanh")
         objective = KernelRidge(Imitation(policy), ridge=0.01)
         state = objective.init(jax.random.key(0), None)
         batch = Pairs(jnp.asarray(RNG.normal(size=(7, 3))), jnp.asarray(RNG.dirichlet(np.ones(2), 7)), jnp.ones(7))
@@ -44,7 +45,7 @@ def test_gradient_equals_finite_differences(discrete):
 def test_linear_problem_has_the_known_solution():
     """With features [x, 1] and next to no ridge, labels on the least-squares fit of the real pairs are stationary."""
     with jax.enable_x64(True):
-        policy = MLP((2,), 1, widths=(), squash=False)
+        policy = mlp_policy((2,), 1, widths=(), squash=False)
         objective = KernelRidge(Imitation(policy), ridge=1e-12)
         state = objective.init(jax.random.key(0), None)
         x, y = RNG.normal(size=(40, 2)), RNG.normal(size=(40, 1))
@@ -63,13 +64,13 @@ def test_linear_problem_has_the_known_solution():
 
 
 def test_features_are_what_the_last_layer_reads():
-    for policy in (MLP((3,), 2, widths=(5, 4)), CNN((4, 4, 2), 2, channels=(3,), widths=(4,))):
+    for policy in (mlp_policy((3,), 2, widths=(5, 4)), conv_policy((4, 4, 2), 2, channels=(3,), widths=(4,))):
         params = policy.init(jax.random.key(0))
         x = jnp.asarray(RNG.normal(size=(6, *policy.observation_shape)), jnp.float32)
         found = features(policy, params, x)
         assert found.shape == (6, 5)
-        last = (params["dense"] if isinstance(policy, CNN) else params)[-1]
-        head = jnp.concatenate([last["w"], last["b"][None]]) * jnp.sqrt(5.0)
+        last = params.get("dense", params)["head"]
+        head = jnp.concatenate([last["kernel"], last["bias"][None]]) * jnp.sqrt(5.0)
         out = found @ head
         np.testing.assert_allclose(
             policy.apply(params, x), out if policy.discrete else jnp.tanh(out), rtol=1e-5, atol=1e-6
@@ -77,7 +78,7 @@ def test_features_are_what_the_last_layer_reads():
 
 
 def test_networks_age_and_start_anew():
-    policy = MLP((2,), 1, widths=(4,))
+    policy = mlp_policy((2,), 1, widths=(4,))
     imitation = Imitation(policy)
     objective = KernelRidge(imitation, inner=Recipe("sgd", 0.1, 2), max_age=3)
     syn = Distilled(jnp.ones((3, 2)), jnp.ones((3, 1)), jnp.zeros(3), jnp.zeros(()))
@@ -89,14 +90,13 @@ def test_networks_age_and_start_anew():
         losses.append(float(imitation.mean_loss(state.params, imitation.pairs(syn))))
     assert ages == [1, 2, 0, 1]
     assert losses[1] < losses[0]
-    for a, b in zip(jax.tree.leaves(policy.init(jax.random.key(2))), jax.tree.leaves(state.params), strict=True):
-        assert a.shape == b.shape
+    chex.assert_trees_all_equal_shapes(policy.init(jax.random.key(2)), state.params)
     start = {int(objective.init(jax.random.key(seed), None).age) for seed in range(20)}
     assert start == {0, 1, 2}
 
 
 def test_refusals():
     with pytest.raises(UserError, match="batch out"):
-        KernelRidge(Imitation(MLP((2,), 1)), inner=Recipe(batch=2))
+        KernelRidge(Imitation(mlp_policy((2,), 1)), inner=Recipe(batch=2))
     with pytest.raises(ValueError, match="ridge must be"):
-        KernelRidge(Imitation(MLP((2,), 1)), ridge=0.0)
+        KernelRidge(Imitation(mlp_policy((2,), 1)), ridge=0.0)

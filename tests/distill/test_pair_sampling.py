@@ -8,9 +8,9 @@ import pytest
 from jaxrl_suite.distill.pairs import Imitation, make_pairs, start_from
 from jaxrl_suite.distill.sampling import Buckets, UniformBatches, balanced_rows
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
-POLICY = MLP((1,), 4, discrete=True)
+POLICY = mlp_policy((1,), 4, discrete=True)
 LABELS = np.array([0, 3, 0, 1, 1, 0, 3, 1, 1], np.int32)  # action 2 is absent
 PAIRS = make_pairs(POLICY, np.arange(9.0)[:, None], LABELS)
 
@@ -79,7 +79,7 @@ def test_a_start_is_of_rows_that_there_are():
 
 
 def test_one_action_and_images_of_bytes():
-    policy = MLP((2, 2), 1, discrete=True, widths=(3,))
+    policy = mlp_policy((2, 2), 1, discrete=True, widths=(3,))
     images = np.arange(20, dtype=np.uint8).reshape(5, 2, 2)
     pairs = make_pairs(policy, images, np.zeros(5, int))
     assert pairs.observations.dtype == np.uint8  # a fourth of the memory
@@ -95,7 +95,7 @@ def test_what_cannot_be_imitated():
     for message, policy, options in (
         ("unknown labels 'firm'", POLICY, dict(labels="firm")),
         ("unknown loss 'mee'. Did you mean mse", POLICY, dict(loss="mee")),
-        ("use mse or mae", MLP((1,), 2), dict(loss="cross_entropy")),
+        ("use mse or mae", mlp_policy((1,), 2), dict(loss="cross_entropy")),
     ):
         with pytest.raises(UserError, match=message):
             Imitation(policy, **options)
@@ -115,7 +115,7 @@ def test_pairs_are_checked():
         with pytest.raises(UserError, match=message):
             make_pairs(POLICY, *args)
     with pytest.raises(UserError, match="discrete policy"):
-        make_pairs(MLP((1,), 2), x, np.zeros(3, int))
+        make_pairs(mlp_policy((1,), 2), x, np.zeros(3, int))
     np.testing.assert_allclose(
         make_pairs(POLICY, x, np.zeros(3, int), np.array([1.0, 0.0, 5.0])).weights, [0.5, 0, 2.5]
     )

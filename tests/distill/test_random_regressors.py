@@ -8,10 +8,10 @@ from jaxrl_suite.distill.driver import Driver, distill
 from jaxrl_suite.distill.pairs import Distilled, Imitation, Pairs, make_pairs
 from jaxrl_suite.distill.random_regressors import RandomRegressors
 from jaxrl_suite.distill.sampling import UniformBatches
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 RNG = np.random.default_rng(0)
-LINEAR = RandomRegressors(Imitation(MLP((2,), 1, widths=(), squash=False)))
+LINEAR = RandomRegressors(Imitation(mlp_policy((2,), 1, widths=(), squash=False)))
 
 
 class Whole(UniformBatches):
@@ -66,4 +66,4 @@ def test_descent_finds_the_moments():
 
 def test_regressors_have_biases():
     params = LINEAR._draw(jax.random.key(0))
-    assert np.all(np.asarray(params[0]["b"]) != 0)
+    assert np.all(np.asarray(params["head"]["bias"]) != 0)

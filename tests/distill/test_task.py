@@ -15,7 +15,7 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.datasets.collection import noisy_expert_data
 from jaxrl_suite.rl.datasets.scores import Reference
 from jaxrl_suite.rl.learners.cloning import Recipe
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 ENV = Pendulum(20)
 SHORT = Recipe("sgd", 1e-2, 3)
@@ -28,7 +28,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def task(data):
-    imitation = Imitation(MLP((3,), 1, widths=(4,)))
+    imitation = Imitation(mlp_policy((3,), 1, widths=(4,)))
     return make_task(data, ENV, keys=jax.random.split(jax.random.key(1)), imitation=imitation)
 
 
@@ -47,7 +47,7 @@ def test_a_task_holds_episodes_out_and_scales_observations(data, task):
     assert list(task.arenas) == [""]
     other = make_task(data, ENV, keys=jax.random.split(jax.random.key(2)), reference=Reference(0, 1))
     assert other.reference == (0, 1)
-    assert other.imitation.policy == MLP((3,), 1)
+    assert other.imitation.policy == mlp_policy((3,), 1)
     assert not np.array_equal(other.held_out.observations, task.held_out.observations)
 
 

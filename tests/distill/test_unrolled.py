@@ -1,5 +1,6 @@
 """Unrolled gradients: finite differences in float64, a closed form, equal memory settings, measured bytes."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ from jaxrl_suite.distill.sampling import UniformBatches
 from jaxrl_suite.distill.unrolled import Unrolled, repeat
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners.cloning import Recipe
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 RNG = np.random.default_rng(0)
 STEP = 1e-5
@@ -29,7 +30,7 @@ STEP = 1e-5
 )
 def test_gradient_equals_finite_differences(recipe, discrete):
     with jax.enable_x64(True):
-        policy = MLP((3,), 2, discrete, widths=(4,), activation="tanh")
+        policy = mlp_policy((3,), 2, discrete, widths=(4,), activation="tanh")
         objective = Unrolled(Imitation(policy), recipe, "sqrt", learn_rate=recipe.optimiser == "sgd")
         targets = RNG.dirichlet(np.ones(2), 8) if discrete else RNG.uniform(-1, 1, (8, 2))
         batch = Pairs(jnp.asarray(RNG.normal(size=(8, 3))), jnp.asarray(targets), jnp.asarray(RNG.uniform(0.5, 2, 8)))
@@ -50,15 +51,15 @@ def test_gradient_equals_finite_differences(recipe, discrete):
 def test_linear_student_has_the_closed_form():
     """T steps of gradient descent on a quadratic are an affine map, so loss and gradient are known."""
     with jax.enable_x64(True):
-        policy, steps, rate = MLP((2,), 1, widths=(), squash=False), 9, 0.2
+        policy, steps, rate = mlp_policy((2,), 1, widths=(), squash=False), 9, 0.2
         objective = Unrolled(Imitation(policy), Recipe("sgd", rate, steps))
         x, y = RNG.normal(size=(5, 2)), RNG.normal(size=(5, 1))
         real_x, real_y = RNG.normal(size=(30, 2)), RNG.normal(size=(30, 1))
         batch = Pairs(jnp.asarray(real_x), jnp.asarray(real_y), jnp.ones(30))
         syn = Distilled(jnp.asarray(x), jnp.asarray(y), jnp.zeros(5), jnp.zeros(()))
         (value, _), slope = jax.value_and_grad(objective.loss, has_aux=True)(syn, batch, (), jax.random.key(0))
-        start = policy.init(jax.random.key(0))[0]
-        theta0 = np.concatenate([np.asarray(start["w"]), np.asarray(start["b"])[None]])
+        start = policy.init(jax.random.key(0))["head"]
+        theta0 = np.concatenate([np.asarray(start["kernel"]), np.asarray(start["bias"])[None]])
         rows, real = (np.concatenate([a, np.ones((len(a), 1))], axis=1) for a in (x, real_x))
         shrink = np.eye(3) - rate * 2 / 5 * rows.T @ rows
         gain = sum(np.linalg.matrix_power(shrink, t) for t in range(steps)) @ (rate * 2 / 5 * rows.T)
@@ -70,7 +71,7 @@ def test_linear_student_has_the_closed_form():
 
 def test_labels_reach_the_known_solution():
     """A linear student that trains to the end interpolates 3 pairs, whose best labels lie on the least-squares fit."""
-    policy = MLP((2,), 1, widths=(), squash=False)
+    policy = mlp_policy((2,), 1, widths=(), squash=False)
     pairs = make_pairs(policy, RNG.normal(size=(60, 2)), RNG.normal(size=(60, 1)), RNG.uniform(0.2, 2, 60))
     x = np.array([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]], np.float32)
     syn = Distilled(jnp.asarray(x), jnp.zeros((3, 1)), jnp.zeros(3), jnp.zeros(()))
@@ -94,7 +95,7 @@ class Whole(UniformBatches):
 def test_memory_settings_give_equal_gradients():
     steps = 7  # three segments of 2 and a rest of 1
     with jax.enable_x64(True):
-        policy = MLP((3,), 2, widths=(6,))
+        policy = mlp_policy((3,), 2, widths=(6,))
         syn = Distilled(*(jnp.asarray(RNG.normal(size=shape)) for shape in ((4, 3), (4, 2), (4,), ())))
         batch = Pairs(jnp.asarray(RNG.normal(size=(8, 3))), jnp.asarray(RNG.normal(size=(8, 2))), jnp.ones(8))
         slopes = []
@@ -102,8 +103,7 @@ def test_memory_settings_give_equal_gradients():
             objective = Unrolled(Imitation(policy), Recipe("sgd", 0.1, steps), memory)
             slopes.append(jax.jit(jax.grad(lambda s, o=objective: o.loss(s, batch, (), jax.random.key(0))[0]))(syn))
         for other in slopes[1:]:
-            for a, b in zip(jax.tree.leaves(slopes[0]), jax.tree.leaves(other), strict=True):
-                np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14)
+            chex.assert_trees_all_close(slopes[0], other, rtol=1e-10, atol=1e-14)
         assert np.any(slopes[0].observations != 0)
 
 
@@ -115,7 +115,7 @@ def test_repeat_counts_its_steps():
 
 @pytest.mark.tier2
 def test_bytes_grow_as_the_root_of_the_steps():
-    policy = MLP((3,), 1, widths=(64, 64))
+    policy = mlp_policy((3,), 1, widths=(64, 64))
     syn = Distilled(jnp.ones((16, 3)), jnp.ones((16, 1)), jnp.zeros(16), jnp.zeros(()))
     batch = Pairs(jnp.ones((32, 3)), jnp.ones((32, 1)), jnp.ones(32))
     network = 4 * sum(leaf.size for leaf in jax.tree.leaves(policy.init(jax.random.key(0))))
@@ -137,21 +137,20 @@ def test_bytes_grow_as_the_root_of_the_steps():
 
 @pytest.mark.parametrize("memory", ["store", "sqrt"])
 def test_a_stopped_student_is_one_of_fewer_steps(memory):
-    policy = MLP((3,), 2, widths=(4,))
+    policy = mlp_policy((3,), 2, widths=(4,))
     syn = Distilled(*(jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((4, 3), (4, 2), (4,), ())))
     full, short = (Unrolled(Imitation(policy), Recipe("sgd", 0.1, steps), memory) for steps in (6, 4))
     params = policy.init(jax.random.key(0))
 
     def look(train):
-        return jax.jit(jax.value_and_grad(lambda syn: jnp.sum(train(syn)[0]["w"] ** 2)))(syn)
+        return jax.jit(jax.value_and_grad(lambda syn: jnp.sum(train(syn)["hidden_0"]["kernel"] ** 2)))(syn)
 
     stopped, fewer = look(lambda s: full.train(s, params, jnp.int32(4))), look(lambda s: short.train(s, params))
-    for a, b in zip(jax.tree.leaves(stopped), jax.tree.leaves(fewer), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(stopped, fewer, rtol=1e-4, atol=1e-6)
 
 
 def test_students_stop_at_random_between_shortest_and_all_steps():
-    policy = MLP((1,), 1, widths=(), squash=False, head_scale=0.0)
+    policy = mlp_policy((1,), 1, widths=(), squash=False, head_scale=0.0)
     syn = Distilled(jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.zeros(1), jnp.zeros(()))
     batch = Pairs(jnp.zeros((1, 1)), jnp.ones((1, 1)), jnp.ones(1))
     objective = Unrolled(Imitation(policy), Recipe("sgd", 0.05, 5), shortest=2)
@@ -169,6 +168,6 @@ def test_refusals():
         "does not go with adam": dict(inner=Recipe("adam"), learn_rate=True),
     }.items():
         with pytest.raises(UserError, match=message):
-            Unrolled(Imitation(MLP((3,), 1)), **options)
+            Unrolled(Imitation(mlp_policy((3,), 1)), **options)
     with pytest.raises(UserError, match="batch out"):
-        Unrolled(Imitation(MLP((3,), 1)), Recipe(batch=4))
+        Unrolled(Imitation(mlp_policy((3,), 1)), Recipe(batch=4))

@@ -6,7 +6,7 @@ import pytest
 
 from jaxrl_suite.distill.weighting import density_weights, teacher_targets, value_weights
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 
 def test_reciprocal_density_of_two_boxes():
@@ -77,7 +77,7 @@ def test_value_weights():
 
 @pytest.mark.parametrize("discrete", [False, True])
 def test_teacher_answers_in_batches(discrete):
-    policy = MLP((3,), 2, discrete)
+    policy = mlp_policy((3,), 2, discrete)
     params = policy.init(jax.random.key(0))
     x = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
     out = policy.apply(params, x)

@@ -2,7 +2,9 @@
 
 import functools
 import re
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,16 +182,25 @@ def test_verdicts_agree_with_a_reader_of_the_text(row, edits):
     assert (verdict.fraction == 1) == (leading == len(lines))
 
 
-def test_jit_is_no_jit_and_vmap_is_a_loop():
-    problems, prompts, answers, _ = draw(TASK, 12, 5)
-    keys = jax.random.split(jax.random.key(5), 12)
-    verdicts = jax.device_get(many(problems, answers.tokens))
-    for row in range(0, 12, 5):
-        alone = TASK.problem(keys[row], row % 6 + 1)
-        for one, all_ in ((alone, problems), (TASK.prompt(alone), prompts), (TASK.answer(alone), answers)):
-            assert all(np.array_equal(x, y[row]) for x, y in zip(one, all_, strict=True))
-        assert jax.device_get(TASK.verify(alone, TASK.answer(alone).tokens)) == row_of(verdicts, row)
-    assert verdicts.solved.all()
+class Variants(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True, with_device=True)
+    def test_alone_as_in_a_batch(self):
+        problems, prompts, answers, _ = draw(TASK, 12, 5)
+        keys = jax.random.split(jax.random.key(5), 12)
+        verdicts = jax.device_get(many(problems, answers.tokens))
+
+        def whole(key, steps):
+            problem = TASK.problem(key, steps)
+            answer = TASK.answer(problem)
+            return (problem, TASK.prompt(problem), answer), TASK.verify(problem, answer.tokens)
+
+        one: Any = self.variant(whole)
+        for row in range(0, 12, 5):
+            alone, verdict = one(keys[row], row % 6 + 1)
+            batched = jax.tree.map(lambda leaf, row=row: leaf[row], (problems, prompts, answers))
+            chex.assert_trees_all_equal(jax.device_get(alone), batched)
+            assert jax.device_get(verdict) == row_of(verdicts, row)
+        assert verdicts.solved.all()
 
 
 @pytest.mark.parametrize("largest", [9, 22])

@@ -1,12 +1,15 @@
 """Adapters: nothing changes at first, the full rank says everything, and only the adapter is trained."""
 
 import functools
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import traverse_util
 
 from jaxrl_suite.llm.transformer import config as lm_config
 from jaxrl_suite.llm.transformer import lora, model, next_token, train
@@ -21,11 +24,9 @@ def base():
     return model.init(CONFIG, jax.random.key(0))
 
 
-def assert_same(one, other):
-    for path, x in jax.tree_util.tree_leaves_with_path(one):
-        y = dict(jax.tree_util.tree_leaves_with_path(other))[path]
-        assert x.dtype == y.dtype
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=str(path))
+def flat(params) -> Any:
+    """Leaves by path."""
+    return traverse_util.flatten_dict(params, sep="/")
 
 
 def noise(params, key):
@@ -38,17 +39,22 @@ def noise(params, key):
 def test_the_first_merged_model_is_the_base_bit_for_bit(base, dtype):
     base = jax.tree.map(lambda x: x.astype(dtype), base)
     adapter = lora.init(base, 4, jax.random.key(1))
-    assert_same(lora.merge(base, adapter, 3.0), base)
+    chex.assert_trees_all_equal(lora.merge(base, adapter, 3.0), base, strict=True)
 
 
 def test_targets_shapes_and_counts(base):
     adapter = lora.init(base, 3, jax.random.key(1), ("qkv", "down"))
-    assert sorted(adapter) == ["layers/0/down", "layers/0/qkv", "layers/1/down", "layers/1/qkv"]
-    assert adapter["layers/1/qkv"].a.shape == (8, 3)
-    assert adapter["layers/1/qkv"].b.shape == (3, 16)
+    assert sorted(adapter) == [
+        "layers_0/attention/qkv/kernel",
+        "layers_0/mlp/down/kernel",
+        "layers_1/attention/qkv/kernel",
+        "layers_1/mlp/down/kernel",
+    ]
+    assert adapter["layers_1/attention/qkv/kernel"].a.shape == (8, 3)
+    assert adapter["layers_1/attention/qkv/kernel"].b.shape == (3, 16)
     assert lora.num_params(adapter) == 2 * 3 * (8 + 16 + 12 + 8)
     whole = lora.init(base, 1, jax.random.key(1), ("embed", *lora.TARGETS))
-    assert "embed" in whole
+    assert "embed/embedding" in whole
     assert len(whole) == 9
 
 
@@ -62,16 +68,20 @@ def test_rank_equal_to_the_width_represents_the_full_update(base):
     tuned = noise(base, jax.random.key(2))
     adapter = lora.fit(base, tuned, rank=CONFIG.width, scale=0.5)
     merged = lora.merge(base, adapter, scale=0.5)
-    for before, after, wanted in zip(base["layers"], merged["layers"], tuned["layers"], strict=True):
-        for name in lora.TARGETS:
-            np.testing.assert_allclose(after[name], wanted[name], atol=2e-6)
-            assert float(jnp.max(jnp.abs(after[name] - before[name]))) > 0.1
-        np.testing.assert_array_equal(after["norm_mlp"], before["norm_mlp"])
+    before, after, wanted = (flat(tree) for tree in (base, merged, tuned))
+    for path in adapter:
+        np.testing.assert_allclose(after[path], wanted[path], atol=2e-6)
+        assert float(jnp.max(jnp.abs(after[path] - before[path]))) > 0.1
+    assert len(adapter) == len(lora.TARGETS) * CONFIG.num_layers
+    for layer in range(CONFIG.num_layers):
+        norm = f"layers_{layer}/mlp_norm/scale"
+        np.testing.assert_array_equal(after[norm], before[norm])
 
 
 def test_a_lower_rank_is_the_best_one_and_a_higher_one_adds_nothing(base):
     tuned = noise(base, jax.random.key(2))
-    path, before, after = "layers/0/qkv", base["layers"][0]["qkv"], tuned["layers"][0]["qkv"]
+    path = "layers_0/attention/qkv/kernel"
+    before, after = (flat(tree)[path] for tree in (base, tuned))
     singular = np.linalg.svd(np.asarray(after - before), compute_uv=False)
     for rank in (1, 3, 20):
         pair = lora.fit(base, tuned, rank)[path]
@@ -92,9 +102,9 @@ def test_gradients_follow_the_chain_rule_and_finite_differences(base):
     found = jax.jit(jax.grad(loss))(adapter)
     merged = lora.merge(base, adapter, scale)
     full = jax.jit(jax.grad(lambda params: next_token.mean_loss(CONFIG, params, batch)))(merged)
+    full = flat(full)
     for path, pair in adapter.items():
-        _, layer, name = path.split("/")
-        g = full["layers"][int(layer)][name]
+        g = full[path]
         np.testing.assert_allclose(found[path].a, scale * g @ pair.b.T, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found[path].b, scale * pair.a.T @ g, rtol=1e-4, atol=1e-5)
     norm = float(optax.global_norm(found))
@@ -115,12 +125,12 @@ def test_training_moves_the_adapter_alone_and_fits(base):
     before = jax.tree.map(np.asarray, base)
     adapter = lora.init(base, 4, jax.random.key(6))
     state, metrics = trainer.update(trainer.init(jax.random.key(7), adapter), frozen=base)
-    assert_same(base, before)
+    chex.assert_trees_all_equal(base, before, strict=True)
     assert jax.tree.structure(state.params) == jax.tree.structure(adapter)
     assert metrics.loss[0] == pytest.approx(float(next_token.mean_loss(CONFIG, base, batch)), rel=1e-5)
     assert metrics.loss[-1] < 0.5 * metrics.loss[0]
     merged = lora.merge(base, state.params, 2.0)
-    np.testing.assert_array_equal(merged["embed"], base["embed"])
+    np.testing.assert_array_equal(merged["embed"]["embedding"], base["embed"]["embedding"])
     assert float(next_token.mean_loss(CONFIG, merged, batch)) < 0.5 * float(metrics.loss[0])
 
 
@@ -132,6 +142,6 @@ def test_refuses_what_does_not_fit(base):
     with pytest.raises(ValueError, match="no matrix of the model is called 'norm'"):
         lora.init(base, 2, jax.random.key(0), ("norm",))
     adapter = lora.init(base, 2, jax.random.key(0))
-    small = {**base, "layers": base["layers"][:1]}
-    with pytest.raises(ValueError, match="of 'layers/1/down', which these weights do not have"):
-        lora.merge(small, {"layers/1/down": adapter["layers/1/down"]})
+    small = {name: part for name, part in base.items() if name != "layers_1"}
+    with pytest.raises(ValueError, match="of 'layers_1/mlp/down/kernel', which these weights do not have"):
+        lora.merge(small, {"layers_1/mlp/down/kernel": adapter["layers_1/mlp/down/kernel"]})

@@ -109,10 +109,10 @@ def test_value_head_and_bfloat16():
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("bfloat16")}
     tokens = jax.random.randint(KEY, (2, 6), 0, 40)
     hidden, _ = model.hidden_states(config, params, tokens)
-    assert model.values(params, hidden).tolist() == np.zeros((2, 6)).tolist()  # it starts at zero
-    params["value"] = {"weight": jnp.ones(64, jnp.bfloat16), "bias": jnp.bfloat16(1)}
+    assert model.values(config, params, hidden).tolist() == np.zeros((2, 6)).tolist()  # it starts at zero
+    params["value"] = {"kernel": jnp.ones((64, 1), jnp.bfloat16), "bias": jnp.ones(1, jnp.bfloat16)}
     np.testing.assert_allclose(
-        model.values(params, hidden), hidden.astype(jnp.float32).sum(-1) + 1, rtol=0.05, atol=0.2
+        model.values(config, params, hidden), hidden.astype(jnp.float32).sum(-1) + 1, rtol=0.05, atol=0.2
     )
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
     exact = model.forward(lm_config.preset("0.1M", vocab_size=40, value_head=True), wide, tokens)

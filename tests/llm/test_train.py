@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,13 +53,7 @@ def plain():
 
 
 def assert_close(one, other, atol=2e-5):
-    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(x, y, atol=atol, rtol=1e-4)
-
-
-def assert_equal(one, other):
-    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_array_equal(x, y)
+    chex.assert_trees_all_close(one, other, atol=atol, rtol=1e-4)
 
 
 def test_the_loss_is_the_mean_over_masked_tokens_of_the_whole_batch():
@@ -131,7 +126,7 @@ def test_eight_devices_equal_one():
 def test_chunks_add_up():
     long, losses = run(chunk=10)
     short, parts = run(updates=2)
-    assert_equal(long, short)
+    chex.assert_trees_all_equal(long, short)
     np.testing.assert_array_equal(losses, parts)
 
 
@@ -160,7 +155,7 @@ def test_given_weights_are_copied():
     params = model.init(CONFIG, jax.random.key(9))
     state, _ = run(params=params)
     assert not any(x.is_deleted() for x in jax.tree.leaves(params))
-    assert float(jnp.max(jnp.abs(state.params["embed"] - params["embed"]))) > 0
+    assert float(jnp.max(jnp.abs(state.params["embed"]["embedding"] - params["embed"]["embedding"]))) > 0
 
 
 def test_it_learns():
@@ -200,8 +195,8 @@ def test_only_matrices_decay_and_an_empty_mask_moves_nothing_else():
     params = model.init(CONFIG, jax.random.key(9))
     state, losses = run(config, chunk=1, params=params, source=silent)
     assert losses == [0.0]
-    np.testing.assert_allclose(state.params["embed"], params["embed"] * 0.95, rtol=1e-5)
-    np.testing.assert_array_equal(state.params["norm"], params["norm"])
+    np.testing.assert_allclose(state.params["embed"]["embedding"], params["embed"]["embedding"] * 0.95, rtol=1e-5)
+    np.testing.assert_array_equal(state.params["norm"]["scale"], params["norm"]["scale"])
 
 
 def test_gradients_are_clipped_and_their_norm_is_told_before():

@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,8 +65,7 @@ def run(loss, *, accumulate=1, mesh=None, chunk=12, **changes):
 
 
 def assert_close(one, other):
-    for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def by_hand(loss, steps):

@@ -1,5 +1,6 @@
 """Behaviour cloning against closed forms and plain numpy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners import cloning
 from jaxrl_suite.rl.learners.cloning import Recipe, cloning_loss, fit, fit_recipe, sample_losses
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype(np.float32)
 Y = RNG.normal(size=(40, 2)).astype(np.float32)
 W = RNG.uniform(0.1, 2.0, 40).astype(np.float32)
-LINEAR = MLP((3,), 2, widths=(), squash=False)
+LINEAR = mlp_policy((3,), 2, widths=(), squash=False)
 
 
 def test_losses_equal_numpy():
@@ -42,9 +43,9 @@ def test_weighted_fit_reaches_weighted_least_squares():
     )
     rows = np.concatenate([X, np.ones((40, 1))], 1)
     best = np.linalg.solve(rows.T @ (W[:, None] * rows), rows.T @ (W[:, None] * Y))
-    np.testing.assert_allclose(params[0]["w"], best[:3], atol=1e-4)
-    np.testing.assert_allclose(params[0]["b"], best[3], atol=1e-4)
-    start = (Y - X @ np.asarray(LINEAR.init(jax.random.key(0))[0]["w"])) ** 2
+    np.testing.assert_allclose(params["head"]["kernel"], best[:3], atol=1e-4)
+    np.testing.assert_allclose(params["head"]["bias"], best[3], atol=1e-4)
+    start = (Y - X @ np.asarray(LINEAR.init(jax.random.key(0))["head"]["kernel"])) ** 2
     np.testing.assert_allclose(losses[0], np.average(start.mean(1), weights=W), rtol=1e-5)
     assert losses[-1] < losses[0]
 
@@ -52,18 +53,18 @@ def test_weighted_fit_reaches_weighted_least_squares():
 def test_momentum_step_by_step():
     how = Recipe("sgd", 0.1, 3, momentum=0.5)
     params, _ = fit_recipe(LINEAR, LINEAR.init(jax.random.key(0)), X, Y, None, how, jax.random.key(1))
-    w, b = np.asarray(LINEAR.init(jax.random.key(0))[0]["w"]), np.zeros(2)
+    w, b = np.asarray(LINEAR.init(jax.random.key(0))["head"]["kernel"]), np.zeros(2)
     mw = mb = 0.0
     for _ in range(3):
         gap = (X @ w + b - Y) / 40  # the mean over 2 dimensions takes the 2 of the square
         mw, mb = 0.5 * mw + X.T @ gap, 0.5 * mb + gap.sum(0)
         w, b = w - 0.1 * mw, b - 0.1 * mb
-    np.testing.assert_allclose(params[0]["w"], w, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(params[0]["b"], b, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(params["head"]["kernel"], w, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(params["head"]["bias"], b, rtol=1e-4, atol=1e-6)
 
 
 def test_students_vmap_as_a_loop():
-    policy = MLP((3,), 2, widths=(8,))
+    policy = mlp_policy((3,), 2, widths=(8,))
     keys = jax.random.split(jax.random.key(2), 3)
     params = jax.vmap(policy.init)(keys)
     how = Recipe("adam", 1e-2, 20, batch=8)
@@ -75,13 +76,13 @@ def test_students_vmap_as_a_loop():
     for i in range(3):
         alone, loss = jax.jit(one)(jax.tree.map(lambda leaf, i=i: leaf[i], params), keys[i])
         np.testing.assert_allclose(losses[i], loss, rtol=1e-4)
-        for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
-            np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-6)
+        row = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        chex.assert_trees_all_close(row, alone, rtol=1e-4, atol=1e-6)
     assert len(set(np.asarray(losses)[0].tolist())) > 1  # mini-batches differ from step to step
 
 
 def test_rows_of_weight_zero_do_not_count():
-    policy = MLP((3,), 2, discrete=True)
+    policy = mlp_policy((3,), 2, discrete=True)
     params = policy.init(jax.random.key(0))
     labels = RNG.integers(0, 2, 40).astype(np.int32)
     mask = (np.arange(40) < 11).astype(np.float32)
@@ -99,7 +100,7 @@ def test_refusals():
         Recipe(batch=0)
     with pytest.raises(UserError, match=r"unknown optimiser 'adma'\. Did you mean adam"):
         Recipe("adma")  # pyright: ignore[reportArgumentType]
-    policy = MLP((3,), 1)
+    policy = mlp_policy((3,), 1)
     params, column = policy.init(jax.random.key(0)), np.asarray(Y)[:, :1]
     for targets, weights, kind, message in (
         (column[:, 0], None, None, r"targets \(40,\) do not fit outputs \(40, 1\): give \[N, A\]"),

@@ -13,7 +13,7 @@ from jaxrl_suite.rl import rollout
 from jaxrl_suite.rl.actors import Expert, Greedy, Uniform
 from jaxrl_suite.rl.datasets import collection, d4rl_file, scores
 from jaxrl_suite.rl.datasets import episodes as ep
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 KEY = jax.random.key(0)
 OWN = scores.Reference(0.0, 1.0)
@@ -140,7 +140,7 @@ def test_discrete_episodes_end_where_they_end(tmp_path):
 
 
 def test_levels_are_made_of_the_policies_given():
-    env, policy = Pendulum(), MLP((3,), 1)
+    env, policy = Pendulum(), mlp_policy((3,), 1)
     checkpoints = jax.vmap(policy.init)(jax.random.split(KEY, 4))
     take = lambda c: jax.tree.map(lambda leaf: leaf[c], checkpoints)  # noqa: E731
     teachers = collection.Teachers(Greedy(policy), expert=take(3), medium=take(2), checkpoints=checkpoints)
@@ -157,8 +157,8 @@ def test_levels_are_made_of_the_policies_given():
     }
     few = collection.level_behaviours("medium-replay", teachers, env, 2)
     assert [b.name for b in few] == ["checkpoint 0", "checkpoint 3"]
-    for name, leaf in zip("wb", (few[1].params[0]["w"], few[1].params[0]["b"]), strict=True):
-        np.testing.assert_array_equal(leaf, checkpoints[0][name][3])
+    for name, leaf in few[1].params["head"].items():
+        np.testing.assert_array_equal(leaf, checkpoints["head"][name][3])
     bare = collection.Teachers(Greedy(policy), expert=take(3))
     for level, message in [
         ("medium", "needs a medium policy"),

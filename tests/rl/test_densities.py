@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.rl import densities
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 KEY = jax.random.key(0)
 
 
 def test_densities_and_entropies():
-    continuous, discrete = MLP((3,), 2), MLP((3,), 4, discrete=True)
+    continuous, discrete = mlp_policy((3,), 2), mlp_policy((3,), 4, discrete=True)
     output, log_std = jnp.array([[0.2, -0.7], [0.0, 0.5]]), jnp.array([-0.3, 0.4])
     actions = jnp.array([[0.1, 0.9], [-1.2, 0.4]])
     gap = (np.asarray(actions) - np.asarray(output)) / np.exp(np.asarray(log_std))

@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from fixtures.networks import dense_layers
 
 from jaxrl_suite.rl.datasets.transitions import Scaling, Transitions
 from jaxrl_suite.rl.learners import iql, offline_fit, q_functions, td3_bc
@@ -14,10 +16,11 @@ from jaxrl_suite.rl.learners import iql, offline_fit, q_functions, td3_bc
 KEY = jax.random.key(0)
 
 
-def relu_net(layers, x):
+def relu_net(params, x):
+    layers = dense_layers(params.get("twins", params))
     for layer in layers[:-1]:
-        x = np.maximum(x @ np.asarray(layer["w"]) + np.asarray(layer["b"]), 0)
-    return x @ np.asarray(layers[-1]["w"]) + np.asarray(layers[-1]["b"])
+        x = np.maximum(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
+    return x @ np.asarray(layers[-1]["kernel"]) + np.asarray(layers[-1]["bias"])
 
 
 def pick(params, k):
@@ -75,8 +78,8 @@ def test_td3_bc_takes_one_step_of_the_actor_after_the_steps_of_the_critics():
     actor = optax.apply_updates(state.actor, adam.update(gradient, state.actor_opt_state)[0])
     for name, expected in [("critic", critic), ("actor", actor)]:
         moved = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, getattr(state, name), expected)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), getattr(after, name), expected)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), getattr(after, f"target_{name}"), moved)
+        chex.assert_trees_all_close(getattr(after, name), expected, atol=1e-6)
+        chex.assert_trees_all_close(getattr(after, f"target_{name}"), moved, atol=1e-6)
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -151,10 +154,9 @@ def test_seeds_in_one_program_are_those_of_a_plain_loop(learner):
             draw_key, noise_key = jax.random.split(key)
             rows = jax.random.randint(draw_key, (int(np.prod(learner.rows)),), 0, 20).reshape(learner.rows)
             state, _ = update(state, Transitions(*(leaf[rows] for leaf in data)), noise_key)
-        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)  # noqa: E731
-        jax.tree.map(close, pick(states, seed).actor, state.actor)
-        jax.tree.map(close, pick(states, seed).critic, state.critic)
-    assert not np.allclose(states.actor[0]["w"][0], states.actor[0]["w"][1])
+        one = pick(states, seed)
+        chex.assert_trees_all_close((one.actor, one.critic), (state.actor, state.critic), rtol=2e-4, atol=2e-6)
+    assert not np.allclose(*states.actor["hidden_0"]["kernel"])
 
 
 def regulator(count=4000, seed=0):

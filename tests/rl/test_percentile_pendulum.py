@@ -12,7 +12,7 @@ from jaxrl_suite.rl.actors import Greedy, Scaled, ScaledActor
 from jaxrl_suite.rl.datasets import collection, percentile, scores, transitions
 from jaxrl_suite.rl.datasets import episodes as ep
 from jaxrl_suite.rl.learners import cloning
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 STUDENTS = 4
 
@@ -20,7 +20,7 @@ STUDENTS = 4
 @pytest.fixture(scope="module")
 def cloned():
     """(data, for each ranking the episodes kept and the mean score of clones): the best 5 % of 256 episodes."""
-    env, policy = Pendulum(), MLP((3,), 1)
+    env, policy = Pendulum(), mlp_policy((3,), 1)
     data = collection.noisy_expert_data(env, jax.random.key(2), name="pendulum", episodes=256)
     scale = transitions.scaling(data.observations)
     keys = jax.random.split(jax.random.key(5), STUDENTS)

@@ -11,7 +11,7 @@ import pytest
 from jaxrl_suite.envs import Gops, Pendulum
 from jaxrl_suite.rl import actors, rollout
 from jaxrl_suite.rl.datasets import offline
-from jaxrl_suite.rl.policies import MLP
+from jaxrl_suite.rl.policies import mlp_policy
 
 KEY = jax.random.key(0)
 
@@ -69,9 +69,9 @@ def plain(env, actor, params, key, episodes, max_turns):
 
 
 CASES = [
-    (_Drunkard(), actors.Sampled(MLP((1,), 2, discrete=True, widths=(4,)))),
-    (Pendulum(max_turns=9), actors.Greedy(MLP((3,), 1, widths=(4,)))),
-    (Pendulum(max_turns=9), actors.Noisy(actors.Greedy(MLP((3,), 1, widths=(4,))), Pendulum(), 0.4)),
+    (_Drunkard(), actors.Sampled(mlp_policy((1,), 2, discrete=True, widths=(4,)))),
+    (Pendulum(max_turns=9), actors.Greedy(mlp_policy((3,), 1, widths=(4,)))),
+    (Pendulum(max_turns=9), actors.Noisy(actors.Greedy(mlp_policy((3,), 1, widths=(4,))), Pendulum(), 0.4)),
 ]
 
 
@@ -173,17 +173,17 @@ def test_refuses_what_it_cannot_roll_out():
         rollout.collect(Pendulum(), actors.Uniform(Pendulum()), None, KEY, 2, max_turns=0)
     with pytest.raises(ValueError, match="episodes must be at least 1, got 0"):
         rollout.evaluate(Pendulum(), actors.Uniform(Pendulum()), None, KEY, 0)
-    policy = MLP((3,), 1, widths=(4,))
+    policy = mlp_policy((3,), 1, widths=(4,))
     with pytest.raises(ValueError, match="one leading axis of policies"):
         rollout.evaluate(Pendulum(), actors.Greedy(policy), policy.init(KEY), KEY, 2)
-    for answer in (MLP((3,), 4, True), MLP((3,), 2)):
+    for answer in (mlp_policy((3,), 4, True), mlp_policy((3,), 2)):
         with pytest.raises(ValueError, match=r"takes floats of shape \(1,\), the actor answers"):
             rollout.collect(Pendulum(), actors.Greedy(answer), answer.init(KEY), KEY, 1)
-    vector = MLP((1,), 1)
+    vector = mlp_policy((1,), 1)
     with pytest.raises(ValueError, match=r"takes one whole number, the actor answers float32\[1\]"):
         rollout.collect(_Drunkard(), actors.Greedy(vector), vector.init(KEY), KEY, 1)
     with pytest.raises(ValueError, match="use Greedy"):
-        actors.Sampled(MLP((3,), 1))
+        actors.Sampled(mlp_policy((3,), 1))
     with pytest.raises(ValueError, match="rate"):
         actors.Noisy(actors.Uniform(Pendulum()), Pendulum(), 1.5)
     with pytest.raises(ValueError, match="no expert"):

@@ -3,6 +3,7 @@
 import functools
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
@@ -56,8 +57,7 @@ def run(search, key, simulations=40, batch=B, **options):
 
 
 def assert_equal_trees(left, right):
-    for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path))
+    chex.assert_trees_all_equal(left, right)
 
 
 @pytest.mark.parametrize("options", [{}, {"max_depth": 3}], ids=["free", "max_depth"])

@@ -1,7 +1,9 @@
 """AlphaZero on GOPS: its network knows the symmetry, its examples are what was played, and it learns."""
 
 import functools
+from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +11,12 @@ import pytest
 
 from jaxrl_suite.core.stats import mean_interval, paired_bootstrap
 from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.networks.apply import apply, init_params
 from jaxrl_suite.search import arena
 from jaxrl_suite.search.gops import exact as gops_exact
 from jaxrl_suite.search.gops.evaluation import exploitability, states
 from jaxrl_suite.strategist.learners import replay_buffer as replay
+from jaxrl_suite.strategist.learners import value_networks
 from jaxrl_suite.strategist.learners.alphazero import AlphaZero
 from jaxrl_suite.strategist.learners.value_networks import CardsNetwork, PolicyValueNetwork
 
@@ -22,12 +26,12 @@ SMALL = Gops(3, objective="points")
 
 def test_swapping_the_players_swaps_policies_and_the_sign_of_the_value():
     network = PolicyValueNetwork(GAME, (16,))
-    params = network.init(jax.random.key(1))
+    params = init_params(network, jax.random.key(1), (19,))
     positions = states(GAME, 3)
     mine, theirs = (jax.vmap(lambda s, p=p: GAME.observe(s, p))(positions) for p in (0, 1))
-    np.testing.assert_array_equal(mine[:, network._swap], theirs)
-    logits, value = jax.vmap(network.apply, (None, 0))(params, mine)
-    swapped, minus = jax.vmap(network.apply, (None, 0))(params, theirs)
+    np.testing.assert_array_equal(mine[:, value_networks._other_side(GAME)], theirs)
+    logits, value = apply(network, params, mine)
+    swapped, minus = apply(network, params, theirs)
     np.testing.assert_allclose(logits, swapped[:, ::-1], atol=1e-5)
     np.testing.assert_allclose(value, -minus, atol=1e-5)
     assert np.abs(value).max() > 0.01
@@ -42,10 +46,11 @@ def test_the_published_network_sees_the_cards_that_are_gone_and_adds_the_points_
     # gone: card 3 of player 0, card 1 of player 1, prizes 1 and 2
     gone = np.array([0, 0, 1, 1, 0, 0, 1, 1, 0])
     expected = np.array([2, 0]) + gone @ np.asarray(weight)
-    points = network.points(((weight, jnp.zeros(2)),), SMALL.observe(state, 0))
+    params = {"mlp": {"head": {"kernel": weight, "bias": jnp.zeros(2)}}}
+    points = apply(network, params, SMALL.observe(state, 0)[None], method="points")[0]
     np.testing.assert_allclose(points, expected, rtol=1e-6)
-    logits, value = network.apply(((weight, jnp.zeros(2)),), SMALL.observe(state, 0))
-    assert value == pytest.approx(float(expected[0] - expected[1]))
+    logits, value = apply(network, params, SMALL.observe(state, 0)[None])
+    assert value[0] == pytest.approx(float(expected[0] - expected[1]))
     assert not logits.any()
 
 
@@ -66,7 +71,7 @@ def test_a_replay_keeps_the_latest():
 @functools.cache
 def played():
     learner = AlphaZero.fair(SMALL, num_simulations=6, games=5)
-    params = learner.network.init(jax.random.key(0))
+    params = init_params(learner.network, jax.random.key(0), (15,))
     return learner, jax.device_get(jax.jit(learner.self_play)(params, jax.random.split(jax.random.key(1), 5)))
 
 
@@ -84,15 +89,28 @@ def test_examples_are_whole_games_with_their_ends():
     assert (examples.legal.any(2).all(1) == acting).all()
 
 
-def test_an_update_counts_episodes_and_is_the_same_without_jit():
+@functools.cache
+def updated():
+    """A tiny learner, its first state, its update as a program, and the state and loss after one."""
     learner = AlphaZero.fair(Gops(2), num_simulations=3, games=5, gradient_steps=3, batch=8, capacity=32)
     state = learner.init(jax.random.key(0))
-    fast, fast_loss = jax.jit(learner.update)(state, jax.random.key(1))
-    slow, slow_loss = learner.update(state, jax.random.key(1))
-    assert int(fast.episodes) == 5
-    assert float(fast_loss) == pytest.approx(float(slow_loss), abs=1e-4)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), fast.params, slow.params)
-    again, _ = jax.jit(learner.update)(fast, jax.random.key(2))
+    update = jax.jit(chex.assert_max_traces(learner.update, n=1))
+    return learner, state, update, update(state, jax.random.key(1))
+
+
+class Variants(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_an_update_is_the_same_with_and_without_jit(self):
+        learner, state, _, (after, loss) = updated()
+        update: Any = self.variant(learner.update)
+        found, found_loss = update(state, jax.random.key(1))
+        chex.assert_trees_all_close((found.params, found_loss), (after.params, loss), atol=1e-4)
+
+
+def test_an_update_counts_episodes():
+    _, _, update, (after, _) = updated()
+    assert int(after.episodes) == 5
+    again, _ = update(after, jax.random.key(2))
     assert int(again.episodes) == 10
     assert int(again.replay.added) == 30
 
@@ -104,7 +122,7 @@ def test_the_published_baseline_learns_from_its_last_games_alone():
     poisoned = state._replace(replay=jax.tree.map(jnp.ones_like, state.replay))
     update = jax.jit(learner.update)
     one, other = update(state, jax.random.key(1))[0], update(poisoned, jax.random.key(1))[0]
-    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
+    chex.assert_trees_all_equal(one.params, other.params)
     moved = max(
         float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (one.params, state.params)), strict=True)
     )
@@ -146,7 +164,7 @@ def test_320_episodes_make_the_policy_alone_harder_to_exploit():
     @jax.jit
     def policy(params, positions):
         observed = jax.vmap(lambda state: GAME.observe(state, 0))(positions)
-        logits, _ = jax.vmap(learner.network.apply, (None, 0))(params, observed)
+        logits, _ = apply(learner.network, params, observed)
         return jax.nn.softmax(jnp.where(jax.vmap(GAME.legal)(positions), logits, -jnp.inf))
 
     first, last = (exploitability(GAME, functools.partial(policy, params)) for params in (before, after))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -61,6 +62,8 @@ def prefill(
     Returns:
       The cache with all of them, and the last hidden state [B, D].
     """
+    chex.assert_rank([tokens, start, length], [2, 1, 1])
+    chex.assert_equal_shape_prefix([tokens, start, length, past.keys[0]], 1)
     slots = past.keys[0].shape[2]
     positions = start[:, None] + jnp.arange(tokens.shape[1])[None]
     source = jnp.arange(slots)[None] - start[:, None]  # the new token that belongs in a slot
@@ -78,11 +81,14 @@ def prefill(
     return cache, last
 
 
-def begin(params: Params, prompts: Cache, hidden: jax.Array, take: jax.Array, rows: Rows, slots: int) -> Decoded:
+def begin(
+    config: LMConfig, params: Params, prompts: Cache, hidden: jax.Array, take: jax.Array, rows: Rows, slots: int
+) -> Decoded:
     """Draws the first token of each row.
 
     Args:
-      params: the weights.
+      config: of the model.
+      params: its weights.
       prompts: caches of prompts, P slots.
       hidden: [prompts, D], their last hidden states.
       take: int32[B], the prompt of each row; several rows may continue one.
@@ -100,7 +106,7 @@ def begin(params: Params, prompts: Cache, hidden: jax.Array, take: jax.Array, ro
         done=rows.limit <= 0,
         step=jnp.int32(0),
     )
-    return _draw(state, model.logits(params, hidden[take]), rows)
+    return _draw(state, model.logits(config, params, hidden[take]), rows)
 
 
 def advance(config: LMConfig, params: Params, state: Decoded, rows: Rows, until: jax.Array) -> Decoded:
@@ -130,7 +136,7 @@ def advance(config: LMConfig, params: Params, state: Decoded, rows: Rows, until:
         positions = (rows.length + state.step - 1)[:, None]
         hidden, cache = model.hidden_states(config, params, token, positions, seen[:, None], state.cache, write)
         assert cache is not None
-        return _draw(state._replace(cache=cache), model.logits(params, hidden[:, 0]), rows)
+        return _draw(state._replace(cache=cache), model.logits(config, params, hidden[:, 0]), rows)
 
     return jax.lax.while_loop(unfinished, body, state)
 
@@ -165,6 +171,6 @@ def _draw(state: Decoded, logits: jax.Array, rows: Rows) -> Decoded:
 
 # One compiled program for each config and set of shapes. The cache of a batch in progress is given up to the next call.
 prefill_jit = functools.partial(jax.jit, static_argnums=0, donate_argnums=2)(prefill)
-begin_jit = functools.partial(jax.jit, static_argnums=5)(begin)
+begin_jit = functools.partial(jax.jit, static_argnums=(0, 6))(begin)
 advance_jit = functools.partial(jax.jit, static_argnums=0, donate_argnums=2)(advance)
 take_rows_jit = jax.jit(take_rows)

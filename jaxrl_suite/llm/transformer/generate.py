@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Decoding
@@ -79,7 +80,8 @@ def generate(config: LMConfig, params: Params, prompts: Prompts, keys: jax.Array
         top_k=jnp.full(draws, decoding.top_k, jnp.int32) if decoding.top_k else None,
         top_p=jnp.full(draws, decoding.top_p, jnp.float32) if decoding.top_p < 1 else None,
     )
-    state = decode.advance(config, params, decode.begin(params, cache, hidden, take, rows, N), rows, jnp.int32(N))
+    state = decode.begin(config, params, cache, hidden, take, rows, N)
+    state = decode.advance(config, params, state, rows, jnp.int32(N))
     last = jnp.take_along_axis(state.tokens, state.count[:, None] - 1, axis=1)
     result = Generated(state.tokens, state.logprobs, state.count, jnp.any(last == rows.stop, axis=1))
     return jax.tree.map(lambda x: x.reshape(*keys.shape, *x.shape[1:]), result)
@@ -87,5 +89,5 @@ def generate(config: LMConfig, params: Params, prompts: Prompts, keys: jax.Array
 
 def score(config: LMConfig, params: Params, tokens: jax.Array) -> jax.Array:
     """Log-probabilities float32[B, S - 1] at temperature 1 of each token of int32[B, S] after the first."""
-    lines = jax.nn.log_softmax(model.forward(config, params, tokens[:, :-1]), axis=-1)
-    return jnp.take_along_axis(lines, tokens[:, 1:, None], axis=-1)[..., 0]
+    lines = model.forward(config, params, tokens[:, :-1])
+    return -optax.losses.softmax_cross_entropy_with_integer_labels(lines, tokens[:, 1:])

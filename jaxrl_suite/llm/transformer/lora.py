@@ -16,17 +16,18 @@ Reference: Hu et al., "LoRA: low-rank adaptation of large language models" (2021
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.llm.transformer.model import Params
 
-TARGETS = ("qkv", "out", "gate_up", "down")  # all matrices of a layer
+TARGETS = ("qkv", "out", "gate_up", "down")  # the modules that hold all matrices of a layer
 
 
 class Pair(NamedTuple):
@@ -36,7 +37,7 @@ class Pair(NamedTuple):
     b: jax.Array  # float32[R, O]
 
 
-Adapter: TypeAlias = dict[str, Pair]  # by the weight's path in the tree, such as "layers/0/qkv"
+Adapter: TypeAlias = dict[str, Pair]  # by the kernel's path in the tree, such as "layers_0/attention/qkv/kernel"
 
 
 def init(params: Params, rank: int, key: jax.Array, targets: Sequence[str] = TARGETS) -> Adapter:
@@ -46,16 +47,17 @@ def init(params: Params, rank: int, key: jax.Array, targets: Sequence[str] = TAR
       params: the weights it is for.
       rank: R; more than the smaller side of a weight says nothing more.
       key: consumed.
-      targets: last names of the weights that are adapted.
+      targets: names of the modules whose kernels are adapted.
 
     Raises:
       UserError: if the rank is below 1, or a target is no matrix of `params`.
     """
     weights = _targets(params, rank, targets)
     keys = jax.random.split(key, len(weights))
+    start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
     return {
         path: Pair(
-            jax.random.normal(key, (weight.shape[0], rank)) / math.sqrt(weight.shape[0]),
+            start(key, (weight.shape[0], rank)),
             jnp.zeros((rank, weight.shape[1])),
         )
         for (path, weight), key in zip(weights.items(), keys, strict=True)
@@ -78,12 +80,8 @@ def merge(params: Params, adapter: Adapter, scale: float = 1.0) -> Params:
         shape = (pair.a.shape[0], pair.b.shape[1])
         if path not in weights or weights[path].shape != shape:
             raise UserError(f"the adapter has an update {shape} of {path!r}, which these weights do not have")
-
-    def add(path: tuple, weight: jax.Array) -> jax.Array:
-        pair = adapter.get(_name(path))
-        return weight if pair is None else weight + (scale * (pair.a @ pair.b)).astype(weight.dtype)
-
-    return jax.tree_util.tree_map_with_path(add, params)
+        weights[path] = weights[path] + (scale * (pair.a @ pair.b)).astype(weights[path].dtype)
+    return traverse_util.unflatten_dict(weights, sep="/")
 
 
 def assemble(adapter: Adapter, params: Params, scale: float = 1.0) -> Params:
@@ -98,7 +96,7 @@ def fit(params: Params, tuned: Params, rank: int, targets: Sequence[str] = TARGE
       params: the weights it is for.
       tuned: weights of the same shapes.
       rank: R; with the smaller side of a weight the update is exact up to rounding.
-      targets: last names of the weights that are adapted; differences elsewhere are left out.
+      targets: names of the modules whose kernels are adapted; differences elsewhere are left out.
       scale: with which it will be merged.
 
     Raises:
@@ -121,21 +119,24 @@ def num_params(adapter: Adapter) -> int:
     return sum(x.size for x in jax.tree.leaves(adapter))
 
 
-def _name(path: tuple) -> str:
-    return "/".join(str(getattr(part, "key", getattr(part, "idx", part))) for part in path)
-
-
 def _weights(params: Params) -> dict[str, jax.Array]:
-    return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    flat: Any = traverse_util.flatten_dict(params, sep="/")
+    return flat
 
 
 def _targets(params: Params, rank: int, targets: Sequence[str]) -> dict[str, jax.Array]:
-    """The matrices whose last names are in `targets`, by path."""
+    """The matrices of the modules called as in `targets`, by path."""
     if rank < 1:
         raise UserError(f"rank must be at least 1, got {rank}")
     matrices = {path: weight for path, weight in _weights(params).items() if weight.ndim == 2}
-    names = {path.rpartition("/")[2] for path in matrices}
+    names = {_module(path) for path in matrices}
     for target in targets:
         if target not in names:
             raise UserError(f"no matrix of the model is called {target!r}{suggest(target, names)}")
-    return {path: weight for path, weight in matrices.items() if path.rpartition("/")[2] in targets}
+    return {path: weight for path, weight in matrices.items() if _module(path) in targets}
+
+
+def _module(path: str) -> str:
+    """The name of the module that a matrix belongs to: the last part of its path but for what Flax calls them all."""
+    parts = path.split("/")
+    return parts[-2] if parts[-1] in ("kernel", "embedding") and len(parts) > 1 else parts[-1]

@@ -218,7 +218,7 @@ class TransformerSampler:
         take = np.zeros(batch, np.int32)
         take[: len(draws)] = places
         pool = self._store.pool(size)
-        state = decode.begin_jit(self.params, pool.cache, pool.hidden, take, rows, slots)
+        state = decode.begin_jit(self.config, self.params, pool.cache, pool.hidden, take, rows, slots)
         active = list(draws)
         while True:
             tokens, logprobs, count, done = jax.device_get((state.tokens, state.logprobs, state.count, state.done))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.transformer.config import LMConfig
@@ -53,31 +54,35 @@ def from_tensors(config: LMConfig, read: Read, source: str) -> Params:
     def put(*parts: np.ndarray) -> Any:
         return jnp.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1), dtype=config.dtype)
 
-    layers = []
-    for i in range(config.num_layers):
-        at, mlp = f"model.layers.{i}.self_attn.", f"model.layers.{i}.mlp."
-        layer = {
-            "norm_attention": put(get(f"model.layers.{i}.input_layernorm.weight", D)),
-            "qkv": put(*(get(f"{at}{x}_proj.weight", n * d, D).T for x, n in zip("qkv", (H, K, K), strict=True))),
-            "out": put(get(f"{at}o_proj.weight", D, H * d).T),
-            "norm_mlp": put(get(f"model.layers.{i}.post_attention_layernorm.weight", D)),
-            "gate_up": put(*(get(f"{mlp}{x}_proj.weight", F, D).T for x in ("gate", "up"))),
-            "down": put(get(f"{mlp}down_proj.weight", D, F).T),
-        }
-        if config.qkv_bias:
-            layer["qkv_bias"] = put(*(get(f"{at}{x}_proj.bias", n * d) for x, n in zip("qkv", (H, K, K), strict=True)))
-        layers.append(layer)
+    def projections(prefix: str, parts: dict[str, int], inputs: int) -> Any:
+        """One kernel of several projections `[out, in]` of the same input."""
+        return put(*(get(f"{prefix}{part}.weight", outputs, inputs).T for part, outputs in parts.items()))
+
     params: dict[str, Any] = {
-        "embed": put(get("model.embed_tokens.weight", config.vocab_size, D)),
-        "layers": tuple(layers),
-        "norm": put(get("model.norm.weight", D)),
+        "embed": {"embedding": put(get("model.embed_tokens.weight", config.vocab_size, D))},
+        "norm": {"scale": put(get("model.norm.weight", D))},
     }
+    for i in range(config.num_layers):
+        layer, attention = f"model.layers.{i}.", f"model.layers.{i}.self_attn."
+        parts = {"q_proj": H * d, "k_proj": K * d, "v_proj": K * d}
+        qkv = {"kernel": projections(attention, parts, D)}
+        if config.qkv_bias:
+            qkv["bias"] = put(*(get(f"{attention}{part}.bias", outputs) for part, outputs in parts.items()))
+        params[f"layers_{i}"] = {
+            "attention_norm": {"scale": put(get(f"{layer}input_layernorm.weight", D))},
+            "attention": {"qkv": qkv, "out": {"kernel": projections(attention, {"o_proj": D}, H * d)}},
+            "mlp_norm": {"scale": put(get(f"{layer}post_attention_layernorm.weight", D))},
+            "mlp": {
+                "gate_up": {"kernel": projections(f"{layer}mlp.", {"gate_proj": F, "up_proj": F}, D)},
+                "down": {"kernel": projections(f"{layer}mlp.", {"down_proj": D}, F)},
+            },
+        }
     if not config.tied:
-        params["head"] = put(get("lm_head.weight", config.vocab_size, D).T)
+        params["head"] = {"kernel": put(get("lm_head.weight", config.vocab_size, D).T)}
     if config.value_head:
         params["value"] = {
-            "weight": put(get("value_head.weight", 1, D)[0]),
-            "bias": put(get("value_head.bias", 1)[0]),
+            "kernel": put(get("value_head.weight", 1, D).T),
+            "bias": put(get("value_head.bias", 1)),
         }
     return params
 
@@ -86,24 +91,28 @@ def to_tensors(config: LMConfig, params: Params) -> Iterator[tuple[str, np.ndarr
     """The inverse of `from_tensors`: names and tensors."""
     H, K, d = config.num_heads, config.num_kv_heads, config.head_dim
     cuts = [H * d, (H + K) * d]
-    for i, layer in enumerate(params["layers"]):
-        at, mlp = f"model.layers.{i}.self_attn.", f"model.layers.{i}.mlp."
-        layer = {name: np.asarray(value) for name, value in layer.items()}
-        yield f"model.layers.{i}.input_layernorm.weight", layer["norm_attention"]
-        for x, part in zip("qkv", np.split(layer["qkv"], cuts, axis=-1), strict=True):
-            yield f"{at}{x}_proj.weight", np.ascontiguousarray(part.T)
+    flat = {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
+
+    def split(kernel: np.ndarray, names: tuple[str, ...], at: Any) -> Iterator[tuple[str, np.ndarray]]:
+        for name, part in zip(names, np.split(kernel, at, axis=-1), strict=True):
+            yield name, np.ascontiguousarray(part.T)
+
+    for i in range(config.num_layers):
+        ours, layer, attention = f"layers_{i}/", f"model.layers.{i}.", f"model.layers.{i}.self_attn."
+        qkv = tuple(f"{attention}{x}_proj" for x in "qkv")
+        yield f"{layer}input_layernorm.weight", flat[f"{ours}attention_norm/scale"]
+        yield from split(flat[f"{ours}attention/qkv/kernel"], tuple(f"{x}.weight" for x in qkv), cuts)
         if config.qkv_bias:
-            for x, part in zip("qkv", np.split(layer["qkv_bias"], cuts), strict=True):
-                yield f"{at}{x}_proj.bias", part
-        yield f"{at}o_proj.weight", np.ascontiguousarray(layer["out"].T)
-        yield f"model.layers.{i}.post_attention_layernorm.weight", layer["norm_mlp"]
-        for x, part in zip(("gate", "up"), np.split(layer["gate_up"], 2, axis=-1), strict=True):
-            yield f"{mlp}{x}_proj.weight", np.ascontiguousarray(part.T)
-        yield f"{mlp}down_proj.weight", np.ascontiguousarray(layer["down"].T)
-    yield "model.embed_tokens.weight", np.asarray(params["embed"])
-    yield "model.norm.weight", np.asarray(params["norm"])
-    if "head" in params:
-        yield "lm_head.weight", np.ascontiguousarray(np.asarray(params["head"]).T)
-    if "value" in params:
-        yield "value_head.weight", np.asarray(params["value"]["weight"])[None]
-        yield "value_head.bias", np.asarray(params["value"]["bias"])[None]
+            yield from split(flat[f"{ours}attention/qkv/bias"], tuple(f"{x}.bias" for x in qkv), cuts)
+        yield from split(flat[f"{ours}attention/out/kernel"], (f"{attention}o_proj.weight",), 1)
+        yield f"{layer}post_attention_layernorm.weight", flat[f"{ours}mlp_norm/scale"]
+        gate_up = (f"{layer}mlp.gate_proj.weight", f"{layer}mlp.up_proj.weight")
+        yield from split(flat[f"{ours}mlp/gate_up/kernel"], gate_up, 2)
+        yield from split(flat[f"{ours}mlp/down/kernel"], (f"{layer}mlp.down_proj.weight",), 1)
+    yield "model.embed_tokens.weight", flat["embed/embedding"]
+    yield "model.norm.weight", flat["norm/scale"]
+    if not config.tied:
+        yield "lm_head.weight", np.ascontiguousarray(flat["head/kernel"].T)
+    if config.value_head:
+        yield "value_head.weight", np.ascontiguousarray(flat["value/kernel"].T)
+        yield "value_head.bias", flat["value/bias"]

@@ -22,7 +22,7 @@ from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.core.devices import AXIS, replicate
 from jaxrl_suite.errors import UserError
 
-Params: TypeAlias = Any  # what is trained, a pytree of float32
+Params: TypeAlias = Any  # a `chex.ArrayTree`, what is trained, of float32
 Batch: TypeAlias = Any  # a pytree whose leaves have B rows on their leading axis
 
 

@@ -100,7 +100,7 @@ def sample_losses(kind: Loss, outputs: jax.Array, targets: jax.Array) -> jax.Arr
     if targets.shape[-2:] != outputs.shape[-2:]:  # they would broadcast to all pairs of samples
         raise UserError(f"targets {targets.shape} do not fit outputs {outputs.shape}: give [N, A], or int labels [N]")
     if kind == "cross_entropy":
-        return -jnp.sum(targets * jax.nn.log_softmax(outputs), axis=-1)
+        return optax.losses.softmax_cross_entropy(outputs, targets)
     gap = (jax.nn.softmax(outputs) if kind.startswith("softmax") else outputs) - targets
     return jnp.mean(jnp.abs(gap) if kind.endswith("mae") else gap**2, axis=-1)
 

@@ -8,6 +8,7 @@ Pardo et al., "Time limits in reinforcement learning" (ICML 2018), for the value
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -36,6 +37,7 @@ def gae(
     Returns:
       float32[T, ...]; with `values` added, the value targets.
     """
+    chex.assert_equal_shape([rewards, values, next_values, terminated, truncated])
     errors = rewards + discount * jnp.where(terminated, 0.0, next_values) - values
     carried = jnp.where(terminated | truncated, 0.0, discount * decay)
 

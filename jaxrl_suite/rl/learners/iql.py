@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -21,8 +22,8 @@ import optax
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.rl import densities
 from jaxrl_suite.rl.datasets.transitions import Transitions
-from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, polyak_average
-from jaxrl_suite.rl.policies import MLP, Params
+from jaxrl_suite.rl.learners.q_functions import TwinCritic, apply_critic, bootstrap, init_critic, polyak_average
+from jaxrl_suite.rl.policies import Params, Policy, mlp_policy
 
 _LOG_STD = (-5.0, 2.0)  # bounds of the log-deviation of a continuous policy
 
@@ -33,7 +34,7 @@ class IQLState(NamedTuple):
     critic: Params
     value: Params
     target_critic: Params
-    opt_state: Any  # of all that learns
+    opt_state: optax.OptState  # of all that learns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,7 @@ class IQL:
       tau: Polyak rate of the target critics.
       learning_rate: of Adam.
       batch: B.
+      network: of the actor, a user's own in place of an `MLPPolicy` of these widths; see `networks.apply`.
     """
 
     observation_shape: tuple[int, ...]
@@ -65,6 +67,7 @@ class IQL:
     tau: float = 0.005
     learning_rate: float = 3e-4
     batch: int = 256
+    network: nn.Module | None = None
 
     def __post_init__(self):
         check_ranges(self, expectile=(0, 1), beta=(0, 1e6), limit=(1, 1e9), discount=(0, 1), tau=(0, 1))
@@ -75,27 +78,30 @@ class IQL:
         return (self.batch,)
 
     @property
-    def policy(self) -> MLP:
-        return MLP(self.observation_shape, self.actions, self.discrete, self.widths)
+    def policy(self) -> Policy:
+        if self.network is not None:
+            return Policy(self.network, self.observation_shape, self.actions, self.discrete)
+        return mlp_policy(self.observation_shape, self.actions, self.discrete, self.widths)
 
     @property
     def critic(self) -> TwinCritic:
-        return TwinCritic(self.observation_shape, self.actions, self.discrete, self.widths)
+        return TwinCritic(self.actions, self.discrete, self.widths)
 
     @property
-    def value(self) -> MLP:
-        return MLP(self.observation_shape, 1, widths=self.widths, squash=False)
+    def value(self) -> Policy:
+        """The state's value, as a policy with one number that is no action."""
+        return mlp_policy(self.observation_shape, 1, widths=self.widths, squash=False)
 
     def init(self, key: jax.Array) -> IQLState:
         actor_key, critic_key, value_key = jax.random.split(key, 3)
-        critic = self.critic.init(critic_key)
+        critic = init_critic(self.critic, critic_key, self.observation_shape)
         learned = (self.policy.init(actor_key), jnp.zeros(self.actions), critic, self.value.init(value_key))
         return IQLState(*learned, target_critic=critic, opt_state=optax.adam(self.learning_rate).init(learned))
 
     def update(self, state: IQLState, batch: Transitions, key: jax.Array) -> tuple[IQLState, dict[str, jax.Array]]:
         """One step of value, critics and actor on the same batch [B, ...]; all three see the state before it."""
         del key
-        values = self.critic.apply(state.target_critic, batch.observations, batch.actions)
+        values = apply_critic(self.critic, state.target_critic, batch.observations, batch.actions)
         action_value = jnp.min(values, axis=0)
         state_value = self.state_values(state.value, batch.observations)
         following = self.state_values(state.value, batch.next_observations)
@@ -105,7 +111,7 @@ class IQL:
         def loss(learned: tuple[Params, jax.Array, Params, Params]):
             actor, log_std, critic, value = learned
             gap = action_value - self.state_values(value, batch.observations)
-            error = self.critic.apply(critic, batch.observations, batch.actions) - goal[None, :]
+            error = apply_critic(self.critic, critic, batch.observations, batch.actions) - goal[None, :]
             parts = {
                 "value_loss": jnp.mean(expectile_loss(gap, self.expectile)),
                 "critic_loss": jnp.sum(jnp.mean(error**2, axis=1)),

@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,9 +28,10 @@ import optax
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
 from jaxrl_suite.rl import densities, rollout
 from jaxrl_suite.rl import running_statistics as statistics
+from jaxrl_suite.rl.learners.actor_critic import ask, default_network
 from jaxrl_suite.rl.learners.gae import gae
 from jaxrl_suite.rl.learners.ppo_config import PPOConfig
-from jaxrl_suite.rl.policies import CNN, MLP, Params, Policy
+from jaxrl_suite.rl.policies import Params, Policy
 from jaxrl_suite.rl.running_statistics import Statistics
 
 
@@ -37,8 +39,7 @@ class ActorParams(NamedTuple):
     """Parameters that a trained policy needs to act."""
 
     statistics: Statistics  # of observations, which are normalised by them
-    policy: Params
-    log_std: jax.Array  # float32[A]; of no use to discrete actions
+    policy: Params  # of the actor-critic
 
 
 class Best(NamedTuple):
@@ -47,8 +48,8 @@ class Best(NamedTuple):
 
 
 class PPOState(NamedTuple):
-    params: dict[str, Any]  # policy, log_std, value
-    opt_state: Any
+    params: Params  # of the actor-critic
+    opt_state: optax.OptState
     statistics: Statistics
     envs: State  # B states
     running: jax.Array  # float32[B], return of the unfinished episodes so far
@@ -89,7 +90,8 @@ class TrainedActor:
     def __call__(self, params: ActorParams, observation: jax.Array, key: jax.Array) -> jax.Array:
         seen = statistics.normalise(params.statistics, observation)
         if self.sample:
-            return densities.sample(self.policy, self.policy.apply(params.policy, seen), params.log_std, key)
+            found = ask(self.policy, params.policy, seen)
+            return densities.sample(self.policy, found.output, found.log_std, key)
         return self.policy.act(params.policy, seen)
 
 
@@ -100,6 +102,7 @@ class PPO:
     Args:
       env: of one player, with `max_turns`.
       config: the settings; `rl.ppo_config` has some that work.
+      network: an actor-critic of the user's own, see `networks.apply`; by default perceptrons, or convolutions.
 
     Raises:
       UserError: if the environment has several players or no time limit.
@@ -107,14 +110,15 @@ class PPO:
 
     env: Any
     config: PPOConfig
+    network: nn.Module | None = None
 
     def __post_init__(self):
         rollout.time_limit(self.env)
 
     @property
     def policy(self) -> Policy:
-        """The policy network: `MLP`, or `CNN` for images."""
-        return _network(self.env, self.config)
+        """The actor-critic, as the policy that it holds."""
+        return _policy(self.env, self.config, self.network)
 
     @property
     def actor(self) -> TrainedActor:
@@ -123,13 +127,9 @@ class PPO:
 
     def init(self, key: jax.Array) -> PPOState:
         """Fresh networks and environments; `key` is consumed."""
-        policy_key, value_key, env_key, key = jax.random.split(key, 4)
-        policy, value = self.policy, _value_network(self.env, self.config)
-        params = {
-            "policy": policy.init(policy_key),
-            "log_std": jnp.full(policy.actions, self.config.log_std, jnp.float32),
-            "value": value.init(value_key),
-        }
+        network_key, env_key, key = jax.random.split(key, 3)
+        policy = self.policy
+        params = policy.init(network_key)
         seen = statistics.init(policy.observation_shape)
         return PPOState(
             params=params,
@@ -137,7 +137,7 @@ class PPO:
             statistics=seen,
             envs=jax.vmap(self.env.init)(jax.random.split(env_key, self.config.num_envs)),
             running=jnp.zeros(self.config.num_envs),
-            best=Best(ActorParams(seen, params["policy"], params["log_std"]), jnp.float32(-jnp.inf)),
+            best=Best(ActorParams(seen, params), jnp.float32(-jnp.inf)),
             iteration=jnp.int32(0),
             key=key,
         )
@@ -157,7 +157,7 @@ class PPO:
 
     def actor_params(self, state: PPOState) -> ActorParams:
         """Of the current policy; those of the best one are `state.best.params`."""
-        return ActorParams(state.statistics, state.params["policy"], state.params["log_std"])
+        return ActorParams(state.statistics, state.params)
 
     @staticmethod
     def stack(*params: ActorParams) -> ActorParams:
@@ -197,7 +197,6 @@ class PPO:
     def _collect(self, state: PPOState, key: jax.Array):
         """T steps of B environments: (state, Batch [T, B], raw observations, (sum, number) of returns that ended)."""
         config, env, policy = self.config, self.env, self.policy
-        value = _value_network(env, config)
         start_key, turn_key = jax.random.split(key)
         # Starts are made once for the iteration, as they can cost as much as a step. Environment i takes number i + t
         # at step t, so that one that ends twice starts anew.
@@ -212,10 +211,11 @@ class PPO:
             act_key, step_key = jax.random.split(turn_key)
             raw = observe(envs)
             seen = statistics.normalise(state.statistics, raw)
-            output = policy.apply(state.params["policy"], seen)
+            found = ask(policy, state.params, seen)
             act_keys = jax.random.split(act_key, config.num_envs)
-            log_std = state.params["log_std"]
-            actions = jax.vmap(lambda out, key: densities.sample(policy, out, log_std, key))(output, act_keys)
+            actions = jax.vmap(lambda out, key: densities.sample(policy, out, found.log_std, key))(
+                found.output, act_keys
+            )
             moves = jax.vmap(lambda action: rollout.as_action(env, action))(actions)
             after: Any = jax.vmap(env.step)(envs, moves, jax.random.split(step_key, config.num_envs))
             over = after.terminated | after.truncated
@@ -226,7 +226,7 @@ class PPO:
             following = jax.vmap(lambda o, new, old: jax.tree.map(lambda a, b: jnp.where(o, a, b), new, old))(
                 over, starts, after
             )
-            log_probs = densities.log_density(policy, output, log_std, actions)
+            log_probs = densities.log_density(policy, found.output, found.log_std, actions)
             row = (raw, seen, actions, log_probs, reward, observe(after), after.terminated, after.truncated)
             return (following, jnp.where(over, 0.0, running)), (row, ended)
 
@@ -234,48 +234,38 @@ class PPO:
         (envs, running), (row, ended) = jax.lax.scan(turn, (state.envs, state.running), turns)
         raw, seen, actions, log_probs, rewards, after, terminated, truncated = row
         both = jnp.stack([seen, statistics.normalise(state.statistics, after)])
-        values, next_values = value.apply(state.params["value"], both)[..., 0]
+        values, next_values = ask(policy, state.params, both).values
         advantages = gae(
             config.reward_scale * rewards, values, next_values, terminated, truncated, config.discount, config.decay
         )
         batch = PPOBatch(seen, actions, log_probs, values, advantages)
         return state._replace(envs=envs, running=running), batch, raw, ended
 
-    def _loss(self, params: dict[str, Any], batch: PPOBatch) -> tuple[jax.Array, list[jax.Array]]:
+    def _loss(self, params: Params, batch: PPOBatch) -> tuple[jax.Array, list[jax.Array]]:
         config, policy = self.config, self.policy
-        output = policy.apply(params["policy"], batch.observations)
-        log_ratio = densities.log_density(policy, output, params["log_std"], batch.actions) - batch.log_probs
+        output, log_std, values = ask(policy, params, batch.observations)
+        log_ratio = densities.log_density(policy, output, log_std, batch.actions) - batch.log_probs
         ratio = jnp.exp(log_ratio)
         spread = jnp.std(batch.advantages) + 1e-8
         advantages = (batch.advantages - jnp.mean(batch.advantages)) / spread
         bounded = jnp.clip(ratio, 1 - config.clip, 1 + config.clip)
         policy_loss = -jnp.mean(jnp.minimum(ratio * advantages, bounded * advantages))
-        values = _value_network(self.env, config).apply(params["value"], batch.observations)[..., 0]
         targets = batch.values + batch.advantages
         errors = (values - targets) ** 2
         if config.value_clip is not None:
             held = batch.values + jnp.clip(values - batch.values, -config.value_clip, config.value_clip)
             errors = jnp.maximum(errors, (held - targets) ** 2)
         value_loss = 0.5 * jnp.mean(errors)
-        entropy = jnp.mean(densities.entropy(policy, output, params["log_std"]))
+        entropy = jnp.mean(densities.entropy(policy, output, log_std))
         loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
         clipped = jnp.mean((jnp.abs(ratio - 1) > config.clip).astype(jnp.float32))
         return loss, [policy_loss, value_loss, entropy, jnp.mean(ratio - 1 - log_ratio), clipped]
 
 
-def _network(env: AnyEnv, config: PPOConfig) -> Policy:
-    if isinstance(env, ContinuousEnv):
-        return _make_network(env, config, env.action_size, False, 0.01)
-    return _make_network(env, config, env.num_actions, True, 0.01)
-
-
-def _value_network(env: AnyEnv, config: PPOConfig) -> Policy:
-    """The same with one number as its output, as it is (what `discrete` means for these networks)."""
-    return _make_network(env, config, 1, True, 1.0)
-
-
-def _make_network(env: AnyEnv, config: PPOConfig, outputs: int, discrete: bool, head_scale: float) -> Policy:
+def _policy(env: AnyEnv, config: PPOConfig, network: nn.Module | None) -> Policy:
+    discrete = not isinstance(env, ContinuousEnv)
+    actions = env.num_actions if discrete else env.action_size
     shape = rollout.observation_spec(env).shape
-    if len(shape) == 3 and config.channels:
-        return CNN(shape, outputs, discrete, config.channels, config.widths, "relu", "orthogonal", head_scale)
-    return MLP(shape, outputs, discrete, config.widths, "tanh", "orthogonal", head_scale)
+    if network is None:
+        network = default_network(shape, actions, discrete, config)
+    return Policy(network, shape, actions, discrete)

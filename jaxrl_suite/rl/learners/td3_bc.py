@@ -13,14 +13,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.rl.datasets.transitions import Transitions
-from jaxrl_suite.rl.learners.q_functions import TwinCritic, bootstrap, polyak_average
-from jaxrl_suite.rl.policies import MLP, Params
+from jaxrl_suite.rl.learners.q_functions import TwinCritic, apply_critic, bootstrap, init_critic, polyak_average
+from jaxrl_suite.rl.policies import Params, Policy, mlp_policy
 
 
 class TD3BCState(NamedTuple):
@@ -28,8 +29,8 @@ class TD3BCState(NamedTuple):
     critic: Params
     target_actor: Params
     target_critic: Params
-    actor_opt_state: Any
-    critic_opt_state: Any
+    actor_opt_state: optax.OptState
+    critic_opt_state: optax.OptState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,7 @@ class TD3BC:
       delay: steps of the critics in an update.
       learning_rate: of Adam.
       batch: B.
+      network: of the actor, a user's own in place of an `MLPPolicy` of these widths; see `networks.apply`.
     """
 
     observation_shape: tuple[int, ...]
@@ -61,6 +63,7 @@ class TD3BC:
     delay: int = 2
     learning_rate: float = 3e-4
     batch: int = 256
+    network: nn.Module | None = None
 
     def __post_init__(self):
         check_ranges(self, alpha=(0, 1e6), discount=(0, 1), tau=(0, 1), noise=(0, 10), noise_limit=(0, 2))
@@ -71,16 +74,18 @@ class TD3BC:
         return self.delay, self.batch
 
     @property
-    def policy(self) -> MLP:
-        return MLP(self.observation_shape, self.actions, widths=self.widths)
+    def policy(self) -> Policy:
+        if self.network is not None:
+            return Policy(self.network, self.observation_shape, self.actions)
+        return mlp_policy(self.observation_shape, self.actions, widths=self.widths)
 
     @property
     def critic(self) -> TwinCritic:
-        return TwinCritic(self.observation_shape, self.actions, widths=self.widths)
+        return TwinCritic(self.actions, widths=self.widths)
 
     def init(self, key: jax.Array) -> TD3BCState:
         actor_key, critic_key = jax.random.split(key)
-        actor, critic = self.policy.init(actor_key), self.critic.init(critic_key)
+        actor, critic = self.policy.init(actor_key), init_critic(self.critic, critic_key, self.observation_shape)
         adam = optax.adam(self.learning_rate)
         return TD3BCState(actor, critic, actor, critic, adam.init(actor), adam.init(critic))
 
@@ -116,18 +121,18 @@ class TD3BC:
         """float32[B]: r + discount (1 - terminal) min Q'(s', a'), a' the target's action with cut noise."""
         noise = jnp.clip(self.noise * jax.random.normal(key, batch.actions.shape), -self.noise_limit, self.noise_limit)
         action = jnp.clip(self.policy.apply(state.target_actor, batch.next_observations) + noise, -1.0, 1.0)
-        values = self.critic.apply(state.target_critic, batch.next_observations, action)
+        values = apply_critic(self.critic, state.target_critic, batch.next_observations, action)
         return bootstrap(batch.rewards, batch.terminals, jnp.min(values, axis=0), self.discount)
 
     def critic_loss(self, critic: Params, batch: Transitions, targets: jax.Array) -> jax.Array:
         """float32[]: mean squared error of both critics, added."""
-        values = self.critic.apply(critic, batch.observations, batch.actions)
+        values = apply_critic(self.critic, critic, batch.observations, batch.actions)
         return jnp.sum(jnp.mean((values - targets[None, :]) ** 2, axis=1))
 
     def actor_loss(self, actor: Params, critic: Params, batch: Transitions) -> tuple[jax.Array, dict[str, jax.Array]]:
         """float32[]: imitation less the first critic's values, scaled by alpha / mean |Q|."""
         action = self.policy.apply(actor, batch.observations)
-        values = self.critic.apply(critic, batch.observations, action)[0]
+        values = apply_critic(self.critic, critic, batch.observations, action)[0]
         imitation = jnp.mean((action - batch.actions) ** 2)
         scale = self.alpha / jnp.maximum(jnp.mean(jnp.abs(jax.lax.stop_gradient(values))), 1e-8)
         return imitation - scale * jnp.mean(values), {"imitation": imitation, "value": jnp.mean(values)}

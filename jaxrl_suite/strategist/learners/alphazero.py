@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, NamedTuple, get_args
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -26,6 +27,7 @@ import optax
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.envs.gops.game import Gops, GopsState
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.networks.apply import init_params
 from jaxrl_suite.search import arena, matrix_game
 from jaxrl_suite.search.agents import SearchPolicy
 from jaxrl_suite.search.evaluators import Network
@@ -49,7 +51,7 @@ Target = Literal["solve", "average"]
 
 class AlphaZeroState(NamedTuple):
     params: Any
-    memory: Any  # of the optimiser
+    opt_state: optax.OptState
     replay: ReplayBuffer
     episodes: jax.Array  # int32[], games of self-play so far
 
@@ -145,7 +147,7 @@ class AlphaZero:
 
     def init(self, key: jax.Array) -> AlphaZeroState:
         """An untrained network and an empty replay; `key` is consumed."""
-        params = self.network.init(key)
+        params = init_params(self.network, key, (4 * self.game.num_cards + 3,))
         example = jax.eval_shape(lambda: self._example(self.game.start(), jnp.zeros((2, self.game.num_actions))))
         return AlphaZeroState(params, self._optimiser.init(params), replay.empty(example, self.capacity), jnp.int32(0))
 
@@ -164,15 +166,15 @@ class AlphaZero:
             batches = jax.tree.map(lambda leaf: leaf[order].reshape(count, self.batch, *leaf.shape[1:]), examples)
 
         def step(carry, batch):
-            params, memory = carry
+            params, opt_state = carry
             loss, grads = jax.value_and_grad(self.network.loss)(params, batch)
-            updates, memory = self._optimiser.update(grads, memory, params)
-            return (optax.apply_updates(params, updates), memory), loss
+            updates, opt_state = self._optimiser.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state), loss
 
-        (params, memory), losses = jax.lax.scan(step, (state.params, state.memory), batches)
-        return AlphaZeroState(params, memory, buffer, state.episodes + self.games), jnp.mean(losses)
+        (params, opt_state), losses = jax.lax.scan(step, (state.params, state.opt_state), batches)
+        return AlphaZeroState(params, opt_state, buffer, state.episodes + self.games), jnp.mean(losses)
 
-    def policy(self, params: Any, num_simulations: int | None = None) -> arena.Policy:
+    def policy(self, params: chex.ArrayTree, num_simulations: int | None = None) -> arena.Policy:
         """The search with the network, as a policy `(keys, states) -> float32[B, P, A]`.
 
         Args:
@@ -180,7 +182,7 @@ class AlphaZero:
           num_simulations: by default those of training.
         """
         budget = num_simulations or self.num_simulations
-        evaluator = Network(self.game, self.network.apply)
+        evaluator = Network(self.game, self.network)
         if self.search == "paper":
             published = PaperSearch(self.game, evaluator, num_simulations=budget)
             return lambda keys, states: published.strategies(published(params, keys, states))
@@ -190,7 +192,7 @@ class AlphaZero:
         search = SimultaneousSearch(self.game, evaluator, rule, num_simulations=budget)
         return SearchPolicy(search, self.target, self.shrinkage, params)
 
-    def self_play(self, params: Any, keys: jax.Array) -> GopsExample:
+    def self_play(self, params: chex.ArrayTree, keys: jax.Array) -> GopsExample:
         """The examples of one game a key, flat; `keys` key[B] are consumed."""
         game, policy = self.game, self.policy(params)
         init_keys, turn_keys = split_rows(keys, 2)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -32,11 +33,12 @@ from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.networks.apply import apply, init_params
 from jaxrl_suite.strategist.heuristics.views import avalon_view
 from jaxrl_suite.strategist.learners import replay_buffer as replay
 from jaxrl_suite.strategist.learners.avalon_positions import draw_positions
 from jaxrl_suite.strategist.learners.replay_buffer import ReplayBuffer
-from jaxrl_suite.strategist.learners.value_networks import Layers, init_layers, perceptron
+from jaxrl_suite.strategist.learners.value_networks import OutcomeNetwork
 
 _SEAT_FEATURES = 6
 
@@ -48,7 +50,7 @@ class ValuedPosition(NamedTuple):
 
 class AvalonValueState(NamedTuple):
     params: Any
-    memory: Any  # of the optimiser
+    opt_state: optax.OptState
     replay: ReplayBuffer
     episodes: jax.Array  # int32[], games so far
 
@@ -127,12 +129,16 @@ class AvalonValueLearner:
         return self.bots.game
 
     @property
+    def network(self) -> OutcomeNetwork:
+        return OutcomeNetwork(self.hidden)
+
+    @property
     def _optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
     def init(self, key: jax.Array) -> AvalonValueState:
         """An untrained network and an empty replay; `key` is consumed."""
-        params = init_layers(key, (num_features(self.game), *self.hidden, 1), last_scale=0.1)
+        params = init_params(self.network, key, (num_features(self.game),))
         example = ValuedPosition(jnp.zeros(num_features(self.game)), jnp.zeros(()))
         buffer = replay.empty(example, self.capacity)
         return AvalonValueState(params, self._optimiser.init(params), buffer, jnp.int32(0))
@@ -144,13 +150,13 @@ class AvalonValueLearner:
         examples = self.examples(final, jax.random.split(draw_key, self.games))
         buffer = replay.add(state.replay, examples)
 
-        params, memory, loss = replay.descend(
-            self.loss, self._optimiser, state.params, state.memory, buffer, learn_key,
+        params, opt_state, loss = replay.descend(
+            self.loss, self._optimiser, state.params, state.opt_state, buffer, learn_key,
             steps=self.gradient_steps, batch=self.batch,
         )  # fmt: skip
-        return AvalonValueState(params, memory, buffer, state.episodes + self.games), loss
+        return AvalonValueState(params, opt_state, buffer, state.episodes + self.games), loss
 
-    def finals(self, params: Layers, keys: jax.Array) -> AvalonState:
+    def finals(self, params: chex.ArrayTree, keys: jax.Array) -> AvalonState:
         """The last states [B, ...] of one game a key."""
         if self.play == "search":
             assert self.model is not None
@@ -170,20 +176,15 @@ class AvalonValueLearner:
 
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), jax.vmap(one)(final, keys))
 
-    def loss(self, params: Layers, examples: ValuedPosition) -> jax.Array:
+    def loss(self, params: chex.ArrayTree, examples: ValuedPosition) -> jax.Array:
         """float32[]: mean squared error of the value over examples."""
-        values = jax.vmap(value, (None, 0))(params, examples.features)
+        values: Any = apply(self.network, params, examples.features)
         return jnp.mean((values - examples.good_won) ** 2)
 
-    def evaluator(self, params: Layers) -> Evaluator:
+    def evaluator(self, params: chex.ArrayTree) -> Evaluator:
         """The evaluator of states for the good side, for a `SearchAgent`."""
-        return lambda key, state, memory: value(params, features(self.game, state))
+        return lambda key, state, memory: apply(self.network, params, features(self.game, state))
 
-    def agent(self, params: Layers, model: ObservationModel, num_simulations: int) -> SearchAgent:
+    def agent(self, params: chex.ArrayTree, model: ObservationModel, num_simulations: int) -> SearchAgent:
         """A player that searches with the network. Make it inside a jitted function that is given the `params`."""
         return SearchAgent(self.bots, model, self.evaluator(params), num_simulations)
-
-
-def value(params: Layers, seen: jax.Array) -> jax.Array:
-    """float32[]: from -1, evil wins, to 1, good wins."""
-    return jnp.tanh(perceptron(params, seen)[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -48,7 +49,7 @@ def draw(replay: ReplayBuffer, key: jax.Array, batch: int) -> Any:
 def descend(
     loss: Callable[[Any, Any], jax.Array],
     optimiser: optax.GradientTransformation,
-    params: Any,
+    params: chex.ArrayTree,
     memory: optax.OptState,
     replay: ReplayBuffer,
     key: jax.Array,

@@ -1,26 +1,28 @@
-"""Small networks that learn GOPS, and the layers that they and the networks for Avalon are made of.
+"""Small networks that learn GOPS and Avalon, as `flax.linen` modules.
 
-Both take the observation of player 0, which holds the same facts as the view that a written heuristic gets. They are
-called as `search.evaluators.Network` wants them: `apply(params, observation) -> (prior logits [P, A], value)`.
+Those for GOPS take the observation of player 0, which holds the same facts as the view that a written heuristic gets,
+and answer what `search.evaluators.Network` wants: (prior logits [N, P, A], value [N]).
 
-Shapes: `P` = 2 players, `N` cards, `A` = N actions, `D` = 4 N + 3 numbers of an observation, `B` examples.
+Shapes: `P` = 2 players, `N` states, `C` cards, `A` = C actions, `D` = 4 C + 3 numbers of an observation, `B` examples.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxrl_suite.envs.gops.game import Gops
+from jaxrl_suite.networks.apply import apply
+from jaxrl_suite.networks.mlp import MLP
 
-Layers: TypeAlias = tuple[tuple[jax.Array, jax.Array], ...]  # (weight float32[D_in, D_out], bias float32[D_out]) each
+_SMALL = 0.1 * math.sqrt(2.0)  # gain of last layers: the untrained network says about the same of everything
 
 
 class GopsExample(NamedTuple):
@@ -34,33 +36,7 @@ class GopsExample(NamedTuple):
     points: jax.Array  # float32[P], both players' points at the end, over all points in the game
 
 
-def init_layers(key: jax.Array, sizes: Sequence[int], last_scale: float = 1.0) -> Layers:
-    """A perceptron's layers with widths `sizes`, as He et al. (2015) draw them; `key` is consumed.
-
-    Args:
-      key: consumed.
-      sizes: input, hidden layers, output.
-      last_scale: of the last layer's weights; near 0, the untrained network says about the same of everything.
-    """
-    keys = jax.random.split(key, len(sizes) - 1)
-    layers = []
-    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-        scale = math.sqrt(2 / inputs) * (last_scale if index == len(sizes) - 2 else 1.0)
-        layers.append((scale * jax.random.normal(keys[index], (inputs, outputs)), jnp.zeros(outputs)))
-    return tuple(layers)
-
-
-def perceptron(layers: Layers, inputs: jax.Array) -> jax.Array:
-    """float32[D_out]: the output for one `inputs` float32[D_in], with rectified hidden layers."""
-    hidden = inputs
-    for weight, bias in layers[:-1]:
-        hidden = jax.nn.relu(jnp.matmul(hidden, weight) + bias)
-    weight, bias = layers[-1]
-    return jnp.matmul(hidden, weight) + bias
-
-
-@dataclasses.dataclass(frozen=True)
-class PolicyValueNetwork:
+class PolicyValueNetwork(nn.Module):
     """A policy for each player and a value, from one perceptron that looks at the game from each player's side.
 
     Swapping the players swaps the policies and the sign of the value, whatever the weights.
@@ -73,37 +49,26 @@ class PolicyValueNetwork:
     game: Gops
     hidden: tuple[int, ...] = (128, 128)
 
-    def init(self, key: jax.Array) -> Layers:
-        """Weights; `key` is consumed."""
-        cards = self.game.num_cards
-        return init_layers(key, (4 * cards + 3, *self.hidden, cards + 1), last_scale=0.1)
+    @nn.compact
+    def __call__(self, observations: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(float32[N, P, A], float32[N]): prior logits and player 0's expected reward, for observations [N, D]."""
+        sides = jnp.stack([observations, observations[:, _other_side(self.game)]], axis=1)
+        outputs = MLP(self.game.num_cards + 1, self.hidden, initialiser="he", head_scale=_SMALL, name="mlp")(sides)
+        value = jnp.tanh((outputs[:, 0, -1] - outputs[:, 1, -1]) / 2)
+        return outputs[..., :-1], value * reward_scale(self.game)
 
-    def apply(self, params: Any, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(float32[P, A], float32[]): prior logits, and player 0's expected reward."""
-        sides = jnp.stack([observation, observation[self._swap]])
-        outputs = jax.vmap(perceptron, (None, 0))(params, sides)
-        value = jnp.tanh((outputs[0, -1] - outputs[1, -1]) / 2)
-        return outputs[:, :-1], value * reward_scale(self.game)
-
-    def loss(self, params: Any, examples: GopsExample) -> jax.Array:
+    @nn.nowrap
+    def loss(self, params: chex.ArrayTree, examples: GopsExample) -> jax.Array:
         """float32[]: squared error of the value plus cross-entropy of the policies, a mean over examples [B]."""
-        logits, values = jax.vmap(self.apply, (None, 0))(params, examples.observation)
-        logs = jax.nn.log_softmax(jnp.where(examples.legal, logits, -1e9), axis=-1)
-        cross = -jnp.sum(jnp.where(examples.legal, examples.strategy * logs, 0.0), axis=(1, 2)) / 2
+        logits, values = apply(self, params, examples.observation)
+        masked = jnp.where(examples.legal, logits, -1e9)  # finite: optax multiplies it by the label 0
+        cross = jnp.mean(optax.losses.softmax_cross_entropy(masked, examples.strategy), axis=1)
         cross = jnp.sum(cross * examples.acts) / jnp.maximum(jnp.sum(examples.acts), 1.0)
         return jnp.mean((values / reward_scale(self.game) - examples.outcome) ** 2) + cross
 
-    @property
-    def _swap(self) -> np.ndarray:
-        """The observation of player 1 as entries of player 0's."""
-        n = self.game.num_cards
-        hands = [*range(n, 2 * n), *range(n)]
-        return np.array([*hands, *range(2 * n, 4 * n), 4 * n, 4 * n + 2, 4 * n + 1])
 
-
-@dataclasses.dataclass(frozen=True)
-class CardsNetwork:
-    """The published "AlphaGo-like" value network: 3 N inputs for the cards that are gone, two outputs, no policy.
+class CardsNetwork(nn.Module):
+    """The published "AlphaGo-like" value network: 3 C inputs for the cards that are gone, two outputs, no policy.
 
     The released code feeds three padded lists of card numbers in the order of play. A state here knows the sets but
     not the order, so the inputs are those three sets, and, as the order no longer tells the score, the two outputs are
@@ -117,27 +82,50 @@ class CardsNetwork:
     game: Gops
     hidden: tuple[int, ...] = (64, 64)
 
-    def init(self, key: jax.Array) -> Layers:
-        """Weights; `key` is consumed."""
-        return init_layers(key, (3 * self.game.num_cards, *self.hidden, 2))
+    def setup(self):
+        self.mlp = MLP(2, self.hidden, initialiser="he", head_scale=math.sqrt(2.0))
 
-    def apply(self, params: Any, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(float32[P, A], float32[]): no prior (all 0), and the expected difference of points."""
-        points = self.points(params, observation)
-        no_prior = jnp.zeros((2, self.game.num_actions))
-        return no_prior, points[0] - points[1]
+    def __call__(self, observations: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(float32[N, P, A], float32[N]): no prior (all 0), and the expected difference of points."""
+        points = self.points(observations)
+        no_prior = jnp.zeros((len(observations), 2, self.game.num_actions))
+        return no_prior, points[:, 0] - points[:, 1]
 
-    def points(self, params: Any, observation: jax.Array) -> jax.Array:
-        """float32[P]: both players' points at the end."""
+    def points(self, observations: jax.Array) -> jax.Array:
+        """float32[N, P]: both players' points at the end, for observations [N, D]."""
         n = self.game.num_cards
-        hands, face_down = observation[: 2 * n], observation[2 * n : 3 * n]
-        gone = jnp.concatenate([1 - hands, 1 - face_down])
-        return observation[4 * n + 1 :] * total_points(self.game) + perceptron(params, gone)
+        hands, face_down = observations[:, : 2 * n], observations[:, 2 * n : 3 * n]
+        gone = jnp.concatenate([1 - hands, 1 - face_down], axis=1)
+        return observations[:, 4 * n + 1 :] * total_points(self.game) + self.mlp(gone)
 
-    def loss(self, params: Any, examples: GopsExample) -> jax.Array:
+    @nn.nowrap
+    def loss(self, params: chex.ArrayTree, examples: GopsExample) -> jax.Array:
         """float32[]: mean squared error of both players' points over examples [B]."""
-        predicted = jax.vmap(self.points, (None, 0))(params, examples.observation)
+        predicted = apply(self, params, examples.observation, method="points")
         return jnp.mean((predicted - examples.points * total_points(self.game)) ** 2)
+
+
+class OutcomeNetwork(nn.Module):
+    """The value of a state of Avalon, from -1, evil wins, to 1, good wins.
+
+    Args:
+      hidden: widths of the hidden layers.
+    """
+
+    hidden: tuple[int, ...] = (64, 64)
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """float32[...], for features [..., D]."""
+        output = MLP(1, self.hidden, initialiser="he", head_scale=_SMALL, name="mlp")(features)
+        return jnp.tanh(output[..., 0])
+
+
+def _other_side(game: Gops) -> np.ndarray:
+    """int[D]: the observation of player 1 as entries of player 0's."""
+    n = game.num_cards
+    hands = [*range(n, 2 * n), *range(n)]
+    return np.array([*hands, *range(2 * n, 4 * n), 4 * n, 4 * n + 2, 4 * n + 1])
 
 
 def total_points(game: Gops) -> float:

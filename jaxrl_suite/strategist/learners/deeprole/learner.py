@@ -24,6 +24,7 @@ import dataclasses
 import functools
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +41,6 @@ from jaxrl_suite.strategist.learners.deeprole.cfr import CFRSolution, solve
 from jaxrl_suite.strategist.learners.deeprole.round import Situation
 from jaxrl_suite.strategist.learners.deeprole.situations import backwards, random_situation
 from jaxrl_suite.strategist.learners.replay_buffer import ReplayBuffer
-from jaxrl_suite.strategist.learners.value_networks import Layers
 
 SITUATIONS_A_GAME = 8  # a game of naive bots has 7.6 proposals, each of which is such a situation
 
@@ -53,7 +53,7 @@ class SolvedSituation(NamedTuple):
 
 class DeepRoleState(NamedTuple):
     params: Any
-    memory: Any  # of the optimiser
+    opt_state: optax.OptState
     replay: ReplayBuffer
     solved: jax.Array  # int32[], situations so far
 
@@ -96,21 +96,25 @@ class DeepRole:
         return SITUATIONS_A_GAME * self.games
 
     @property
+    def network(self) -> deeprole_network.DeepRoleNetwork:
+        return deeprole_network.DeepRoleNetwork(self.game, self.hidden)
+
+    @property
     def _optimiser(self) -> optax.GradientTransformation:
         return optax.adam(self.learning_rate)
 
     def init(self, key: jax.Array) -> DeepRoleState:
         """An untrained network and an empty replay; `key` is consumed."""
         count = len(tables(self.game).roles)
-        params = deeprole_network.init(key, self.hidden)
+        params = deeprole_network.init(self.network, key)
         nothing = jnp.zeros(count)
         example = SolvedSituation(Situation(*(jnp.int32(0) for _ in Situation._fields)), nothing, nothing)
         buffer = replay.empty(example, self.capacity)
         return DeepRoleState(params, self._optimiser.init(params), buffer, jnp.int32(0))
 
-    def values(self, params: Layers, situation: Situation, belief: jax.Array) -> jax.Array:
+    def values(self, params: chex.ArrayTree, situation: Situation, belief: jax.Array) -> jax.Array:
         """float32[K]: worth of a situation to good under each assignment, from -1 to 1."""
-        return deeprole_network.values(self.game, params, situation, belief)
+        return deeprole_network.values(self.network, params, situation, belief)
 
     def information_set_values(self, values: jax.Array, belief: jax.Array) -> jax.Array:
         """float32[P, I]: what a situation is worth to each player in each of its information sets.
@@ -124,13 +128,13 @@ class DeepRole:
         own = jnp.asarray(1 - 2 * evil) * values[None]
         return jnp.stack([conditional(member, belief, own[seat]) for seat, member in enumerate(sets.member)])
 
-    def solve(self, params: Layers, situation: Situation, belief: jax.Array) -> CFRSolution:
+    def solve(self, params: chex.ArrayTree, situation: Situation, belief: jax.Array) -> CFRSolution:
         """Strategies for a round, with the network at its ends."""
         return solve(
             self.game,
             situation,
             belief,
-            functools.partial(deeprole_network.sorted_values, self.game, params),
+            functools.partial(deeprole_network.sorted_values, self.network, params),
             self.iterations,
         )
 
@@ -141,19 +145,19 @@ class DeepRole:
         examples = self.examples(state.params, jax.random.split(draw_key, self.situations), stage)
         buffer = replay.add(state.replay, examples)
 
-        params, memory, loss = replay.descend(
-            self.loss, self._optimiser, state.params, state.memory, buffer, learn_key,
+        params, opt_state, loss = replay.descend(
+            self.loss, self._optimiser, state.params, state.opt_state, buffer, learn_key,
             steps=self.gradient_steps, batch=self.batch,
         )  # fmt: skip
-        return DeepRoleState(params, memory, buffer, state.solved + self.situations), loss
+        return DeepRoleState(params, opt_state, buffer, state.solved + self.situations), loss
 
-    def examples(self, params: Layers, keys: jax.Array, stage: jax.Array) -> SolvedSituation:
+    def examples(self, params: chex.ArrayTree, keys: jax.Array, stage: jax.Array) -> SolvedSituation:
         """Examples [B, ...] of a stage int32[], one a key; `keys` key[B] are consumed."""
         situations, beliefs = jax.vmap(lambda key: random_situation(self.game, key, stage))(keys)
         values = jax.vmap(lambda s, b: self.solve(params, s, b).values)(situations, beliefs)
         return SolvedSituation(situations, beliefs, values)
 
-    def loss(self, params: Layers, examples: SolvedSituation) -> jax.Array:
+    def loss(self, params: chex.ArrayTree, examples: SolvedSituation) -> jax.Array:
         """float32[]: squared error, half weighted by belief and half the same for all assignments."""
         predicted = jax.vmap(self.values, (None, 0, 0))(params, examples.situation, examples.belief)
         weights = (examples.belief + 1 / examples.belief.shape[1]) / 2

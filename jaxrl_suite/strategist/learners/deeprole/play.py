@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +38,6 @@ from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.learners.deeprole.cfr import likelihood
 from jaxrl_suite.strategist.learners.deeprole.learner import DeepRole
 from jaxrl_suite.strategist.learners.deeprole.round import ACCEPTING, NUM_PATTERNS, Situation, Strategies, constants
-from jaxrl_suite.strategist.learners.value_networks import Layers
 
 
 class Result(NamedTuple):
@@ -70,8 +70,8 @@ class DeepRolePlayer(Player):
     model: VotesAndProposals | None
     doubt: float = 0.05
 
-    def init(self, params: Any, states: AvalonState) -> DeepRoleMemory:
-        def one(params: Any) -> DeepRoleMemory:
+    def init(self, params: chex.ArrayTree, states: AvalonState) -> DeepRoleMemory:
+        def one(params: chex.ArrayTree) -> DeepRoleMemory:
             even = jnp.full(len(tables(self.learner.game).roles), 1 / len(tables(self.learner.game).roles))
             nowhere = Situation(*[jnp.int32(0)] * 4)
             nothing = jax.eval_shape(self.learner.solve, params, nowhere, even).strategies
@@ -80,7 +80,7 @@ class DeepRolePlayer(Player):
         count = len(states.phase)
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), one(params))
 
-    def resume(self, params: Any, states: AvalonState) -> DeepRoleMemory:
+    def resume(self, params: chex.ArrayTree, states: AvalonState) -> DeepRoleMemory:
         model, fresh = self.model, self.init(params, states)
         if model is None:
             return fresh
@@ -93,7 +93,7 @@ class DeepRolePlayer(Player):
         return jnp.where((states.phase == TEAM) & ~states.terminated, 1, 0)
 
     def plan(
-        self, params: Any, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: DeepRoleMemory
+        self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, seats: jax.Array, memory: DeepRoleMemory
     ) -> DeepRoleMemory:
         del keys
 
@@ -111,7 +111,7 @@ class DeepRolePlayer(Player):
         return _key_of_round(stream, state, 2 * state.phase)
 
     def act(
-        self, params: Any, keys: jax.Array, states: AvalonState, memory: DeepRoleMemory
+        self, params: chex.ArrayTree, keys: jax.Array, states: AvalonState, memory: DeepRoleMemory
     ) -> tuple[jax.Array, DeepRoleMemory]:
         del params
         return jax.vmap(self._act)(keys, states, memory), memory
@@ -134,7 +134,9 @@ class DeepRolePlayer(Player):
         options = jnp.stack([*jnp.broadcast_arrays(proposal, approvals, passes, jnp.argmax(by_seat))])
         return options[state.phase].astype(jnp.int32)
 
-    def observe(self, params: Any, memory: DeepRoleMemory, before: AvalonState, after: AvalonState) -> DeepRoleMemory:
+    def observe(
+        self, params: chex.ArrayTree, memory: DeepRoleMemory, before: AvalonState, after: AvalonState
+    ) -> DeepRoleMemory:
         del params
         return memory._replace(belief=jax.vmap(self._read)(memory, before, after))
 
@@ -161,7 +163,7 @@ class DeepRolePlayer(Player):
 
 def play(
     learner: DeepRole,
-    params: Layers,
+    params: chex.ArrayTree,
     side: Side,
     bots: Bots,
     keys: jax.Array,

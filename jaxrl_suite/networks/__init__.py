@@ -1,0 +1,1 @@
+"""Networks that several methods share, as `flax.linen` modules: the one multilayer perceptron, and a convolution."""
