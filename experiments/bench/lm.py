@@ -17,8 +17,7 @@ import numpy as np
 from jaxrl_suite.core import devices
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Decoding, Request
-from jaxrl_suite.llm.transformer import config as lm_config
-from jaxrl_suite.llm.transformer import weights
+from jaxrl_suite.llm.transformer import hf_config, weights
 from jaxrl_suite.llm.transformer.sampler import SamplerConfig, TransformerSampler
 
 Row = dict[str, Any]
@@ -104,7 +103,7 @@ def in_transformers(model: weights.Model) -> Any:
     except ImportError:
         return None
     torch.set_num_threads(devices.cpu_count())
-    settings = lm_config.to_hf(model.config)
+    settings = hf_config.to_hf(model.config)
     if model.config.qkv_bias:
         theirs = Qwen2ForCausalLM(Qwen2Config(**settings)).eval()
     else:

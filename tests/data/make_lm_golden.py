@@ -1,4 +1,4 @@
-"""Makes lm_llama.safetensors and lm_qwen2.safetensors: tiny random models of `transformers` with the logits they give.
+"""Makes lm_llama, lm_qwen2 and lm_qwen3.safetensors: tiny random models of `transformers` with the logits they give.
 
     pip install 'jaxrl-suite[hub]' && python tests/data/make_lm_golden.py
 
@@ -15,6 +15,8 @@ from transformers import (  # pyright: ignore[reportMissingImports]
     LlamaForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 SIZES = dict(
@@ -42,6 +44,7 @@ def main() -> None:
     models = {
         "llama": LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=ROPE, tie_word_embeddings=True)),
         "qwen2": Qwen2ForCausalLM(Qwen2Config(**SIZES, tie_word_embeddings=False)),
+        "qwen3": Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=12, tie_word_embeddings=True)),
     }
     for name, model in models.items():
         with torch.no_grad():

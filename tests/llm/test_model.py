@@ -10,7 +10,7 @@ import pytest
 from safetensors import safe_open
 
 from jaxrl_suite.llm.transformer import config as lm_config
-from jaxrl_suite.llm.transformer import model, weights
+from jaxrl_suite.llm.transformer import hf_config, model, weights
 
 DATA = Path(__file__).parent.parent / "data"
 KEY = jax.random.key(0)
@@ -20,7 +20,7 @@ FORWARD = jax.jit(model.forward, static_argnums=0)
 def golden(name):
     """(config, params, tokens, logits) of a tiny random model of another library."""
     file = safe_open(DATA / f"lm_{name}.safetensors", framework="np")
-    config = lm_config.from_hf(json.loads(file.metadata()["config"]))
+    config = hf_config.from_hf(json.loads(file.metadata()["config"]))
     keys = set(file.keys())
 
     def read(key):
@@ -32,18 +32,22 @@ def golden(name):
     return config, params, file.get_tensor("golden.tokens"), file.get_tensor("golden.logits")
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
 def test_logits_are_those_of_transformers(name):
     config, params, tokens, expected = golden(name)
-    assert (config.tied, config.qkv_bias) == ((True, False) if name == "llama" else (False, True))
-    assert (config.rope_scaling is None) == (name == "qwen2")
+    assert (config.tied, config.qkv_bias, config.qk_norm) == {
+        "llama": (True, False, False),
+        "qwen2": (False, True, False),
+        "qwen3": (True, False, True),
+    }[name]
+    assert (config.rope_scaling is None) == (name != "llama")
     got = FORWARD(config, params, jnp.asarray(tokens, jnp.int32))
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, expected, atol=2e-5)
     assert np.abs(expected).max() > 1  # the comparison is not between zeros
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
 def test_golden_logits_see_every_weight(name):
     config, params, tokens, expected = golden(name)
     leaves, tree = jax.tree.flatten(params)
@@ -151,14 +155,14 @@ def test_presets_are_found_by_name():
     ],
 )
 def test_refuses_models_that_it_would_get_wrong(changes, word):
-    data = lm_config.to_hf(lm_config.preset("0.1M", vocab_size=40)) | changes
+    data = hf_config.to_hf(lm_config.preset("0.1M", vocab_size=40)) | changes
     with pytest.raises(ValueError, match=word):
-        lm_config.from_hf(data)
+        hf_config.from_hf(data)
     with pytest.raises(ValueError, match="hidden_size"):
-        lm_config.from_hf({"model_type": "llama", "vocab_size": 4})
+        hf_config.from_hf({"model_type": "llama", "vocab_size": 4})
 
 
 @pytest.mark.parametrize("name", ["0.1M", "qwen2.5-0.5b", "llama-3.2-1b", "llama-3.1-8b"])
 def test_config_json_keeps_the_shape(name):
     config = lm_config.preset(name, vocab_size=40)
-    assert lm_config.from_hf(json.loads(json.dumps(lm_config.to_hf(config)))) == config
+    assert hf_config.from_hf(json.loads(json.dumps(hf_config.to_hf(config)))) == config

@@ -7,6 +7,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from fixtures.small_tokenizers import byte_level_bpe
 from scipy import special, stats
 
 from jaxrl_suite.llm.protocol import Decoding, Message, Request, Sampler, Usage
@@ -24,7 +25,6 @@ from jaxrl_suite.llm.transformer import (
     sampler as transformer_sampler,
 )
 from jaxrl_suite.llm.transformer.sampler import SamplerConfig, TransformerSampler
-from jaxrl_suite.llm.transformer.tokenizer import byte_level_bpe
 
 VOCAB = 20
 CONFIG = lm_config.LMConfig(VOCAB, width=32, head_dim=8, hidden=48, tied=False)
@@ -364,7 +364,7 @@ def test_the_first_stop_string_that_is_whole_ends_a_sample():
     assert tokenizer is not None
     tokens = np.asarray(tokenizer.encode("dabcd"))
     for end in range(3, 6):
-        assert transformer_sampler._cut(tokenizer, tokens[:end], ("abc", "b")) == (3, "da", True)
+        assert transformer_sampler._cut(tokenizer, (), tokens[:end], ("abc", "b")) == (3, "da", True)
 
 
 def test_memory_bounds_the_rows_and_changes_no_draw():

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from fixtures.small_tokenizers import byte_level_bpe
 
 from jaxrl_suite.llm.transformer import config as lm_config
-from jaxrl_suite.llm.transformer import gguf_file, model, tokenizer, weights
+from jaxrl_suite.llm.transformer import gguf_file, hf_config, model, tokenizer, weights
 
 KEY = jax.random.key(0)
 
@@ -44,7 +45,7 @@ def test_weights_in_several_files(tmp_path):
         save_file({name: tensors[name] for name in members}, tmp_path / file)
     where = {name: file for file, members in parts.items() for name in members}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
-    (tmp_path / "config.json").write_text(json.dumps(lm_config.to_hf(config)))
+    (tmp_path / "config.json").write_text(json.dumps(hf_config.to_hf(config)))
     assert equal(weights.load(tmp_path).params, params)
     (tmp_path / "b.safetensors").unlink()
     with pytest.raises(ValueError, match=r"no b\.safetensors"):
@@ -205,7 +206,7 @@ def small_tokenizer(**changes):
     letters = ["<eos>", "<s>", *sorted("abcdefghijklmnopqrstuvwxyz0123456789.,?!"), "Ġ", "Ċ", "Ã", "©"]
     merges = ["t h", "th e", "Ġ the"]
     options = dict(special=["<eos>", "<s>"], eos=(0,), bos=None, chat_template=None) | changes
-    return tokenizer.byte_level_bpe([*letters, "th", "the", "Ġthe"], merges, **options)
+    return byte_level_bpe([*letters, "th", "the", "Ġthe"], merges, **options)
 
 
 def test_tokens_of_a_small_vocabulary():
@@ -250,14 +251,14 @@ def test_templates_know_the_tokens_that_begin_and_end():
 
 
 def test_a_tokenizer_that_begins_every_text_by_itself(tmp_path):
-    """Llama 3 says so in tokenizer.json, Qwen2 says no in its settings, Llama 2 says yes there."""
+    """What tokenizer.json puts before a text counts, as in transformers 5, whatever the settings say beside it."""
     from tokenizers.processors import TemplateProcessing
 
     backend = small_tokenizer().backend
     backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     backend.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "config.json").write_text('{"eos_token_id": [2, 0]}')
-    cases = [({}, 1), ({"add_bos_token": False}, None), ({"add_bos_token": True, "bos_token": "<eos>"}, 0)]
+    cases = [({}, 1), ({"add_bos_token": False}, 1), ({"add_bos_token": True, "bos_token": "<eos>"}, 1)]
     for settings, bos in cases:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<eos>", **settings}))
         loaded = tokenizer.from_folder(tmp_path)

@@ -1,11 +1,8 @@
-"""The shape of a decoder-only transformer: presets from 0.1M parameters up, and the ones that model files describe."""
+"""The shape of a decoder-only transformer: presets from 0.1M parameters up."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from jaxrl_suite.errors import UserError, suggest
@@ -30,7 +27,7 @@ class RopeScaling:
 
 @dataclasses.dataclass(frozen=True)
 class LMConfig:
-    """A decoder with RMSNorm, rotary positions, grouped-query attention and SwiGLU, as in Llama and Qwen2.
+    """A decoder with RMSNorm, rotary positions, grouped-query attention and SwiGLU, as in Llama, Qwen2 and Qwen3.
 
     Args:
       vocab_size: V, tokens.
@@ -46,6 +43,7 @@ class LMConfig:
       norm_eps: added to the mean square in RMSNorm.
       tied: whether the output layer is the embedding.
       qkv_bias: whether queries, keys and values have a bias (Qwen2).
+      qk_norm: whether each head's queries and keys are normalised before they are rotated (Qwen3).
       value_head: whether there is a scalar head on the last hidden state.
       dtype: of the weights and of all but norms, softmax and logits, which are float32.
 
@@ -66,6 +64,7 @@ class LMConfig:
     norm_eps: float = 1e-5
     tied: bool = True
     qkv_bias: bool = False
+    qk_norm: bool = False
     value_head: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
 
@@ -77,6 +76,8 @@ class LMConfig:
             raise UserError(f"num_kv_heads must divide num_heads, got {self.num_kv_heads} and {self.num_heads}")
         if self.head_dim % 2:
             raise UserError(f"head_dim must be even, for rotary positions, got {self.head_dim}")
+        if self.qkv_bias and self.qk_norm:
+            raise UserError("no known model has both qkv_bias and qk_norm: set one of them")
         if self.dtype not in ("float32", "bfloat16"):
             raise UserError(f"dtype must be float32 or bfloat16, got {self.dtype!r}")
         if not (self.rope_theta > 0 and self.norm_eps > 0):
@@ -87,7 +88,7 @@ class LMConfig:
         """Weights and biases, the value head included."""
         qkv = (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
         layer = self.width * (qkv + self.num_heads * self.head_dim + 3 * self.hidden + 2)
-        layer += qkv if self.qkv_bias else 0
+        layer += (qkv if self.qkv_bias else 0) + (2 * self.head_dim if self.qk_norm else 0)
         tables = self.vocab_size * self.width * (1 if self.tied else 2)
         return self.num_layers * layer + tables + self.width + (self.width + 1 if self.value_head else 0)
 
@@ -144,104 +145,3 @@ def preset(name: str, **changes: Any) -> LMConfig:
 def presets() -> tuple[str, ...]:
     """The names that `preset` knows, smallest first."""
     return tuple(_SHAPES)
-
-
-def from_hf(data: Mapping[str, Any], **changes: Any) -> LMConfig:
-    """The config that a `config.json` of the Hugging Face hub describes, for Llama and Qwen2 models.
-
-    Raises:
-      UserError: if the model is of another kind, or uses a feature that is not here.
-    """
-    kind = data.get("model_type")
-    if kind not in ("llama", "qwen2"):
-        raise UserError(f"models of type {kind!r} cannot be loaded: only llama and qwen2 can")
-    if data.get("hidden_act", "silu") != "silu":
-        raise UserError(f"the activation {data['hidden_act']!r} cannot be loaded: only silu can")
-    if kind == "qwen2" and data.get("use_sliding_window"):
-        raise UserError("sliding-window attention cannot be loaded: choose a model without it")
-    if data.get("mlp_bias") or (kind == "llama" and data.get("attention_bias")):
-        raise UserError("a Llama model with biases cannot be loaded: choose one without")
-    rope = {**(data.get("rope_scaling") or {}), **(data.get("rope_parameters") or {})}
-    try:
-        sizes = dict(
-            vocab_size=data["vocab_size"],
-            width=data["hidden_size"],
-            num_layers=data["num_hidden_layers"],
-            num_heads=data["num_attention_heads"],
-            num_kv_heads=data.get("num_key_value_heads") or data["num_attention_heads"],
-            head_dim=data.get("head_dim") or data["hidden_size"] // data["num_attention_heads"],
-            hidden=data["intermediate_size"],
-            context=data.get("max_position_embeddings", 2048),
-            rope_theta=float(rope.get("rope_theta") or data.get("rope_theta") or 10_000.0),
-            rope_scaling=_rope_scaling(rope),
-            norm_eps=float(data.get("rms_norm_eps", 1e-6)),
-            tied=bool(data.get("tie_word_embeddings", False)),
-            qkv_bias=kind == "qwen2",
-        )
-    except KeyError as missing:
-        raise UserError(f"the model's config.json has no {missing}: it is not whole") from None
-    return LMConfig(**{**sizes, **changes})
-
-
-def to_hf(config: LMConfig) -> dict[str, Any]:
-    """A `config.json` that describes this config; `from_hf` is its inverse, but for the value head and dtype."""
-    kind = "qwen2" if config.qkv_bias else "llama"
-    scaling = config.rope_scaling
-    rope = None
-    if scaling is not None:
-        rope = {
-            "rope_type": "llama3",
-            "factor": scaling.factor,
-            "low_freq_factor": scaling.low,
-            "high_freq_factor": scaling.high,
-            "original_max_position_embeddings": scaling.context,
-        }
-    return {
-        "architectures": ["Qwen2ForCausalLM" if kind == "qwen2" else "LlamaForCausalLM"],
-        "model_type": kind,
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.width,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_dim,
-        "intermediate_size": config.hidden,
-        "max_position_embeddings": config.context,
-        "rope_theta": config.rope_theta,
-        "rope_scaling": rope,
-        "rms_norm_eps": config.norm_eps,
-        "tie_word_embeddings": config.tied,
-        "hidden_act": "silu",
-        "torch_dtype": config.dtype,
-    }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """One of the JSON files that describe a model.
-
-    Raises:
-      UserError: if it cannot be read, or holds no JSON object.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; the model is not whole") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): download it again") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a JSON object: download it again")
-    return data
-
-
-def _rope_scaling(rope: Mapping[str, Any]) -> RopeScaling | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default":
-        return None
-    if kind != "llama3":
-        raise UserError(f"rotary scaling of type {kind!r} cannot be loaded: only llama3 can")
-    return RopeScaling(
-        factor=float(rope["factor"]),
-        low=float(rope["low_freq_factor"]),
-        high=float(rope["high_freq_factor"]),
-        context=int(rope["original_max_position_embeddings"]),
-    )

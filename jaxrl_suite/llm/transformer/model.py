@@ -28,8 +28,9 @@ from jaxrl_suite.networks.apply import apply
 Params: TypeAlias = Any  # a `chex.ArrayTree`, of dicts
 """The `params` of a `Transformer`: `embed/embedding` [V, D]; `norm/scale` [D]; `head/kernel` [D, V] unless tied;
 `value/kernel` [D, 1] and `value/bias` [1] if there is a value head; of each layer `layers_0`, ...:
-`attention_norm/scale` [D], `attention/qkv/kernel` [D, (H + 2 K) d], with a `bias` if it has one, `attention/out/kernel`
-[H d, D], `mlp_norm/scale` [D], `mlp/gate_up/kernel` [D, 2 F], `mlp/down/kernel` [F, D]."""
+`attention_norm/scale` [D], `attention/qkv/kernel` [D, (H + 2 K) d], with a `bias` if it has one,
+`attention/{q_norm,k_norm}/scale` [d] if there are such, `attention/out/kernel` [H d, D], `mlp_norm/scale` [D],
+`mlp/gate_up/kernel` [D, 2 F], `mlp/down/kernel` [F, D]."""
 
 Write: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 """`(old [B, K, T, d], new [B, K, S, d]) -> [B, K, T, d]`: how new keys and values enter the cache."""
@@ -84,9 +85,13 @@ class Attention(nn.Module):
         H, K, d = self.config.num_heads, self.config.num_kv_heads, self.config.head_dim
         qkv = _dense(self.config, (H + 2 * K) * d, "qkv", bias=self.config.qkv_bias)(x)
         heads = qkv.reshape(*x.shape[:2], H + 2 * K, d)
+        v = heads[:, :, H + K :].swapaxes(1, 2)
+        if self.config.qk_norm:
+            eps, dtype, cuts = self.config.norm_eps, self.config.dtype, [H, H + K]
+            q, k, _ = jnp.split(heads, cuts, axis=2)
+            heads = jnp.concatenate([RMSNorm(eps, dtype, name="q_norm")(q), RMSNorm(eps, dtype, name="k_norm")(k)], 2)
         rotated = rotate(heads[:, :, : H + K], angles)
-        q = rotated[:, :, :H]
-        k, v = rotated[:, :, H:].swapaxes(1, 2), heads[:, :, H + K :].swapaxes(1, 2)
+        q, k = rotated[:, :, :H], rotated[:, :, H:].swapaxes(1, 2)
         if past is not None:
             assert write is not None, "a cache needs `write`"
             k, v = write(past[0], k), write(past[1], v)
@@ -148,11 +153,7 @@ class Unembed(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The model; `hidden_states`, `logits` and `values` below apply its methods to parameters.
-
-    Args:
-      config: its shape.
-    """
+    """The model of a config; `hidden_states`, `logits` and `values` below apply its methods to parameters."""
 
     config: LMConfig
 

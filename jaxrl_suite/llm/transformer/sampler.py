@@ -266,19 +266,19 @@ class TransformerSampler:
         ended = bool(done and tokens[-1] in (*self.eos, *draw.decoding.stop_tokens))
         stopped = False
         if self.tokenizer is not None and (done or draw.decoding.stop):
-            length, text, stopped = _cut(self.tokenizer, tokens, draw.decoding.stop)
+            length, text, stopped = _cut(self.tokenizer, draw.prefix, tokens, draw.decoding.stop)
         if not (done or stopped):
             return None
         finish = "stop" if stopped or ended else "length"
         return Completion(text, tokens[:length].copy(), logprobs[:length].copy(), finish, paid)
 
 
-def _cut(tokenizer: Tokenizer, tokens: np.ndarray, stop: Sequence[str]) -> tuple[int, str, bool]:
+def _cut(tokenizer: Tokenizer, prefix: Sequence[int], tokens: np.ndarray, stop: Sequence[str]) -> tuple[int, str, bool]:
     """(tokens kept, text before the first stop string, whether there was one); the token that completes it is kept."""
-    text = tokenizer.decode(tokens)
+    text = tokenizer.decode_after(prefix, tokens)
     if not any(word in text for word in stop):
         return len(tokens), text, False
-    texts = ((kept, tokenizer.decode(tokens[:kept])) for kept in range(1, len(tokens) + 1))
+    texts = ((kept, tokenizer.decode_after(prefix, tokens[:kept])) for kept in range(1, len(tokens) + 1))
     kept, text = next((kept, text) for kept, text in texts if any(word in text for word in stop))
     return kept, text[: min(at for at in map(text.find, stop) if at >= 0)], True
 

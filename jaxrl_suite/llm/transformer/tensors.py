@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Read = Callable[[str], np.ndarray]  # the tensor of a name; KeyError if there is none
 
 
+_COMPUTED = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")  # from the config, here as there
+_DERIVED = ("lm_head.weight",)  # a copy of the embedding where the head is tied, which the loader checks
+
+
 class Model(NamedTuple):
     """A model that was loaded."""
 
@@ -27,22 +31,26 @@ class Model(NamedTuple):
     params: Params
     tokenizer: Tokenizer | None  # None if none lies beside the weights
     name: str
+    eos: tuple[int, ...] = ()  # ids that end a reply, also where the tokenizer is not known
 
 
-def from_tensors(config: LMConfig, read: Read, source: str) -> Params:
+def from_tensors(config: LMConfig, read: Read, source: str, names: Collection[str] = ()) -> Params:
     """The weights of `model`, from tensors with the names and layout of the Hugging Face hub.
 
     Args:
       config: the shape; weights are converted to its dtype.
       read: gives the tensor of a name.
       source: for error messages.
+      names: of all tensors there are; one that is not asked for is refused.
 
     Raises:
-      UserError: if a tensor is missing or has another shape than the config says.
+      UserError: if a tensor is missing, is not understood, or has another shape than the config says.
     """
+    asked: set[str] = set(_DERIVED)
     H, K, d, D, F = config.num_heads, config.num_kv_heads, config.head_dim, config.width, config.hidden
 
     def get(name: str, *shape: int) -> np.ndarray:
+        asked.add(name)
         try:
             tensor = read(name)
         except KeyError:
@@ -68,9 +76,12 @@ def from_tensors(config: LMConfig, read: Read, source: str) -> Params:
         qkv = {"kernel": projections(attention, parts, D)}
         if config.qkv_bias:
             qkv["bias"] = put(*(get(f"{attention}{part}.bias", outputs) for part, outputs in parts.items()))
+        norms = {
+            f"{x}_norm": {"scale": put(get(f"{attention}{x}_norm.weight", d))} for x in ("qk" if config.qk_norm else "")
+        }
         params[f"layers_{i}"] = {
             "attention_norm": {"scale": put(get(f"{layer}input_layernorm.weight", D))},
-            "attention": {"qkv": qkv, "out": {"kernel": projections(attention, {"o_proj": D}, H * d)}},
+            "attention": {**norms, "qkv": qkv, "out": {"kernel": projections(attention, {"o_proj": D}, H * d)}},
             "mlp_norm": {"scale": put(get(f"{layer}post_attention_layernorm.weight", D))},
             "mlp": {
                 "gate_up": {"kernel": projections(f"{layer}mlp.", {"gate_proj": F, "up_proj": F}, D)},
@@ -84,6 +95,12 @@ def from_tensors(config: LMConfig, read: Read, source: str) -> Params:
             "kernel": put(get("value_head.weight", 1, D).T),
             "bias": put(get("value_head.bias", 1)),
         }
+    odd = sorted(name for name in names if name not in asked and not name.endswith(_COMPUTED))
+    if odd:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise UserError(
+            f"the weights of {source} have a tensor {odd[0]}{more}, which is not understood: nothing is ignored"
+        )
     return params
 
 
@@ -104,6 +121,8 @@ def to_tensors(config: LMConfig, params: Params) -> Iterator[tuple[str, np.ndarr
         yield from split(flat[f"{ours}attention/qkv/kernel"], tuple(f"{x}.weight" for x in qkv), cuts)
         if config.qkv_bias:
             yield from split(flat[f"{ours}attention/qkv/bias"], tuple(f"{x}.bias" for x in qkv), cuts)
+        for x in "qk" if config.qk_norm else "":
+            yield f"{attention}{x}_norm.weight", flat[f"{ours}attention/{x}_norm/scale"]
         yield from split(flat[f"{ours}attention/out/kernel"], (f"{attention}o_proj.weight",), 1)
         yield f"{layer}post_attention_layernorm.weight", flat[f"{ours}mlp_norm/scale"]
         gate_up = (f"{layer}mlp.gate_proj.weight", f"{layer}mlp.up_proj.weight")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,20 +10,25 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Message, Prefix
-from jaxrl_suite.llm.transformer.config import read_json
+from jaxrl_suite.llm.transformer import chat_template
+from jaxrl_suite.llm.transformer.hf_config import read_json
 
 if TYPE_CHECKING:
     import tokenizers
+
+
+_NEAR = 4  # ids that tell how a text goes on
 
 
 class Tokenizer:
     """A tokenizer with the ids that begin and end a text.
 
     Args:
-      backend: of the `tokenizers` library.
+      backend: of the `tokenizers` library; its truncation and padding, left over from training, are switched off.
       eos: ids that end a reply; the first is the `eos_token` of the template.
-      bos: id put before every text, if the model wants one.
+      bos: id put before every plain text; without it, what the backend's own post-processor adds.
       chat_template: Jinja source that writes a chat as one text, if the model knows chats.
+      special: what a template may call by name, such as `pad_token`; bos_token and eos_token follow from the ids.
     """
 
     def __init__(
@@ -32,8 +37,22 @@ class Tokenizer:
         eos: Sequence[int],
         bos: int | None = None,
         chat_template: str | None = None,
+        special: Mapping[str, str] | None = None,
     ):
-        self.backend, self.eos, self.bos, self._chat_template = backend, tuple(eos), bos, chat_template
+        backend.no_truncation()
+        backend.no_padding()
+        self.backend, self.eos, self._bos, self._chat_template = backend, tuple(eos), bos, chat_template
+        named = {"bos_token": bos, "eos_token": self.eos[0] if self.eos else None}
+        ids = {name: backend.id_to_token(index) for name, index in named.items() if index is not None}
+        self._named = {name: token for name, token in ids.items() if token} | dict(special or {})
+
+    @property
+    def bos(self) -> int | None:
+        """The id that plain texts begin with, if any."""
+        if self._bos is not None:
+            return self._bos
+        own = self.backend.encode("").ids
+        return own[0] if own and own[0] not in self.eos else None
 
     @property
     def special(self) -> frozenset[str]:
@@ -51,18 +70,33 @@ class Tokenizer:
         return self._chat_template is not None
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The ids of a text; the names of special tokens in it become those tokens."""
-        ids = self.backend.encode(text, add_special_tokens=False).ids
-        return tuple(ids) if self.bos is None else (self.bos, *ids)
+        """The ids of a plain text; the names of special tokens in it become those tokens."""
+        if self._bos is None:
+            return tuple(self.backend.encode(text).ids)
+        return (self._bos, *self.backend.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of ids without special tokens; bytes that are not whole characters become U+FFFD."""
         return self.backend.decode([int(token) for token in ids], skip_special_tokens=True)
 
-    def prefix_ids(self, prefix: Prefix) -> tuple[int, ...]:
-        """The ids of any prefix: token ids as they are, text encoded, a chat through the model's template.
+    def decode_after(self, prefix: Sequence[int], ids: Sequence[int] | np.ndarray) -> str:
+        """The text that ids add to a prefix: at the start of a text some tokenizers strip the space of a word.
 
-        A chat that ends with a message of the assistant is continued in that message.
+        Args:
+          prefix: ids that came before.
+          ids: the new ones.
+        """
+        near = prefix[-_NEAR:]
+        before, whole = self.decode(near), self.decode([*near, *ids])
+        if not before or "\ufffd" in before or not whole.startswith(before):
+            return self.decode(ids)
+        return whole[len(before) :]
+
+    def prefix_ids(self, prefix: Prefix) -> tuple[int, ...]:
+        """The ids of any prefix: token ids as they are, text encoded, a chat as its template writes it.
+
+        A chat that ends with a message of the assistant is continued in that message. Nothing is put before a chat but
+        what its template writes.
 
         Raises:
           UserError: for a chat, if the model has no template or its template refuses it.
@@ -71,64 +105,16 @@ class Tokenizer:
             return self.encode(prefix)
         if isinstance(prefix[0], int):
             return prefix  # pyright: ignore[reportReturnType]
-        return self.encode(self.render(prefix))  # pyright: ignore[reportArgumentType]
+        text = self.render(prefix)  # pyright: ignore[reportArgumentType]
+        return tuple(self.backend.encode(text, add_special_tokens=False).ids)
 
     def render(self, chat: Sequence[Message]) -> str:
         """A chat as the text that the model continues."""
         if self._chat_template is None:
             raise UserError("this model has no chat template: give a text or token ids")
-        from jinja2 import TemplateError
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        def raise_exception(message: str) -> None:
-            raise TemplateError(message)
-
         opened = chat[-1].content if chat[-1].role == "assistant" else ""
         asked = chat[:-1] if chat[-1].role == "assistant" else chat
-        world = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        world.globals["raise_exception"] = raise_exception
-        bos = "" if self.bos is None else self.backend.id_to_token(self.bos) or ""
-        eos = self.backend.id_to_token(self.eos[0]) or "" if self.eos else ""
-        try:
-            messages = [message._asdict() for message in asked]
-            text = world.from_string(self._chat_template).render(
-                messages=messages, add_generation_prompt=True, bos_token=bos, eos_token=eos
-            )
-        except TemplateError as error:
-            raise UserError(f"the model's chat template refuses this chat: {error}") from None
-        return text.removeprefix(bos) + opened  # `encode` puts it there
-
-
-def byte_level_bpe(
-    tokens: Sequence[str],
-    merges: Sequence[str],
-    *,
-    special: Sequence[str],
-    eos: Sequence[int],
-    bos: int | None,
-    chat_template: str | None,
-) -> Tokenizer:
-    """A byte-level BPE tokenizer that splits off every digit, as SmolLM2's does.
-
-    Args:
-      tokens: the vocabulary, in order of ids.
-      merges: pairs "left right", the earliest first.
-      special: tokens that are never split and never shown.
-      eos: ids that end a reply.
-      bos: id put before every text, or None.
-      chat_template: Jinja source, or None.
-    """
-    from tokenizers import AddedToken, decoders, models, pre_tokenizers
-    from tokenizers import Tokenizer as Backend
-
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    pairs: list[Any] = [tuple(merge.split(" ", 1)) for merge in merges]
-    backend = Backend(models.BPE(vocab=vocabulary, merges=pairs))
-    split = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    backend.pre_tokenizer = pre_tokenizers.Sequence(split)  # pyright: ignore[reportAttributeAccessIssue]
-    backend.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
-    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    return Tokenizer(backend, eos, bos, chat_template)
+        return chat_template.render(self._chat_template, asked, self._named) + opened
 
 
 def from_folder(folder: Path) -> Tokenizer:
@@ -144,25 +130,21 @@ def from_folder(folder: Path) -> Tokenizer:
         backend = Backend.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # the library raises plain Exception
         raise UserError(f"cannot read {folder / 'tokenizer.json'}: {error}".replace("\n", " ")) from None
-    settings: dict[str, Any] = {}
-    for name in ("config.json", "tokenizer_config.json", "generation_config.json"):
-        if (folder / name).exists():
-            settings |= read_json(folder / name)
-    named = backend.token_to_id(_content(settings["eos_token"])) if settings.get("eos_token") else None
-    ids = settings.get("eos_token_id")
-    eos: list[int] = [i for i in (ids if isinstance(ids, list) else [named if ids is None else ids]) if i is not None]
+    files = ("config.json", "tokenizer_config.json", "generation_config.json")
+    config, settings, generation = (read_json(folder / name) if (folder / name).exists() else {} for name in files)
+    named = {
+        name: _content(settings[name])
+        for name in ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+        if settings.get(name)
+    }
+    own = backend.token_to_id(named["eos_token"]) if "eos_token" in named else None
+    eos = [] if own is None else [own]  # the template's own comes first
+    for source in (generation, config):
+        ids = source.get("eos_token_id")
+        eos += [index for index in (ids if isinstance(ids, list) else [ids]) if index is not None and index not in eos]
     if not eos:
         raise UserError(f"nothing in {folder} says which token ends a reply: add eos_token_id to config.json")
-    eos.sort(key=lambda index: index != named)  # the template's own comes first
-    if settings.get("add_bos_token") and settings.get("bos_token"):
-        bos = backend.token_to_id(_content(settings["bos_token"]))
-    else:  # a tokenizer may put it there by itself
-        own = backend.encode("").ids if "add_bos_token" not in settings else []
-        bos = own[0] if own and own[0] not in eos else None
-    template = settings.get("chat_template")
-    if template is None and (folder / "chat_template.jinja").exists():
-        template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    return Tokenizer(backend, eos, bos, template)
+    return Tokenizer(backend, eos, None, chat_template.find(folder, settings), named)
 
 
 def _content(token: Any) -> str:

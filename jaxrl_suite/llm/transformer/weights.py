@@ -6,6 +6,7 @@ matrix. Arrays are read one at a time, so loading needs little more memory than 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -16,8 +17,7 @@ import numpy as np
 
 from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.errors import UserError, suggest
-from jaxrl_suite.llm.transformer import config as lm_config
-from jaxrl_suite.llm.transformer import fetch
+from jaxrl_suite.llm.transformer import fetch, hf_config
 from jaxrl_suite.llm.transformer.config import LMConfig
 from jaxrl_suite.llm.transformer.model import Params
 from jaxrl_suite.llm.transformer.tensors import Model, from_tensors, to_tensors
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from jaxrl_suite.llm.transformer.tokenizer import Tokenizer
 
 WEIGHTS, INDEX, CONFIG = "model.safetensors", "model.safetensors.index.json", "config.json"
+_KINDS = ("F64", "F32", "F16", "BF16")
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 def load(where: str | Path, dtype: str = "float32") -> Model:
@@ -50,7 +52,7 @@ def load(where: str | Path, dtype: str = "float32") -> Model:
 
 
 def load_safetensors(folder: Path, dtype: str = "float32") -> Model:
-    """A Llama or Qwen2 model from a folder as the Hugging Face hub lays it out, or as `save_safetensors` writes it.
+    """A Llama, Qwen2 or Qwen3 model from a folder of the Hugging Face hub, or one that `save_safetensors` wrote.
 
     Raises:
       UserError: if a file or tensor is missing or damaged, or the model is of another kind.
@@ -58,10 +60,13 @@ def load_safetensors(folder: Path, dtype: str = "float32") -> Model:
     from safetensors import SafetensorError, safe_open
 
     folder = Path(folder)
-    data = lm_config.read_json(folder / CONFIG)
+    data = hf_config.read_json(folder / CONFIG)
     files = [folder / WEIGHTS]
     if not files[0].exists() and (folder / INDEX).exists():
-        files = sorted({folder / name for name in lm_config.read_json(folder / INDEX).get("weight_map", {}).values()})
+        where = hf_config.read_json(folder / INDEX).get("weight_map")
+        if not isinstance(where, dict) or not all(isinstance(name, str) for name in where.values()):
+            raise UserError(f"{folder / INDEX} names no files of weights: download it again")
+        files = sorted({folder / name for name in where.values()})
     opened, home = [], {}
     try:
         for file in files:
@@ -70,11 +75,25 @@ def load_safetensors(folder: Path, dtype: str = "float32") -> Model:
             # "flax" reads bfloat16 too, which numpy alone does not know.
             opened.append(safe_open(file, framework="flax"))
             home |= dict.fromkeys(opened[-1].keys(), opened[-1])
-        config = lm_config.from_hf(data, dtype=dtype, value_head="value_head.weight" in home)
-        params = from_tensors(config, lambda name: np.asarray(home[name].get_tensor(name)), folder.name)
+        config = hf_config.from_hf(data, dtype=dtype, value_head="value_head.weight" in home)
+
+        def read(name: str) -> np.ndarray:
+            kind = home[name].get_slice(name).get_dtype()
+            if kind not in _KINDS:
+                what = f"tensor {name} of {folder.name} holds {kind}"
+                raise UserError(f"{what}, which is quantised: take the model before quantisation")
+            return np.asarray(home[name].get_tensor(name))
+
+        if config.tied and HEAD in home:
+            if EMBEDDING not in home:  # a tied pair is stored once, under either name
+                home[EMBEDDING], read = home[HEAD], lambda name, read=read: read(HEAD if name == EMBEDDING else name)
+            elif not np.array_equal(read(HEAD), read(EMBEDDING)):
+                config = dataclasses.replace(config, tied=False)  # a head of its own, whatever config.json says
+        params = from_tensors(config, read, folder.name, home.keys())
     except SafetensorError as error:
         raise UserError(f"cannot read the weights in {folder}: {error}; download them again") from None
-    return Model(config, params, _tokenizer_beside(folder), folder.name)
+    tokenizer = _tokenizer_beside(folder)
+    return Model(config, params, tokenizer, folder.name, () if tokenizer is None else tokenizer.eos)
 
 
 def save_safetensors(folder: Path, config: LMConfig, params: Params) -> None:
@@ -86,7 +105,8 @@ def save_safetensors(folder: Path, config: LMConfig, params: Params) -> None:
     from safetensors.flax import save_file
 
     folder = Path(folder)
-    tensors = {name: jnp.asarray(value) for name, value in to_tensors(config, params)}
+    # Row by row in memory: the writer of safetensors takes the bytes of other layouts as they lie, without a word.
+    tensors = {name: jnp.asarray(np.ascontiguousarray(value)) for name, value in to_tensors(config, params)}
     temporary = folder / f".{WEIGHTS}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +114,7 @@ def save_safetensors(folder: Path, config: LMConfig, params: Params) -> None:
         os.replace(temporary, folder / WEIGHTS)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from None
-    write_atomic(folder / CONFIG, json.dumps(lm_config.to_hf(config), indent=2) + "\n")
+    write_atomic(folder / CONFIG, json.dumps(hf_config.to_hf(config), indent=2) + "\n")
 
 
 def _tokenizer_beside(folder: Path) -> Tokenizer | None:
