@@ -102,7 +102,10 @@ def run_programs(
 
 def _job(program: Program, test: Test, limits: Limits, in_place: bool = False) -> SandboxJob:
     if isinstance(test, StdinCase):
-        return SandboxJob((Process("script", program.source.encode(), test.stdin.encode()),), limits)
+        return SandboxJob(
+            (Process("script", *(text.encode(errors="surrogatepass") for text in (program.source, test.stdin))),),
+            limits,
+        )
     task = dataclasses.asdict(program)
     if isinstance(test, Case):
         task |= {"args": plain.encode(test.args), "kwargs": plain.encode(dict(test.kwargs))}

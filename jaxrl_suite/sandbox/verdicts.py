@@ -40,20 +40,20 @@ def judge(test: Test, outcome: SandboxOutcome) -> TestOutcome:
 
 
 def changed_arguments(test: Test, outcome: SandboxOutcome) -> bool:
-    """True if test code failed, and a call had changed an argument in a way that the test did not see."""
+    """True if test code ran to an end, and a call had changed an argument in a way that the test did not see."""
     if not isinstance(test, Check) or outcome.verdict is not None:
         return False
     reply = read_reply(outcome.replies[1])
-    return reply is not None and reply.get("changed") is True and "error" in reply
+    return reply is not None and reply.get("changed") is True and ("error" in reply or "passed" in reply)
 
 
 def after_change(first: TestOutcome, second: TestOutcome) -> TestOutcome:
     """The verdict on test code that was run again and saw every change of its arguments.
 
-    It is what Python would say, with one exception: a pass is not given, since a program that empties its argument and
-    returns nothing much could make it equal to what the test computes from that argument.
+    It is what Python would say, with one exception: no pass is given if the test failed before. A program that empties
+    its argument could return what the test computes from that argument then.
     """
-    if second.verdict is not SandboxVerdict.PASS:
+    if second.verdict is not SandboxVerdict.PASS or first.verdict is SandboxVerdict.PASS:
         return second
     line = "the program changes an argument in place and returns a value, and the test looks at both"
     return first._replace(verdict=SandboxVerdict.UNSUPPORTED, feedback=_unsupported(line))

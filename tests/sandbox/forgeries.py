@@ -65,6 +65,8 @@ TESTS = {
         "import math\ndef near(a, b):\n    return math.isclose(a, b)\ndef add(a, b):\n    ...\n",
     ),
     "module": Check("assert math.isclose(add(0.5, 0.25), 0.75)", "import math"),
+    "exit": Check("if add(1, 2) != 3:\n    print('wrong')\n    exit(1)\n"),
+    "keeps": Check("x = [3, 1]\nassert add(x, [2]) == [3, 1, 2]\nassert x == [3, 1]"),
     "builtins": Check("assert abs(add(-1, -2)) == 3\nassert all([add(1, 2) == 3])"),
     "call": Case((1, 2), 3),
     "call_float": Case((0.5, 0.25), 0.75, tolerance=1e-6),
@@ -190,6 +192,17 @@ FORGERIES = {
     ),
     "own_tests": (returns("0", "def test_add(): pass\ndef check(candidate): pass"), "pytest", {WRONG}),
     "own_helper": (returns("0", "def near(a, b): return True"), "helper", {WRONG}),
+    "own_exit": (returns("0", "def exit(code): pass\nquit = exit"), "exit", {ERROR}),
+    "method_in_a_field": (
+        returns("R(lambda s: True)", "from collections import namedtuple\nR = namedtuple('R', 'startswith')"),
+        "starts",
+        {CRASH},
+    ),
+    "method_of_an_exception": (
+        does("e = ValueError()", "e.startswith = lambda s: True", "return e"),
+        "starts",
+        {WRONG, ERROR},
+    ),
     "own_module": (returns("0.0", "class math:\n    isclose = lambda a, b: True"), "module", {WRONG}),
     "write_frames": (
         does(
@@ -234,6 +247,7 @@ FORGERIES = {
     # arguments
     "empty_the_argument": (does("a.clear()", "b.clear()", "return a"), "in_argument", {WRONG, UNSUPPORTED}),
     "empty_and_return": (does("a.clear()", "return []"), "length", {WRONG, UNSUPPORTED}),
+    "change_what_must_be_kept": (does("a += b", "return a"), "keeps", {WRONG}),
     "return_the_argument": (returns("a"), "call_list", {WRONG}),
     # standard input
     "print_nothing": ("pass\n", "stdin", {WRONG}),

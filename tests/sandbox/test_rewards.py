@@ -119,6 +119,12 @@ RIGHT = {  # program, test code
         "def f(x): x[0].append(3); x[1]['k'] = 1",
         "inner = []\nx = [inner, {}]\nf(x)\nassert inner == [3] and x[1] == {'k': 1}",
     ),
+    "in place, and right": ("def f(x): x.sort(); return x[0]", "assert f([2, 1]) == 1"),
+    "asynchronous test case": (
+        "def f(x): return x",
+        "import unittest\nclass T(unittest.IsolatedAsyncioTestCase):\n    async def test(self):\n"
+        "        self.assertEqual(f(1), 1)",
+    ),
     "in place, set": ("def f(x): x.discard(1)", "x = {1, 2}\nf(x)\nassert x == {2}"),
     "argument returned": ("def f(x): return x", "x = [1]\nassert f(x) is x"),
     "copy returned": ("def f(x): return list(x)", "x = [1]\nassert f(x) is not x and f(x) == x"),
@@ -277,6 +283,12 @@ def test_what_python_passes_passes(sandbox, name):
 OTHER = {  # program, test, verdict, words of the feedback
     "wrong in place": ("def f(x): x.reverse()", "a = [2, 1, 3]\nf(a)\nassert a == [1, 2, 3]", "wrong", "a == "),
     "wrong, and changes its argument": ("def f(x): x.sort(); return x[1]", "assert f([2, 1]) == 1", "wrong", "failed"),
+    "argument passed twice": (
+        "def f(x): x[0].append(1)",
+        "row = []\nx = [row, row]\nf(x)\nassert x[1] == [1]",
+        "unsupported",
+        "twice",
+    ),
     "value and change": (
         "def f(x): x.pop(); return 3",
         "x = [1]\nassert f(x) == 3 and x == []",
@@ -405,6 +417,7 @@ SCRIPTS = {
     "wrong": ("print(input())", StdinCase("21", "42"), "wrong", "printed '21"),
     "end of input": ("input(); input()", StdinCase("1", "1"), "error", "EOFError: EOF when reading a line at line 1"),
     "exit code": ("import sys\nprint(1)\nsys.exit(2)", StdinCase("", "1"), "error", "SystemExit: 2"),
+    "half a character": ("print('\ud800')", StdinCase("\ud800", "1"), "error", "UnicodeEncodeError"),
     "syntax": ("print(", StdinCase("", "1"), "error", "SyntaxError"),
     "endless": ("while True: pass", StdinCase("", "1"), "timeout", "did not finish"),
 }

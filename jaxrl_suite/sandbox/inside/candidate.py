@@ -40,11 +40,16 @@ class Leave:
         raise SystemExit(code)
 
 
-def load(source: str, name: str = MODULE) -> types.ModuleType:
-    """A module from its source, which `inspect`, `dataclasses` and `pickle` find."""
+def add_site_names() -> None:
+    """Puts `exit` and `quit` among Python's names, as in an interpreter with `site`."""
     for word in ("exit", "quit"):
         if not hasattr(builtins, word):
             setattr(builtins, word, Leave(word))
+
+
+def load(source: str, name: str = MODULE) -> types.ModuleType:
+    """A module from its source, which `inspect`, `dataclasses` and `pickle` find."""
+    add_site_names()
     module = types.ModuleType(name)
     module.__file__ = NAME
     sys.modules[name] = module

@@ -8,7 +8,6 @@ ends this process at once, so that no `except` of the test takes it for somethin
 from __future__ import annotations
 
 import builtins
-import collections
 import functools
 import importlib
 import itertools
@@ -22,6 +21,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from . import frames, plain, raised, remote, shapes
+from .changes import merge, places
 from .worker import flush, write_all
 
 UNSEEN = ("os.environ", "os.chdir", "patch(", "patch.", "monkeypatch", "sys.argv", "sys.stdin")
@@ -118,6 +118,8 @@ class CheckJudge:
             if value is not None and not self.task["in_place"]:
                 self.changed = True
                 return value
+            if len(set(found := list(places(tuple(originals))))) < len(found):
+                self.end({"uncarried": "the program changes an argument that the test passes twice"})
             try:
                 after = [self.decode(part) for part in reply["arguments"]]
                 for old, new in zip(originals, [*after[0], *after[1].values()], strict=True):
@@ -232,30 +234,6 @@ class Names(dict):
 
 
 VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
-
-
-def merge(old: Any, new: Any) -> Any:
-    """Makes an argument what it has become in the other process, in place as far as its kind allows."""
-    if type(old) is not type(new) or isinstance(old, remote.Remote):
-        return new
-    if isinstance(old, (list, tuple, collections.deque)):
-        parts = [merge(*pair) for pair in zip(old, new, strict=False)] + list(new)[len(old) :]
-        if isinstance(old, tuple):
-            return new
-        old.clear()
-        old.extend(parts)
-    elif isinstance(old, dict):
-        parts = {key: merge(old[key], value) if key in old else value for key, value in new.items()}
-        old.clear()
-        old.update(parts)
-    elif isinstance(old, set):
-        old.clear()
-        old.update(new)
-    elif isinstance(old, bytearray):
-        old[:] = new
-    else:
-        return new
-    return old
 
 
 def _place(value: Any) -> tuple[str, str] | None:

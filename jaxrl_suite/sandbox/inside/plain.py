@@ -26,6 +26,9 @@ SEQUENCES: tuple[tuple[str, Any], ...] = (
 )
 BYTES: tuple[tuple[str, Any], ...] = (("bytes", bytes), ("bytearray", bytearray))
 PLAIN = {kind for _, kind in (*SEQUENCES, *BYTES)} | {dict, str, int, float}
+# Methods of strings and sets that answer with yes or no: nothing of a program's own may stand in for them.
+ANSWERS = {name for kind in (str, bytes, set, float) for name in dir(kind) if name.startswith("is")}
+ANSWERS |= {"startswith", "endswith"}
 Hook = Callable[..., Any]
 
 

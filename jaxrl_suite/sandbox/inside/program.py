@@ -69,7 +69,7 @@ def judge(payload: bytes, reply: int, peer: int) -> None:
 
 def script(payload: bytes, reply: int, peer: int) -> None:
     """Runs a program as `python program.py` does; what it prints is the answer."""
-    source = payload.decode()
+    source = payload.decode(errors="surrogatepass")
     os.dup2(reply, 1)
     os.close(reply)
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from . import plain
+
 ENDS = (StopIteration, StopAsyncIteration, GeneratorExit)
 NOT_CARRIED = (*(kind.__name__ for kind in ENDS), "CancelledError", "SkipTest")
 Code = Callable[[Any], Any]
@@ -110,7 +112,7 @@ def as_exception(data: Any, decode: Code, own: str = "") -> BaseException:
             error = RuntimeError(message)
     attributes = data.get("attributes")
     for name, value in (attributes if isinstance(attributes, dict) else {}).items():
-        if name.isidentifier() and not name.startswith("_"):
+        if name.isidentifier() and not name.startswith("_") and name not in plain.ANSWERS:
             with contextlib.suppress(Exception):
                 setattr(error, name, decode(value))
     if isinstance(data.get("cause"), dict):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from . import plain
 from .allowed import words
 
 REFUSED = words("""
@@ -19,8 +20,6 @@ rpow lshift rlshift rshift rrshift and rand or ror xor rxor iadd isub imul imatm
 ixor ilshift irshift neg pos abs invert int float complex index round trunc floor ceil reversed bytes mro_entries copy
 deepcopy reduce_ex
 """)
-ANSWERS = {name for kind in (str, bytes, set, float) for name in dir(kind) if name.startswith("is")}
-ANSWERS |= {"startswith", "endswith"}
 
 
 class Remote:
@@ -36,7 +35,7 @@ class Remote:
         return self._asker.ask({"do": do, "of": self._number, "args": self._asker.encode(args)})
 
     def __getattr__(self, name: str) -> Any:
-        if name in ANSWERS:
+        if name in plain.ANSWERS:
             self._refuse(f".{name}")
         return self._ask("get", name)
 

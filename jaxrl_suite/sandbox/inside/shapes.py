@@ -34,6 +34,8 @@ def unpack(data: list, part: Part) -> Any:
     """
     try:
         if data[0] == "named":
+            if plain.ANSWERS.intersection(data[2]):
+                raise ValueError("a field has the name of a method")
             return _named(data[1], tuple(data[2]))(*(part(item) for item in data[3:]))
         kind = KINDS[data[1]]
         if kind is collections.defaultdict:

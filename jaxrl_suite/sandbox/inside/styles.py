@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import pytest_parts
+from .candidate import add_site_names
 from .judge import CheckJudge, Names
 
 
@@ -63,6 +64,7 @@ def run(judge: CheckJudge, setup: str, code: str) -> None:
       code: test code.
     """
     entry = judge.task["entry"]
+    add_site_names()  # here too: a test that leaves with `exit(1)` must not find the program's
     names = Names(judge, {"__name__": "__main__", "__builtins__": __builtins__, "__file__": "<test>"})
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
@@ -73,6 +75,7 @@ def run(judge: CheckJudge, setup: str, code: str) -> None:
         _share_seeds(judge)
     sys.modules.setdefault("pytest", pytest_parts.module())
     unittest.main = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]  # all cases are run below
+    unittest.TextTestRunner.run = lambda *_: unittest.TestResult()  # pyright: ignore[reportAttributeAccessIssue]
     if setup:
         exec(compile(setup, "<setup>", "exec", dont_inherit=True), names)
         names.pop(entry, None)
