@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from . import frames, plain, raised, remote, shapes
-from .changes import merge, places
 from .worker import flush, write_all
 
 UNSEEN = ("os.environ", "os.chdir", "patch(", "patch.", "monkeypatch", "sys.argv", "sys.stdin")
@@ -118,12 +117,12 @@ class CheckJudge:
             if value is not None and not self.task["in_place"]:
                 self.changed = True
                 return value
-            if len(set(found := list(places(tuple(originals))))) < len(found):
+            if len(set(found := list(shapes.places(tuple(originals))))) < len(found):
                 self.end({"uncarried": "the program changes an argument that the test passes twice"})
             try:
                 after = [self.decode(part) for part in reply["arguments"]]
                 for old, new in zip(originals, [*after[0], *after[1].values()], strict=True):
-                    merge(old, new)
+                    shapes.merge(old, new)
             except (plain.NotPlainError, ValueError, TypeError, LookupError, AttributeError):
                 self.end({"gone": True})
         same = reply.get("same")
