@@ -11,8 +11,8 @@ import pytest
 from fixtures.fake_server import FakeClock
 
 from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits
-from jaxrl_suite.llm.http.dialect import first_dialect
 from jaxrl_suite.llm.http.sampler import HTTPSampler
+from jaxrl_suite.llm.http.server_state import ServerState
 from jaxrl_suite.llm.protocol import Decoding, Request, Usage
 from jaxrl_suite.llm.recording import Recording
 
@@ -193,8 +193,7 @@ def fuzz(tmp_path, count: int, seed: int) -> tuple[int, int]:
                     wanted = rng.choice([1, 1, 2, 3])
                     answer.update(status_code=status, content=raw, headers=rng.choice(HEADERS))
                     # Each reply by itself: nothing that was learnt from another holds.
-                    sampler._fatal_error, sampler._answered, sampler._unusable = None, False, -count
-                    sampler._dialect, sampler._many_choices = first_dialect(config), False
+                    sampler._server = ServerState(config, None)
                     before, sent = sampler.ledger.total, len(recording)
                     request = Request("2+2?", wanted, Decoding(max_tokens=8), path=(i,))
                     (reply,) = sampler.sample([request])

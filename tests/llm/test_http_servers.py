@@ -373,6 +373,26 @@ def test_what_was_learnt_is_on_record_and_holds_in_the_next_run(tmp_path, caplog
         assert len(recording) == 6
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "sent", "tokens"),
+    [
+        (always(error(), 401), 1, 0),
+        (always(error(), 402), 1, 0),
+        (always(error(type="insufficient_quota"), 429), 1, 0),
+        (always(SSE, Content_Type="text/event-stream"), 1, 0),
+        (always(good(4)), 3, 15),
+        (refuses(claude, "`temperature` and `top_p` cannot both be specified"), 21, 100),
+        (always(good()), 20, 100),
+        (first("", 503), 21, 100),
+    ],
+)
+def test_the_first_answer_decides_before_many_are_in_flight(behaviour, sent, tokens):
+    with FakeServer(behaviour=behaviour) as server:
+        _, sampler, _ = ask(server, {}, prompts=20, limits={"concurrency": 8})
+    assert len(server.requests) == sent
+    assert sampler.ledger.total.output_tokens == tokens
+
+
 def test_many_requests_in_flight_learn_together():
     behaviour = refuses(lambda body: body.get("n", 1) == 1 and "top_p" not in body, "'n' and top_p are not supported")
     with FakeServer(behaviour=behaviour) as server:

@@ -21,10 +21,10 @@ import numpy as np
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.http.attempts import ExchangeAttempt, ExchangeOutcome, failed, may_retry, split
 from jaxrl_suite.llm.http.config import HTTPConfig
-from jaxrl_suite.llm.http.dialect import Dialect, first_dialect
 from jaxrl_suite.llm.http.failures import ExchangeError
 from jaxrl_suite.llm.http.pacing import Clock, Pace, backoff
 from jaxrl_suite.llm.http.replies import Exchange, nothing, read_reply
+from jaxrl_suite.llm.http.server_state import NO_LOGPROBS, ServerState
 from jaxrl_suite.llm.http.transport import Transport
 from jaxrl_suite.llm.http.wire import check, payload
 from jaxrl_suite.llm.ledger import Ledger
@@ -32,10 +32,6 @@ from jaxrl_suite.llm.protocol import Capabilities, Prefix, Reply, Request, Usage
 from jaxrl_suite.llm.recorder import RequestCache
 from jaxrl_suite.llm.recording import Draw, Recording, split_usage
 
-MAX_UNUSABLE = 3  # paid replies without a sample, before any with one, after which no more is paid
-THOUGHTS_ONLY = "%s: the tokens of a sample went into thoughts: raise max_tokens, or turn them off with extra"
-PAID_FOR_NOTHING = "replies were paid for without a sample: no more is asked"
-NO_LOGPROBS = "the server sends no log-probabilities: use one that does, or set logprobs=False"
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +41,8 @@ class HTTPSampler:
     A request that fails does not lose the others: its `Reply` carries the error. Retries are for what may pass: 408,
     409, 425, 429, 500 and above, broken connections, time-outs, broken replies. A reply that never came counts as a
     request without tokens. One for which tokens were counted is a sample or an error and is not asked for again; only
-    a sample that the server itself calls failed is, once. A wrong key or an empty account ends the run.
+    a sample that the server itself calls failed is, once. A wrong key or an empty account ends the run, and until the
+    server has answered once, one request at a time is sent.
 
     What a server refuses of a request is left out from then on where that changes no draw, see `dialect`.
 
@@ -78,18 +75,10 @@ class HTTPSampler:
         self._clock = Clock() if clock is None else clock
         self._transport = Transport(config, self._clock)
         self._pace = Pace(config.limits.requests_per_minute, self._clock)
-        self._dialect = first_dialect(config)
-        self._many_choices = False  # whether the server was seen to give several samples
-        self._no_logprobs = False
-        self._unusable = 0  # paid replies without a sample
-        self._fatal_error: str | None = None  # for all requests from now on
-        self._has_told_thoughts = False
-        self._answered = recording is not None and len(recording) > 0  # else a refusal may be for the options
-        self.estimated = 0  # exchanges whose tokens the server did not count
         self._finalizer = weakref.finalize(self, self._transport.close)
         if recording is not None:
             recording.add_sampler(self.name, self.capabilities)
-            self._dialect = first_dialect(config, recording.dialects.get(self.name))
+        self._server = ServerState(config, recording)
 
     @property
     def name(self) -> str:
@@ -105,6 +94,11 @@ class HTTPSampler:
             tokens=False,
             text=True,
         )
+
+    @property
+    def estimated(self) -> int:
+        """Exchanges whose tokens the server did not count."""
+        return self._server.estimated
 
     def __repr__(self) -> str:
         return f"HTTPSampler({self.name!r})"
@@ -129,7 +123,7 @@ class HTTPSampler:
             check(self.config, request)
         cache = RequestCache(requests, self.name, self.recording)
         if cache.missing:
-            if self._no_logprobs:
+            if self._server.lacks_logprobs:
                 raise UserError(NO_LOGPROBS)
             self._serve(cache)
         return [self._checked(reply) for reply in cache.replies()]
@@ -142,21 +136,20 @@ class HTTPSampler:
 
     def _serve(self, cache: RequestCache) -> None:
         """Asks for all that `cache` misses."""
-        most = self.config.limits.concurrency
         jobs = deque(ExchangeAttempt(part) for part in cache.missing)
         in_flight: dict[Future[ExchangeOutcome], tuple[ExchangeAttempt, Request]] = {}
         stop = threading.Event()  # what has been sent is still read and recorded, the rest is not sent
-        fatal_error = self._fatal_error
-        with ThreadPoolExecutor(most, "http-sampler") as pool:
+        server, fatal_error = self._server, self._server.fatal_error
+        with ThreadPoolExecutor(self.config.limits.concurrency, "http-sampler") as pool:
             try:
                 while jobs or in_flight:
-                    while jobs and len(in_flight) < most:
+                    while jobs and len(in_flight) < server.width:
                         job = jobs.popleft()
                         if fatal_error is not None:
                             self._give_up(cache, job, fatal_error)
                             continue
                         wanted = job.part.request
-                        if self._dialect.one_choice:
+                        if server.dialect.one_choice:
                             wanted = dataclasses.replace(wanted, num_samples=1)
                         granted = self.ledger.grant(wanted, cut_tokens=not in_flight)
                         if granted is None and in_flight:  # they may settle for less than they reserved
@@ -168,7 +161,7 @@ class HTTPSampler:
                         now, rest = split(job.part, granted.num_samples)
                         if rest is not None:
                             jobs.appendleft(ExchangeAttempt(rest))
-                        job = job._replace(part=now, dialect=self._dialect)
+                        job = job._replace(part=now, dialect=server.dialect)
                         in_flight[pool.submit(self._attempt, granted, job, cache, stop)] = job, granted
                     if in_flight:
                         done, _ = wait(in_flight, return_when=FIRST_COMPLETED)
@@ -183,7 +176,7 @@ class HTTPSampler:
         self, granted: Request, job: ExchangeAttempt, cache: RequestCache, stop: threading.Event
     ) -> ExchangeOutcome:
         """One exchange, in a worker thread. Its draws are on record when it returns."""
-        usage, owner, exchange, dialect = Usage(), job.part.owner, None, job.dialect or self._dialect
+        usage, owner, exchange, dialect = Usage(), job.part.owner, None, job.dialect or self._server.dialect
         body = payload(self.config, granted, dialect)
         try:
             self._clock.sleep(job.delay, stop)
@@ -218,7 +211,7 @@ class HTTPSampler:
                 raise exchange.error
             return exchange
         except ExchangeError as error:
-            if not (error.prompt and self._answered) or self.config.logprobs:
+            if not (error.prompt and self._server.has_answered) or self.config.logprobs:
                 raise
             _log.warning("%s: a %s prompt is left without an answer", error.message, request.role)
             return nothing(request)
@@ -231,30 +224,18 @@ class HTTPSampler:
         Returns:
           Why there is no hope for any other request; None if there is.
         """
-        draws, exchange = outcome.draws, outcome.exchange
+        draws, exchange, wanted = outcome.draws, outcome.exchange, job.part.request
         if not draws:
             return self._receive_failure(outcome, job._replace(spent=job.spent + outcome.usage), cache, jobs)
         assert exchange is not None
-        cache.put(job.part.owner, list(enumerate(draws, start=job.part.request.first_draw)))
-        answered = [draw for draw in draws if draw.completion.finish != "filter"]
-        self._answered |= bool(answered)
-        self._many_choices |= exchange.num_choices > 1 and bool(answered)
+        cache.put(job.part.owner, list(enumerate(draws, start=wanted.first_draw)))
         _, rest = split(job.part, len(draws))
         if rest is not None and outcome.error is not None:
             lost, rest = split(rest, exchange.num_failed)
             self._receive_failure(outcome, ExchangeAttempt(lost, job.number, was_paid=job.was_paid), cache, jobs)
         if rest is not None:
             jobs.appendleft(ExchangeAttempt(rest))
-            if not self._many_choices and not self._dialect.one_choice:
-                self._adopt(self._dialect._replace(one_choice=True), "gives fewer samples than it is asked for")
-        if exchange.estimated and not self.estimated:
-            _log.warning("%s does not count its tokens: they are estimated", self.config.host)
-        self.estimated += exchange.estimated
-        if exchange.only_thoughts and not self._has_told_thoughts:
-            _log.warning(THOUGHTS_ONLY, self.config.host)
-        self._has_told_thoughts |= exchange.only_thoughts
-        self._no_logprobs |= self.config.logprobs and any(draw.completion.logprobs is None for draw in draws)
-        return NO_LOGPROBS if self._no_logprobs else None
+        return self._server.take_samples(outcome, wanted.num_samples)
 
     def _receive_failure(
         self, outcome: ExchangeOutcome, job: ExchangeAttempt, cache: RequestCache, jobs: deque[ExchangeAttempt]
@@ -262,9 +243,7 @@ class HTTPSampler:
         """Draws did not come: tries again, in another dialect or later, or gives them up."""
         error, limits = outcome.error, self.config.limits
         assert error is not None
-        if outcome.proposal is not None or (error.refusal is not None and job.dialect not in (None, self._dialect)):
-            if outcome.proposal is not None and job.dialect == self._dialect:
-                self._adopt(outcome.proposal, error.message)
+        if self._server.learns(outcome, job):
             jobs.appendleft(job._replace(delay=0.0))
             return None
         if may_retry(job, outcome, limits.max_retries):
@@ -272,22 +251,10 @@ class HTTPSampler:
             pause = backoff(f"{cache.keys[job.part.owner]}:{first}", job.number, limits.max_wait)
             was_paid = job.was_paid or outcome.may_be_paid
             jobs.appendleft(job._replace(delay=max(pause, error.wait), was_paid=was_paid))
+            self._server.is_known |= not outcome.is_paid
             return None
         self._give_up(cache, job, error.message + (f", {job.number + 1} times" if job.number else ""))
-        if error.account:
-            self._fatal_error = error.message
-        self._unusable += outcome.is_paid and not outcome.draws
-        if self._unusable >= MAX_UNUSABLE and not self._answered:
-            self._fatal_error = f"{error.message}; {MAX_UNUSABLE} {PAID_FOR_NOTHING}"
-            return self._fatal_error
-        return error.message if error.for_all else None
-
-    def _adopt(self, dialect: Dialect, reason: str) -> None:
-        """Speaks to the server in another way from now on, in a run that continues too."""
-        self._dialect = dialect
-        _log.warning("%s: %s; from now on requests go %s", self.config.host, reason, dialect)
-        if self.recording is not None:
-            self.recording.add_dialect(self.name, dialect.to_json())
+        return self._server.take_failure(outcome)
 
     def _give_up(self, cache: RequestCache, job: ExchangeAttempt, error: str, *, exhausted: bool = False) -> None:
         cache.fail(job.part.owner, error, job.spent, exhausted=exhausted)
