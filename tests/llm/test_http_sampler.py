@@ -15,8 +15,7 @@ from fixtures.fake_server import FakeClock, FakeServer
 
 from jaxrl_suite.core.config import from_json, to_json
 from jaxrl_suite.llm.http import sampler as http_sampler
-from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits
-from jaxrl_suite.llm.http.pacing import Pace, backoff
+from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits, Pace, backoff
 from jaxrl_suite.llm.http.replies import share
 from jaxrl_suite.llm.http.sampler import HTTPSampler
 from jaxrl_suite.llm.ledger import Budget, Ledger

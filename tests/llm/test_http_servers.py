@@ -15,10 +15,11 @@ from fixtures.fake_server import FakeClock, FakeServer, Received
 
 from jaxrl_suite.core.config import from_json, to_json
 from jaxrl_suite.llm.http.config import HTTPConfig, HTTPLimits
-from jaxrl_suite.llm.http.dialect import Dialect, adapted, first_dialect
+from jaxrl_suite.llm.http.dialect import Dialect, adapted
 from jaxrl_suite.llm.http.failures import read_error
 from jaxrl_suite.llm.http.profiles import PROFILES, server_config
 from jaxrl_suite.llm.http.sampler import HTTPSampler
+from jaxrl_suite.llm.http.server_state import first_dialect
 from jaxrl_suite.llm.ledger import Budget, Ledger
 from jaxrl_suite.llm.protocol import Decoding, Request, Usage
 from jaxrl_suite.llm.recording import Recording

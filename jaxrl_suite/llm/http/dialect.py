@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxrl_suite.llm.http.config import OMITTABLE, HTTPConfig
+from jaxrl_suite.llm.http.config import HTTPConfig
 from jaxrl_suite.llm.http.failures import ErrorWords
 
 TOKEN_FIELDS = ("max_tokens", "max_completion_tokens")
@@ -56,25 +56,6 @@ class Dialect(NamedTuple):
         parts = [f"without {name}" for name in self.left_out]
         parts += ["one sample a request"] * self.one_choice + [f"with {self.max_tokens_field}"]
         return ", ".join(parts)
-
-
-def first_dialect(config: HTTPConfig, known: Mapping[str, Any] | None = None) -> Dialect:
-    """The dialect to begin with: the config's, and what is known of the server from before.
-
-    Args:
-      config: of the sampler.
-      known: `Dialect.to_json` of an earlier run.
-    """
-    known = known or {}
-    left_out = {name for name in known.get("left_out", ()) if name in OMITTABLE} | set(config.omit)
-    field = known.get("max_tokens_field")
-    return Dialect(
-        tuple(sorted(left_out - {"n"})),
-        field if field in TOKEN_FIELDS else config.max_tokens_field,
-        config.send_seed or "n" in config.omit or known.get("one_choice") is True,
-        -1 if known.get("top_k_for_all") == -1 else config.top_k_for_all,
-        known.get("is_swapped") is True,
-    )
 
 
 def adapted(dialect: Dialect, body: Mapping[str, Any], words: ErrorWords) -> Dialect | None:

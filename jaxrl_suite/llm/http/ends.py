@@ -1,4 +1,4 @@
-"""Finish reasons of servers: a closed list. What is not on it is no end of a sample.
+"""Finish reasons of servers: a closed list. What is not on it is no end of a sample. And the names of thoughts.
 
 Reasons are read in lower case, with `_` for blanks and hyphens. `ENDS` are ends of samples, `BROKEN` and `UNUSABLE`
 failures of the server: the first may pass when it is asked again, the second will not.
@@ -44,7 +44,7 @@ UNUSABLE: Mapping[str, str] = {
 }
 KNOWN: Mapping[str, Finish] = {reason: end for end, reasons in ENDS.items() for reason in reasons}
 
-
-def plain(reason: str) -> str:
-    """A finish reason as the lists spell it."""
-    return re.sub(r"[\s-]+", "_", reason.strip().lower())
+THOUGHT_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thoughts")
+THOUGHT_PARTS = frozenset({"thinking", "reasoning", "redacted_thinking", "thought"})
+TEXT_PARTS = frozenset({"text", "output_text", "none"})
+UNFINISHED = re.compile(r"\s*<think(ing)?>(?!.*</think)", re.DOTALL | re.IGNORECASE)

@@ -7,21 +7,46 @@ be missing, a content may be anything, and a finish reason is one of a closed li
 from __future__ import annotations
 
 import itertools
-import math
+import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxrl_suite.llm.http.choices import ReplyChoice, read_choice
 from jaxrl_suite.llm.http.config import HTTPConfig
-from jaxrl_suite.llm.http.failures import ExchangeError, failure, read_error
-from jaxrl_suite.llm.http.wire import messages_of
-from jaxrl_suite.llm.protocol import Completion, Request, Usage
+from jaxrl_suite.llm.http.ends import BROKEN, KNOWN, TEXT_PARTS, THOUGHT_FIELDS, THOUGHT_PARTS, UNFINISHED, UNUSABLE
+from jaxrl_suite.llm.http.failures import ExchangeError, failure, one_line, read_error
+from jaxrl_suite.llm.http.wire import estimate_tokens, prompt_texts, read_counts
+from jaxrl_suite.llm.protocol import Completion, Finish, Request, Usage
 
 MAX_FLOAT = float(np.finfo(np.float32).max)
-MAX_COUNT = 2**53  # tokens; more is nonsense
-BYTES_PER_TOKEN = 3  # an estimate where a server does not count
+
+
+class ReplyChoice(NamedTuple):
+    """A choice of a reply.
+
+    Args:
+      text: of the sample; what there is of it if it failed.
+      finish: why it ended; None where the server does not say.
+      problem: why it is no sample; "" if it is one.
+      again: "broken" if the server says itself that it failed, "garbled" if the choice has no shape that can be read:
+        both may come out well when asked again, the second only if it was not paid for.
+      only_thoughts: what was paid went into thoughts, and the answer did not come.
+    """
+
+    text: str
+    finish: Finish | None
+    problem: str = ""
+    again: Literal["", "broken", "garbled"] = ""
+    only_thoughts: bool = False
+
+
+class _Content(NamedTuple):
+    text: str = ""
+    refused: bool = False
+    thoughts: bool = False
+    problem: str = ""
+    garbled: bool = False
 
 
 class Exchange(NamedTuple):
@@ -48,14 +73,6 @@ class Exchange(NamedTuple):
     only_thoughts: bool = False
 
 
-class _Counts(NamedTuple):
-    """Tokens that a server counted; None where it did not."""
-
-    prompt: int | None
-    output: int | None
-    cached: int
-
-
 def read_reply(config: HTTPConfig, request: Request, data: dict[str, Any]) -> Exchange:
     """The completions of a reply and what it cost.
 
@@ -67,7 +84,7 @@ def read_reply(config: HTTPConfig, request: Request, data: dict[str, Any]) -> Ex
     choices = [read_choice(config, choice) for choice in raw] if isinstance(raw, list) else []
     if data.get("error"):  # the reply as a whole has failed, whatever else is in it
         choices = [choice._replace(problem=choice.problem or "the reply holds an error") for choice in choices]
-    counts = _read_counts(data.get("usage"))
+    counts = read_counts(data.get("usage"))
     is_paid = bool(counts.prompt or counts.output)
     good = [i for i, choice in enumerate(choices) if not choice.problem]
     logprobs = [
@@ -80,7 +97,7 @@ def read_reply(config: HTTPConfig, request: Request, data: dict[str, Any]) -> Ex
     tokens = guesses if counts.output is None else share(counts.output, guesses)
     prompt = counts.prompt
     if prompt is None:
-        prompt = _estimate("".join(_prompt_texts(request))) if good else 0
+        prompt = estimate_tokens("".join(prompt_texts(request))) if good else 0
     used = good[: request.num_samples]
     output = sum(tokens) if choices else counts.output or 0
     usage = Usage(
@@ -105,13 +122,6 @@ def read_reply(config: HTTPConfig, request: Request, data: dict[str, Any]) -> Ex
         is_paid=is_paid,
         only_thoughts=any(choices[i].only_thoughts for i in used),
     )
-
-
-def nothing(request: Request) -> Exchange:
-    """The answer to a prompt that the server refuses: empty samples that it filtered."""
-    filtered = [Completion("", None, None, "filter", 0)] * request.num_samples
-    usage = Usage(samples=request.num_samples, requests=1)
-    return Exchange(filtered, usage, estimated=False, num_choices=request.num_samples)
 
 
 def share(total: int, weights: Sequence[int]) -> list[int]:
@@ -167,48 +177,102 @@ def _logprobs(choice: dict[str, Any], text: str) -> np.ndarray | None:
     return np.asarray(values, np.float32)
 
 
-def _read_counts(usage: Any) -> _Counts:
-    """The counts of a reply's `usage`; what thoughts cost is in the total where it is not in the output."""
-    if not isinstance(usage, dict):
-        return _Counts(None, None, 0)
-    prompt = _first_count(usage, "prompt_tokens", "input_tokens")
-    output = _first_count(usage, "completion_tokens", "output_tokens")
-    total = _count(usage.get("total_tokens"))
-    if total is not None and prompt is not None and total >= prompt:
-        output = max(output or 0, total - prompt)
-    details = usage.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
-    return _Counts(prompt, output, cached or 0)
-
-
-def _first_count(usage: dict[str, Any], *names: str) -> int | None:
-    return next((count for name in names if (count := _count(usage.get(name))) is not None), None)
-
-
 def _guess(request: Request, choice: ReplyChoice, logprobs: np.ndarray | None) -> int:
     if logprobs is not None:
         return len(logprobs)
     if choice.finish == "length":
         return request.decoding.max_tokens
-    return min(_estimate(choice.text), request.decoding.max_tokens)
-
-
-def _estimate(text: str) -> int:
-    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
-
-
-def _prompt_texts(request: Request) -> list[str]:
-    if isinstance(request.prefix, str):
-        return [request.prefix]
-    return [message.content for message in messages_of(request)]
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT else None
+    return min(estimate_tokens(choice.text), request.decoding.max_tokens)
 
 
 def _is_number(value: Any) -> bool:
     """True if it is a number that float32 can hold."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MAX_FLOAT
+
+
+def read_choice(config: HTTPConfig, choice: Any) -> ReplyChoice:
+    """The sample in a choice, whatever stands there."""
+    if not isinstance(choice, dict):
+        return ReplyChoice("", None, "a choice is no object", "garbled")
+    content = _chat_content(choice) if config.api == "chat" else _text_content(choice)
+    text, reason = content.text, choice.get("finish_reason")
+    if choice.get("error"):
+        message = one_line(read_error(choice["error"]).message)
+        return ReplyChoice(
+            text, None, "the server gave up on a sample" + (f" ({message})" if message else ""), "broken"
+        )
+    word = _plain(reason) if isinstance(reason, str) else ""
+    own: dict[str, Finish] = {_plain(name): end for name, end in config.finish_reasons}
+    finish = own.get(word) or KNOWN.get(word)
+    if word in BROKEN and finish is None:
+        return ReplyChoice(text, None, f"the server gave up on a sample ({word})", "broken")
+    if (word in UNUSABLE and finish is None) or content.problem:
+        return ReplyChoice(text, None, UNUSABLE.get(word, content.problem), "garbled" if content.garbled else "")
+    if reason is None or reason == "":
+        if content.refused:
+            return ReplyChoice(text, "filter")
+        if not text.strip():
+            return ReplyChoice(text, None, "a choice has neither a text nor a finish reason", "garbled")
+        return ReplyChoice(text, None)
+    if finish is None:
+        shown = one_line(reason, 60) if isinstance(reason, str) else _kind(reason)
+        return ReplyChoice(
+            text,
+            None,
+            f"a sample ended for the unknown reason {shown}: if that is a proper end, name it in finish_reasons",
+        )
+    if finish != "filter" and content.refused:
+        finish = "filter"
+    empty = not text.strip()
+    lost = finish == "length" and (empty or UNFINISHED.match(text) is not None)
+    return ReplyChoice(text, finish, only_thoughts=lost or (finish == "stop" and empty and content.thoughts))
+
+
+def _chat_content(choice: dict[str, Any]) -> _Content:
+    """The answer in a message; a message without one is an empty answer, whose end says what that means."""
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        return _Content(problem='a choice has no message: is api="chat" right?', garbled=True)
+    thoughts = any(message.get(field) for field in THOUGHT_FIELDS)
+    refused = isinstance(message.get("refusal"), str) and bool(message["refusal"].strip())
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        if not content and (message.get("tool_calls") or message.get("function_call")):
+            return _Content(problem=UNUSABLE["tool_calls"])
+        return _Content(content or "", refused, thoughts)
+    if not isinstance(content, list):
+        return _Content(problem=f"the content of a message is {_kind(content)}, not a text", garbled=True)
+    texts: list[str] = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        name = str(part.get("type")).lower() if isinstance(part, dict) else _kind(part)
+        if isinstance(part, dict) and name in TEXT_PARTS and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif name in THOUGHT_PARTS:
+            thoughts = True
+        elif name == "refusal":
+            refused = True
+        else:
+            return _Content("".join(texts), problem=f"a message has a part of type {one_line(name, 40)}, not a text")
+    return _Content("".join(texts), refused, thoughts)
+
+
+def _text_content(choice: dict[str, Any]) -> _Content:
+    if "text" not in choice:
+        return _Content(problem='a choice has no text: is api="completions" right?', garbled=True)
+    text = choice["text"]
+    if text is not None and not isinstance(text, str):
+        return _Content(problem=f"the text of a choice is {_kind(text)}, not a text", garbled=True)
+    return _Content(text or "", thoughts=any(choice.get(field) for field in THOUGHT_FIELDS))
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "nothing"}
+    return names.get(type(value), "a number")
+
+
+def _plain(reason: str) -> str:
+    """A finish reason as the lists spell it."""
+    return re.sub(r"[\s-]+", "_", reason.strip().lower())

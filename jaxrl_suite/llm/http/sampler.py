@@ -19,16 +19,14 @@ from typing import Any
 import numpy as np
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.http.attempts import ExchangeAttempt, ExchangeOutcome, failed, may_retry, split
-from jaxrl_suite.llm.http.config import HTTPConfig
+from jaxrl_suite.llm.http.config import Clock, HTTPConfig, Pace, backoff
 from jaxrl_suite.llm.http.failures import ExchangeError
-from jaxrl_suite.llm.http.pacing import Clock, Pace, backoff
-from jaxrl_suite.llm.http.replies import Exchange, nothing, read_reply
-from jaxrl_suite.llm.http.server_state import NO_LOGPROBS, ServerState
+from jaxrl_suite.llm.http.replies import Exchange, read_reply
+from jaxrl_suite.llm.http.server_state import NO_LOGPROBS, ExchangeOutcome, ServerState, failed, may_retry
 from jaxrl_suite.llm.http.transport import Transport
-from jaxrl_suite.llm.http.wire import check, payload
+from jaxrl_suite.llm.http.wire import ExchangeAttempt, check, payload, split
 from jaxrl_suite.llm.ledger import Ledger
-from jaxrl_suite.llm.protocol import Capabilities, Prefix, Reply, Request, Usage
+from jaxrl_suite.llm.protocol import Capabilities, Completion, Prefix, Reply, Request, Usage
 from jaxrl_suite.llm.recorder import RequestCache
 from jaxrl_suite.llm.recording import Draw, Recording, split_usage
 
@@ -214,7 +212,9 @@ class HTTPSampler:
             if not (error.prompt and self._server.has_answered) or self.config.logprobs:
                 raise
             _log.warning("%s: a %s prompt is left without an answer", error.message, request.role)
-            return nothing(request)
+            empty = [Completion("", None, None, "filter", 0)] * request.num_samples
+            usage = Usage(samples=request.num_samples, requests=1)
+            return Exchange(empty, usage, estimated=False, num_choices=request.num_samples)
 
     def _receive(
         self, outcome: ExchangeOutcome, job: ExchangeAttempt, cache: RequestCache, jobs: deque[ExchangeAttempt]

@@ -3,17 +3,49 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from jaxrl_suite.llm.http.attempts import ExchangeAttempt, ExchangeOutcome
-from jaxrl_suite.llm.http.config import HTTPConfig
-from jaxrl_suite.llm.http.dialect import Dialect, first_dialect
-from jaxrl_suite.llm.recording import Recording
+from jaxrl_suite.llm.http.config import OMITTABLE, HTTPConfig
+from jaxrl_suite.llm.http.dialect import TOKEN_FIELDS, Dialect, adapted, remedy
+from jaxrl_suite.llm.http.failures import ExchangeError
+from jaxrl_suite.llm.http.replies import Exchange
+from jaxrl_suite.llm.http.wire import ExchangeAttempt
+from jaxrl_suite.llm.protocol import Usage
+from jaxrl_suite.llm.recording import Draw, Recording
 
 MAX_UNUSABLE = 3  # paid replies without a sample, before any with one, after which no more is paid
 THOUGHTS_ONLY = "%s: the tokens of a sample went into thoughts: raise max_tokens, or turn them off with extra"
 PAID_FOR_NOTHING = "replies were paid for without a sample: no more is asked"
 NO_LOGPROBS = "the server sends no log-probabilities: use one that does, or set logprobs=False"
 _log = logging.getLogger(__name__)
+
+
+class ExchangeOutcome(NamedTuple):
+    """The result and cost of one attempt.
+
+    Args:
+      draws: what it brought; none if it failed.
+      usage: what it cost.
+      error: why draws are missing.
+      exchange: the reply, if one could be read.
+      proposal: the dialect in which the server may take the request that it refused.
+    """
+
+    draws: tuple[Draw, ...]
+    usage: Usage
+    error: ExchangeError | None = None
+    exchange: Exchange | None = None
+    proposal: Dialect | None = None
+
+    @property
+    def is_paid(self) -> bool:
+        """True if the server counted tokens."""
+        return self.exchange is not None and self.exchange.is_paid
+
+    @property
+    def may_be_paid(self) -> bool:
+        return self.is_paid or (self.error is not None and self.error.may_be_paid)
 
 
 class ServerState:
@@ -111,3 +143,43 @@ class ServerState:
         _log.warning("%s: %s; from now on requests go %s", self._config.host, reason, dialect)
         if self._recording is not None:
             self._recording.add_dialect(self._config.name, dialect.to_json())
+
+
+def first_dialect(config: HTTPConfig, known: Mapping[str, Any] | None = None) -> Dialect:
+    """The dialect to begin with: the config's, and what is known of the server from before.
+
+    Args:
+      config: of the sampler.
+      known: `Dialect.to_json` of an earlier run.
+    """
+    known = known or {}
+    left_out = {name for name in known.get("left_out", ()) if name in OMITTABLE} | set(config.omit)
+    field = known.get("max_tokens_field")
+    return Dialect(
+        tuple(sorted(left_out - {"n"})),
+        field if field in TOKEN_FIELDS else config.max_tokens_field,
+        config.send_seed or "n" in config.omit or known.get("one_choice") is True,
+        -1 if known.get("top_k_for_all") == -1 else config.top_k_for_all,
+        known.get("is_swapped") is True,
+    )
+
+
+def failed(
+    config: HTTPConfig,
+    body: dict[str, Any],
+    dialect: Dialect,
+    error: ExchangeError,
+    exchange: Exchange | None,
+    usage: Usage,
+) -> ExchangeOutcome:
+    """The outcome of an attempt that brought nothing: with a dialect to try, or a remedy, if a field was refused."""
+    proposal = None if error.refusal is None else adapted(dialect, body, error.refusal)
+    if error.refusal is not None and proposal is None and (way := remedy(config, body, error.refusal)):
+        error.message = f"{error.message.rpartition(': ')[0]}: {way}"
+    return ExchangeOutcome((), usage, error, exchange, proposal)
+
+
+def may_retry(attempt: ExchangeAttempt, outcome: ExchangeOutcome, max_retries: int) -> bool:
+    """True if the same may be asked again; where the server has worked for it, and where it may have, once."""
+    assert outcome.error is not None
+    return outcome.error.retry and attempt.number < max_retries and not (outcome.may_be_paid and attempt.was_paid)

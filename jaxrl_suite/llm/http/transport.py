@@ -17,9 +17,8 @@ import httpx
 
 from jaxrl_suite.core.config import to_json
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.http.config import HTTPConfig
+from jaxrl_suite.llm.http.config import Clock, HTTPConfig
 from jaxrl_suite.llm.http.failures import ErrorWords, ExchangeError, failure, one_line, read_error
-from jaxrl_suite.llm.http.pacing import Clock
 
 MAX_ERROR_BYTES = 2**16
 PACKINGS = ("identity", "gzip", "deflate")  # once only: what is packed twice grows a million times
@@ -141,8 +140,8 @@ class Transport:
         return b"".join(parts)
 
     def _object(self, response: httpx.Response, raw: bytes) -> dict[str, Any]:
-        kind = self._line(response.headers.get("content-type", "")) or "something"
-        if kind.startswith("text/event-stream") or raw.lstrip()[:5] == b"data:":
+        kind = response.headers.get("content-type", "something")
+        if kind.lower().startswith("text/event-stream") or raw.lstrip()[:5] == b"data:":
             raise ExchangeError(
                 "the server streams, although it was told not to: turn streaming off there, or use another base_url",
                 for_all=True,
@@ -153,7 +152,8 @@ class Transport:
             data = None
         if not isinstance(data, dict):
             raise ExchangeError(
-                f"the server sent {kind} that is no JSON object, or half of one: is base_url right?", retry=True
+                f"the server sent {self._line(kind)} that is no JSON object, or half of one: is base_url right?",
+                retry=True,
             )
         return data
 

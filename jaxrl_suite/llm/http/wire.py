@@ -1,15 +1,48 @@
-"""A request as the JSON that a server takes."""
+"""A request on its way to a server: what is checked, its JSON, the attempts at it, and the tokens that it costs."""
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import math
+from typing import Any, NamedTuple
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.http.config import HTTPConfig
 from jaxrl_suite.llm.http.dialect import Dialect
-from jaxrl_suite.llm.protocol import Message, Request
+from jaxrl_suite.llm.protocol import Message, Request, Usage
+from jaxrl_suite.llm.recorder import Part
 
+MAX_COUNT = 2**53  # tokens; more is nonsense
+BYTES_PER_TOKEN = 3  # an estimate where a server does not count
 MAX_STOPS = 4  # more are refused by OpenAI
+
+
+class TokenCounts(NamedTuple):
+    """Tokens that a server counted; None where it did not."""
+
+    prompt: int | None
+    output: int | None
+    cached: int
+
+
+class ExchangeAttempt(NamedTuple):
+    """An exchange to come.
+
+    Args:
+      part: the draws that are wanted.
+      number: attempts that failed.
+      delay: seconds to wait before it.
+      spent: what they cost.
+      was_paid: one of them was paid for, or may have been.
+      dialect: in which it is sent; None before that is decided.
+    """
+
+    part: Part
+    number: int = 0
+    delay: float = 0.0
+    spent: Usage = Usage()
+    was_paid: bool = False
+    dialect: Dialect | None = None
 
 
 def check(config: HTTPConfig, request: Request) -> None:
@@ -70,6 +103,50 @@ def payload(config: HTTPConfig, request: Request, dialect: Dialect) -> dict[str,
     return {name: value for name, value in body.items() if name not in spared}
 
 
+def split(part: Part, count: int) -> tuple[Part, Part | None]:
+    """The first `count` draws of a part, and the rest of it."""
+    request, left = part.request, part.request.num_samples - count
+    first = part._replace(request=dataclasses.replace(request, num_samples=count))
+    if left == 0:
+        return first, None
+    rest = dataclasses.replace(request, first_draw=request.first_draw + count, num_samples=left)
+    return first, part._replace(request=rest)
+
+
 def messages_of(request: Request) -> list[Message]:
     """The messages of a request whose prefix is a chat."""
     return [part for part in request.prefix if isinstance(part, Message)]
+
+
+def prompt_texts(request: Request) -> list[str]:
+    if isinstance(request.prefix, str):
+        return [request.prefix]
+    return [message.content for message in messages_of(request)]
+
+
+def estimate_tokens(text: str) -> int:
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
+
+
+def read_counts(usage: Any) -> TokenCounts:
+    """The counts of a reply's `usage`; what thoughts cost is in the total where it is not in the output."""
+    if not isinstance(usage, dict):
+        return TokenCounts(None, None, 0)
+    prompt = _first_count(usage, "prompt_tokens", "input_tokens")
+    output = _first_count(usage, "completion_tokens", "output_tokens")
+    total = _count(usage.get("total_tokens"))
+    if total is not None and prompt is not None and total >= prompt:
+        output = max(output or 0, total - prompt)
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    return TokenCounts(prompt, output, cached or 0)
+
+
+def _first_count(usage: dict[str, Any], *names: str) -> int | None:
+    return next((count for name in names if (count := _count(usage.get(name))) is not None), None)
+
+
+def _count(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_COUNT else None
