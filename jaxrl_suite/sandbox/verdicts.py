@@ -111,6 +111,8 @@ def _error(error: Any) -> tuple[SandboxVerdict, str]:
     line = fields.get("line")
     where = f" at line {line}, {text!r}" if isinstance(line, int) and 0 < line < 1 << 30 and text else ""
     raised = f"raised {kind}{': ' if message else ''}{message}{where}"
+    if (kind == "BlockingIOError" and "[Errno 11]" in message) or "can't start new thread" in message:
+        raised += ": more processes and threads than the limits allow"
     if kind == "ZoneInfoNotFoundError":
         return SandboxVerdict.UNSUPPORTED, _unsupported(f"{message}: no such time zone on this machine")
     return SandboxVerdict.MEMORY if kind == "MemoryError" else SandboxVerdict.ERROR, raised

@@ -65,6 +65,7 @@ TESTS = {
         "import math\ndef near(a, b):\n    return math.isclose(a, b)\ndef add(a, b):\n    ...\n",
     ),
     "module": Check("assert math.isclose(add(0.5, 0.25), 0.75)", "import math"),
+    "module_of_the_program": Check("assert math.isclose(add(0.5, 0.25), 0.75)"),
     "exit": Check("if add(1, 2) != 3:\n    print('wrong')\n    exit(1)\n"),
     "keeps": Check("x = [3, 1]\nassert add(x, [2]) == [3, 1, 2]\nassert x == [3, 1]"),
     "builtins": Check("assert abs(add(-1, -2)) == 3\nassert all([add(1, 2) == 3])"),
@@ -202,6 +203,11 @@ FORGERIES = {
         does("e = ValueError()", "e.startswith = lambda s: True", "return e"),
         "starts",
         {WRONG, ERROR},
+    ),
+    "own_module_instead": (
+        returns("0.0", "class math:\n    isclose = lambda a, b: True"),
+        "module_of_the_program",
+        {WRONG},
     ),
     "own_module": (returns("0.0", "class math:\n    isclose = lambda a, b: True"), "module", {WRONG}),
     "write_frames": (

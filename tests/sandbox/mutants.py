@@ -21,18 +21,19 @@ SECONDS = 3
 
 
 def mutants(source: str, first_line: int) -> list[str]:
-    """Programs that differ from `source` in one place at or after a line."""
+    """Programs that differ from `source` in one place at or after a line; a value returned changes last."""
     tree = ast.parse(source)
     documented = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    found = []
+    found, returned = [], []
     for place, node in enumerate(ast.walk(tree)):
         if getattr(node, "lineno", 0) < first_line or id(node) in documented:
             continue
         for change in range(len(changes(node))):
             twin = copy.deepcopy(tree)
             changes(list(ast.walk(twin))[place])[change]()
-            found.append(ast.unparse(ast.fix_missing_locations(twin)))
-    return found
+            group = returned if isinstance(node, ast.Return) else found
+            group.append(ast.unparse(ast.fix_missing_locations(twin)))
+    return found + returned  # eight of HumanEval's solutions have no other place
 
 
 def changes(node: ast.AST) -> list:

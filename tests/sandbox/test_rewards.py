@@ -289,6 +289,13 @@ OTHER = {  # program, test, verdict, words of the feedback
         "unsupported",
         "twice",
     ),
+    "more threads than allowed": (
+        "import threading, time\ndef f():\n    for _ in range(40):\n"
+        "        threading.Thread(target=time.sleep, args=(1,), daemon=True).start()",
+        Case((), None),
+        "error",
+        "than the limits allow",
+    ),
     "value and change": (
         "def f(x): x.pop(); return 3",
         "x = [1]\nassert f(x) == 3 and x == []",

@@ -128,7 +128,7 @@ def load(source: str, fields: Collection[str], modules: dict[str, Any]) -> dict[
         for part in path[1:]:
             value = getattr(value, part)
         space[name] = value
-    exec(compile(ast.fix_missing_locations(tree), "<program>", "exec"), space)
+    exec(compile(ast.fix_missing_locations(tree), "<program>", "exec", dont_inherit=True), space)
     return space
 
 

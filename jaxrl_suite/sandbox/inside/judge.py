@@ -219,15 +219,24 @@ class CheckJudge:
 
 
 class Names(dict):
-    """The names of test code: its own, then Python's, then the program's."""
+    """The names of test code: its own, then Python's, then the program's.
 
-    def __init__(self, judge: CheckJudge, names: dict[str, Any]):
+    Args:
+      judge: asks for the program's.
+      names: those that are there from the start.
+      modules: names that test code uses as modules of the standard library, which no program stands in for.
+    """
+
+    def __init__(self, judge: CheckJudge, names: dict[str, Any], modules: set[str]):
         super().__init__(names)
-        self.judge = judge
+        self.judge, self.modules = judge, modules
 
     def __missing__(self, name: str) -> Any:
         if hasattr(builtins, name) or name.startswith("__"):
             raise KeyError(name)
+        if name in self.modules:
+            self[name] = importlib.import_module(name)
+            return self[name]
         self[name] = self.judge.name(self.judge.task["entry"] if name == "candidate" else name)
         return self[name]
 

@@ -65,10 +65,11 @@ def run(judge: CheckJudge, setup: str, code: str) -> None:
     """
     entry = judge.task["entry"]
     add_site_names()  # here too: a test that leaves with `exit(1)` must not find the program's
-    names = Names(judge, {"__name__": "__main__", "__builtins__": __builtins__, "__file__": "<test>"})
+    tree = ast.parse(code)
+    start = {"__name__": "__main__", "__builtins__": __builtins__, "__file__": "<test>"}
+    names = Names(judge, start, _modules(tree) - {entry})
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
-    tree = ast.parse(code)
     for name in ("candidate", "solution", "program", *_imported(tree, entry)):
         sys.modules[name] = ProgramModule(name, names)
     if "random.seed" in code:
@@ -99,6 +100,12 @@ def run(judge: CheckJudge, setup: str, code: str) -> None:
                 pytest_parts.run_class(value, own)
         elif inspect.isfunction(value) and value.__globals__ is names and name.startswith("test"):
             pytest_parts.run_function(value, own)
+
+
+def _modules(tree: ast.Module) -> set[str]:
+    """Modules of the standard library that test code uses by name, as in `math.isclose`; a program imported them."""
+    used = (node.value for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.id for node in used if isinstance(node, ast.Name)} & sys.stdlib_module_names
 
 
 def _imported(tree: ast.Module, entry: str) -> set[str]:
