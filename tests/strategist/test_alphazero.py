@@ -132,7 +132,7 @@ def test_the_published_baseline_learns_from_its_last_games_alone():
 @functools.cache
 def trained():
     learner = AlphaZero.fair(GAME, num_simulations=16)
-    first = state = learner.init(jax.random.key(0))
+    first = state = learner.init(jax.random.key(1))  # of five keys all improve, by .46 to 1.24 points; this one by .89
     update = jax.jit(learner.update)
     for step in range(10):
         state, _ = update(state, jax.random.fold_in(jax.random.key(1), step))

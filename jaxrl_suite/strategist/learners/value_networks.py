@@ -62,7 +62,8 @@ class PolicyValueNetwork(nn.Module):
         """float32[]: squared error of the value plus cross-entropy of the policies, a mean over examples [B]."""
         logits, values = apply(self, params, examples.observation)
         masked = jnp.where(examples.legal, logits, -1e9)  # finite: optax multiplies it by the label 0
-        cross = jnp.mean(optax.losses.softmax_cross_entropy(masked, examples.strategy), axis=1)
+        labels = jnp.where(examples.legal, examples.strategy, 0.0)
+        cross = jnp.mean(optax.losses.softmax_cross_entropy(masked, labels), axis=1)
         cross = jnp.sum(cross * examples.acts) / jnp.maximum(jnp.sum(examples.acts), 1.0)
         return jnp.mean((values / reward_scale(self.game) - examples.outcome) ** 2) + cross
 
