@@ -41,8 +41,9 @@ class Case:
                 raise UserError(f"a test holds {error}: use numbers, strings, lists, tuples, dicts and sets") from None
 
     def __str__(self) -> str:
-        named = [f"{name}={value!r}" for name, value in self.kwargs.items()]
-        return plain.shorten(", ".join([*map(repr, self.args), *named]), SHOWN)
+        shown = [plain.show(plain.encode(value), SHOWN) for value in (*self.args, *self.kwargs.values())]
+        named = [f"{name}={value}" for name, value in zip(self.kwargs, shown[len(self.args) :], strict=True)]
+        return plain.shorten(", ".join(shown[: len(self.args)] + named), SHOWN)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -232,6 +232,13 @@ def _read_trace(outcome: SandboxOutcome) -> tuple[list[str] | None, bytes, Expor
 
 
 def _read_check(task: dict[str, Any], names: Sequence[str], outcome: SandboxOutcome) -> ExportReport:
+    try:
+        return _checked(task, names, outcome)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):  # of one function; others wait for theirs
+        return ExportReport(SandboxVerdict.CRASH, "it ended without an answer", None, outcome.seconds)
+
+
+def _checked(task: dict[str, Any], names: Sequence[str], outcome: SandboxOutcome) -> ExportReport:
     reply = read_reply(outcome.replies[0]) if outcome.verdict is None else None
     if reply is None or "nonfinite" not in reply:
         return dataclasses.replace(_failure(outcome, reply), seconds=outcome.seconds)

@@ -60,3 +60,27 @@ def test_a_mutant_of_each_solution_fails():
     assert len(chosen) == 164
     passed = [row["task_id"] for row, report in zip(rows, grade(chosen), strict=True) if report.passed]
     assert passed == []
+
+
+CHEATS = {
+    "mock": "from unittest.mock import MagicMock\ndef NAME(*a, **k): return MagicMock()",
+    "equal": "class E:\n    def __eq__(self, other): return True\n    def __ne__(self, other): return False\n"
+    "    def __lt__(self, other): return True\n    __gt__ = __le__ = __ge__ = __lt__\n"
+    "    def __sub__(self, other): return self\n    __rsub__ = __add__ = __radd__ = __sub__\n"
+    "    def __abs__(self): return 0\n    def __len__(self): return 0\n    def __iter__(self): return iter(())\n"
+    "def NAME(*a, **k): return E()",
+    "exit": "import os\ndef NAME(*a, **k): os._exit(0)",
+    "stop": "def NAME(*a, **k): raise StopIteration",
+    "leave": "def NAME(*a, **k): raise SystemExit(0)",
+    "assertions": "import builtins\nbuiltins.AssertionError = Exception\ndef NAME(*a, **k): return None",
+    "helpers": "def poly(*a): return 0\ndef encode_cyclic(s): return ''\ndef encode_shift(s): return ''\n"
+    "def check(candidate): pass\ndef NAME(*a, **k): return ''",
+    "change": "def NAME(*a, **k):\n    for x in a:\n        if hasattr(x, 'clear'): x.clear()\n"
+    "    return a[0] if a else None",
+}
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_no_problem_is_passed_without_solving_it(name):
+    reports = grade([CHEATS[name].replace("NAME", row["entry_point"]) for row in problems()])
+    assert [row["task_id"] for row, report in zip(problems(), reports, strict=True) if report.passed] == []

@@ -460,6 +460,12 @@ HOSTILE = [
 ]
 
 
+def test_feedback_shows_calls_that_python_does_not_print(sandbox):
+    report = run_programs(sandbox, [Program("def f(x, y): return x", "f")], [[Case((10**5000,), 1, {"y": 2})]], LIMITS)
+    assert report[0].feedback().startswith("call(0x")
+    assert "expected 1" in report[0].feedback()
+
+
 def test_one_hostile_value_does_not_lose_the_verdicts_of_others(sandbox):
     programs = [Program(f"def f(): return {value}", "f") for value in HOSTILE] + [Program("def f(): return {1}", "f")]
     reports = run_programs(
