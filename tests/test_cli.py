@@ -13,7 +13,7 @@ import pytest
 from jaxrl_suite import cli
 from jaxrl_suite.cli import catalog, runner
 from jaxrl_suite.cli.arguments import split_overrides
-from jaxrl_suite.cli.sources import leaves
+from jaxrl_suite.cli.catalog import leaves
 from jaxrl_suite.core.config import to_json
 from jaxrl_suite.core.config_paths import flatten, renamed_path
 

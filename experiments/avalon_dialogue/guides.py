@@ -21,8 +21,7 @@ from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.journal import Journal, services
 from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
-from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig
-from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig, Search
 from jaxrl_suite.evolve.records import Strategy
 from jaxrl_suite.evolve.rounds import Planned, search_rounds
 from jaxrl_suite.llm.jobs import SamplerFailedError

@@ -17,7 +17,7 @@ from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.evolve.tree_picture import tree_figure
+from jaxrl_suite.evolve.rounds import tree_figure
 from jaxrl_suite.experiments.avalon_dialogue.guides import RoleSearches
 from jaxrl_suite.experiments.avalon_dialogue.talk_report import cells, text_of, tidy
 

@@ -12,8 +12,8 @@ import numpy as np
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.files import write_atomic
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.evolve.progress import Search
-from jaxrl_suite.evolve.tree_picture import tree_figure
+from jaxrl_suite.evolve.methods import Search
+from jaxrl_suite.evolve.rounds import tree_figure
 from jaxrl_suite.experiments.strategist import variants
 from jaxrl_suite.experiments.strategist.final import (
     ONE_SEED,

@@ -18,8 +18,7 @@ from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.journal import Journal, Log, services
 from jaxrl_suite.evolve.llm_proposer import Brief, LanguageModelProposer
-from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig
-from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.methods import METHODS, PRESETS, EvolveConfig, Search
 from jaxrl_suite.evolve.proposer import Asking, Path, Proposer
 from jaxrl_suite.evolve.records import Judge, Judgement, KeyState, Strategy
 from jaxrl_suite.evolve.rounds import Planned, search_rounds

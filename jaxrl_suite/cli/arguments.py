@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jaxrl_suite import __version__
-from jaxrl_suite.cli.catalog import Experiment
-from jaxrl_suite.cli.sources import Field, leaves
+from jaxrl_suite.cli.catalog import Experiment, Field, leaves
 from jaxrl_suite.core.config_paths import option
 from jaxrl_suite.errors import UserError, suggest
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from jaxrl_suite.cli import catalog
-from jaxrl_suite.cli.sources import leaves
+from jaxrl_suite.cli.catalog import leaves
 from jaxrl_suite.core import report
 from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.core.config import config_hash, override, to_json, update_json

@@ -9,7 +9,7 @@ from .llm_proposer import LanguageModelProposer as LanguageModelProposer
 from .methods import METHODS as METHODS
 from .methods import EvolveConfig as EvolveConfig
 from .methods import Method as Method
-from .progress import Search as Search
+from .methods import Search as Search
 from .proposer import Draft as Draft
 from .proposer import Proposer as Proposer
 from .proposer import ReplayProposer as ReplayProposer
@@ -17,7 +17,7 @@ from .records import Judge as Judge
 from .records import Judgement as Judgement
 from .records import KeyState as KeyState
 from .records import Strategy as Strategy
+from .rounds import tree_figure as tree_figure
 from .selection import IdeaQueue as IdeaQueue
 from .selection import choose_parents as choose_parents
 from .tree import StrategyTree as StrategyTree
-from .tree_picture import tree_figure as tree_figure

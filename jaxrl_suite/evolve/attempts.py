@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.journal import Journal, Log, service
-from jaxrl_suite.evolve.methods import METHODS, EvolveConfig, Method
-from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.methods import METHODS, EvolveConfig, Method, Search
 from jaxrl_suite.evolve.proposer import Asking, Draft, Path, Proposer
 from jaxrl_suite.evolve.records import Strategy
 from jaxrl_suite.llm.jobs import together

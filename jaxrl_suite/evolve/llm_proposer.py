@@ -17,8 +17,7 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve.proposer import CALLS, Asking, Draft, Path
 from jaxrl_suite.evolve.records import KeyState, Strategy
 from jaxrl_suite.llm import parsing
-from jaxrl_suite.llm.parsing import ParsedText
-from jaxrl_suite.llm.prompts import fill
+from jaxrl_suite.llm.parsing import ParsedText, fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Request
 from jaxrl_suite.llm.questions import Sample
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrl_suite.evolve.attempts import SearchSetup, Tally, conclude, new_ideas, propose, revised_thoughts
-from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.methods import Search
 from jaxrl_suite.evolve.proposer import Asking, Path
 from jaxrl_suite.evolve.selection import choose_parents
 from jaxrl_suite.llm.jobs import together

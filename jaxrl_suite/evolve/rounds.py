@@ -1,28 +1,36 @@
-"""Searches over strategies side by side: all of them advance in lockstep, and a run is told of every round.
+"""Searches over strategies side by side: all advance in lockstep, a run is told of every round, and sees the tree.
 
 What a search does depends on its setup, the journal and the recording alone, so a run that continues goes through the
-rounds that are done once more, without a judgement or a request, and then goes on.
+rounds that are done once more, without a judgement or a request, and then goes on. In the picture of a strategy tree
+each strategy is a dot at its generation; children fan out beside their parent, so that lines do not cross. Attempts
+that were dropped are small crosses at their parent's children. The rows are as many as the tree has leaves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxrl_suite.core import plot
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve import evolve
 from jaxrl_suite.evolve.attempts import SearchSetup
-from jaxrl_suite.evolve.progress import Search
+from jaxrl_suite.evolve.methods import Search
 from jaxrl_suite.evolve.proposer import Asking
 from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.evolve.tree import Ranking, StrategyTree
 from jaxrl_suite.llm.jobs import Job
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.lockstep import Verifier, run_lockstep
 from jaxrl_suite.llm.protocol import Usage
 from jaxrl_suite.llm.run_sampler import as_user_error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Planned(NamedTuple):
@@ -96,3 +104,126 @@ def _start(setup: SearchSetup, origin: Strategy, ledger: Ledger) -> Asking[Searc
 
 def _improve(setup: SearchSetup, search: Search, ledger: Ledger) -> Asking[Search]:
     return (yield from evolve.improve(setup, search, ledger))
+
+
+LOW, HIGH = "#d0524a", "#3a82c4"  # of the scale of strength, through grey
+_MIDDLE = "#b9bec4"
+_LABELLED = 60  # a tree with more strategies has numbers only on the way to the best
+
+
+def tree_figure(
+    tree: StrategyTree, *, ranking: Ranking = "fitted", title: str = "", unit: str = "mean reward"
+) -> Figure:
+    """A picture of a tree.
+
+    Args:
+      tree: with at least one strategy that was played.
+      ranking: what strength is: `fitted` ratings or the `mean` of all games.
+      title: what is seen, in a few words.
+      unit: of strength, for the scale.
+
+    Raises:
+      UserError: if nothing was played.
+    """
+    ranked = tree.ranked(ranking)
+    if not ranked:
+        raise UserError("no strategy was played: judge the tree before it is drawn")
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.ticker import MaxNLocator
+
+    spots, crosses = layout(tree)
+    values, best = tree.values(ranking), tree.lineage(ranked[0])
+    played, parents = sorted(tree.judged), {strategy.parent for strategy in tree} | set(_attempts(tree))
+    rows = 1 + max(y for _, y in [*spots, *crosses])
+    figure, axes = plot.new_figure(width=7.2, height=max(2.2, min(1.3 + 0.17 * rows, 9.0)))
+    scale = ScalarMappable(
+        Normalize(values[played].min(), values[played].max() + 1e-9),
+        LinearSegmentedColormap.from_list("strength", [LOW, _MIDDLE, HIGH]),
+    )
+    colours = scale.to_rgba(values)
+    for strategy in tree:
+        if strategy.parent is not None:
+            marked = strategy.id in best
+            axes.plot(
+                *_bend(spots[strategy.parent], spots[strategy.id]), zorder=2 if marked else 1,
+                color=plot.INK if marked else plot.MUTED, linewidth=2.0 if marked else 0.7,
+                alpha=1.0 if marked else 0.7,
+            )  # fmt: skip
+    for attempt, spot in zip(_attempts(tree), crosses, strict=True):
+        axes.plot(*_bend(spots[attempt], spot), color=plot.MUTED, linewidth=0.6, alpha=0.45, zorder=1)
+        axes.plot(*spot, "x", color=plot.MUTED, markersize=3.5, markeredgewidth=0.9, zorder=3)
+    size = 7.5 if len(tree) <= _LABELLED else 4.5
+    for strategy in tree:
+        marked = strategy.id in best
+        face = tuple(colours[strategy.id]) if strategy.id in tree.judged else "none"
+        axes.plot(
+            *spots[strategy.id], "o", color=face, markersize=size + (2 if marked else 0), zorder=4,
+            markeredgecolor=plot.INK if marked else plot.MUTED, markeredgewidth=1.6 if marked else 0.5,
+        )  # fmt: skip
+        if marked or len(tree) <= _LABELLED:
+            above = strategy.id in parents  # right of a leaf, where nothing follows
+            axes.annotate(
+                str(strategy.id), spots[strategy.id], (0, 6) if above else (6, 0), textcoords="offset points",
+                ha="center" if above else "left", va="bottom" if above else "center", fontsize=7,
+                color=plot.INK if marked else plot.MUTED, zorder=5,
+            )  # fmt: skip
+    last = max(x for x, _ in [*spots, *crosses])
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
+    axes.set(xlabel="generation", xlim=(-0.3 - 0.01 * last, last + 0.3 + 0.01 * last), ylim=(rows - 0.4, -0.9))
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    axes.spines["left"].set_visible(False)
+    axes.set_title(title or f"{len(tree)} strategies, {len(tree.dropped)} attempts dropped, best: {ranked[0]}")
+    bar = figure.colorbar(scale, ax=axes, fraction=0.03, pad=0.02)
+    bar.set_label(f"strength, {unit}")
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return figure
+
+
+def layout(tree: StrategyTree) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """Places (generation, row) of the strategies, by id, and of the dropped attempts that have a parent, in order.
+
+    Every leaf has a row of its own; a parent stands in the middle of its children's rows.
+    """
+    below: list[list[tuple[str, int]]] = [[] for _ in tree]
+    for strategy in tree:
+        if strategy.parent is not None:
+            below[strategy.parent].append(("strategy", strategy.id))
+    for number, parent in enumerate(_attempts(tree)):
+        below[parent].append(("attempt", number))
+    depth = [0] * len(tree)
+    for strategy in tree:
+        if strategy.parent is not None:
+            depth[strategy.id] = depth[strategy.parent] + 1
+    spots, crosses = [(0.0, 0.0)] * len(tree), [(0.0, 0.0)] * len(_attempts(tree))
+    row = 0
+    todo = [(strategy.id, False) for strategy in reversed(tree.strategies) if strategy.parent is None]
+    while todo:  # a stack, as a line of a thousand strategies is deeper than Python's
+        at, children_done = todo.pop()
+        if children_done:
+            rows = [(spots if kind == "strategy" else crosses)[number][1] for kind, number in below[at]]
+            spots[at] = (float(depth[at]), (min(rows) + max(rows)) / 2)
+            continue
+        if not below[at]:
+            spots[at], row = (float(depth[at]), float(row)), row + 1
+            continue
+        todo.append((at, True))
+        strategies = [number for kind, number in below[at] if kind == "strategy"]
+        todo += [(child, False) for child in reversed(strategies)]
+        for kind, number in below[at]:
+            if kind == "attempt":
+                crosses[number], row = (depth[at] + 1.0, float(row)), row + 1
+    return spots, crosses
+
+
+def _attempts(tree: StrategyTree) -> list[int]:
+    """The parents of the dropped attempts that have one."""
+    return [attempt.parent for attempt in tree.dropped if attempt.parent is not None]
+
+
+def _bend(start: Sequence[float], end: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth line that leaves and arrives level."""
+    t = np.linspace(0.0, 1.0, 16)
+    ease = t * t * (3 - 2 * t)
+    return start[0] + (end[0] - start[0]) * t, start[1] + (end[1] - start[1]) * ease

@@ -6,11 +6,29 @@ of it runs: code is text until the sandbox takes it.
 
 from __future__ import annotations
 
+import functools
 import re
 import textwrap
+from importlib import resources
+from string import Template
 from typing import NamedTuple
 
 from jaxrl_suite.llm.fences import PYTHON, CodeBlock, StringState, blocks_of, thinks_to_the_end, without_thinking
+
+
+@functools.cache
+def prompt(package: str, name: str) -> str:
+    """The text of `prompts/NAME.md` of a package, for instance `prompt("jaxrl_suite.evolve", "ideas")`."""
+    return resources.files(package).joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
+
+
+def fill(package: str, name: str, **words: str) -> str:
+    """The prompt `name` of a package with its `$fields` filled in; every field must be given.
+
+    A dollar sign within `words` is left as it is.
+    """
+    return Template(prompt(package, name)).substitute(words).strip()
+
 
 MAX_CODE = 40_000  # characters
 MAX_PROSE = 4_000

@@ -10,7 +10,7 @@ import pytest
 from fixtures.toy_strategies import ScriptedModel, ToyJudge, ToyLibrary, sensible
 
 from jaxrl_suite.evolve import evolve as evolving
-from jaxrl_suite.evolve import progress
+from jaxrl_suite.evolve import methods
 from jaxrl_suite.evolve.attempts import SearchSetup
 from jaxrl_suite.evolve.evolve import search_job
 from jaxrl_suite.evolve.journal import Journal, services
@@ -96,7 +96,7 @@ def test_costs_are_what_was_asked_for(proposer):
     assert cost.checks == outcome.ledger.by_role.get("check", Usage()).verifier_calls >= len(judge.checked)
     assert len(set(judge.checked)) == len(judge.checked)  # the same text is not checked again
     assert (cost.prompt_tokens, cost.output_tokens) == (total.prompt_tokens, total.output_tokens)
-    assert progress.rows(outcome.value)[-1]["calls"] == cost.calls
+    assert methods.rows(outcome.value)[-1]["calls"] == cost.calls
     if proposer is MODEL:
         assert cost.calls == len(model.requests) - 1  # the seed takes two
         assert cost.output_tokens > 0

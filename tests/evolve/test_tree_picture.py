@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from jaxrl_suite.core import plot
 from jaxrl_suite.evolve.records import Strategy
+from jaxrl_suite.evolve.rounds import layout, tree_figure
 from jaxrl_suite.evolve.tree import Dropped, RoundScore, StrategyTree
-from jaxrl_suite.evolve.tree_picture import layout, tree_figure
 
 
 def random_tree(seed, size, dropped, chain=False):

@@ -87,7 +87,7 @@ def test_moving_everybody_around_the_table_changes_no_feature():
 
 @functools.cache
 def trained():
-    first = state = LEARNER.init(jax.random.key(0))
+    first = state = LEARNER.init(jax.random.key(4))  # of ten keys all make good win more often, by .07 to .42
     update = jax.jit(LEARNER.update)
     for step in range(10):
         state, _ = update(state, jax.random.fold_in(jax.random.key(1), step))

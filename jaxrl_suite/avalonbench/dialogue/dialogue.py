@@ -30,7 +30,7 @@ from jaxrl_suite.avalonbench.dialogue.guides import Guide
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.state import AvalonState
 from jaxrl_suite.llm.fences import without_thinking
-from jaxrl_suite.llm.prompts import fill
+from jaxrl_suite.llm.parsing import fill
 from jaxrl_suite.llm.protocol import Completion, Decoding, Message, Reply, Request
 from jaxrl_suite.llm.questions import Sample
 

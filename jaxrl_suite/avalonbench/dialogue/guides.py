@@ -17,7 +17,7 @@ import re
 
 from jaxrl_suite.envs.avalon.roles import ROLE_NAMES
 from jaxrl_suite.errors import UserError, suggest
-from jaxrl_suite.llm import prompts
+from jaxrl_suite.llm import parsing
 
 PROMPTS = "jaxrl_suite.avalonbench.dialogue"  # the package whose prompts are filled in
 
@@ -80,4 +80,4 @@ def seed_guide(role: str) -> Guide:
     seeds = ("merlin", "servant", "minion", "assassin")
     if role not in seeds:
         raise UserError(f"there is no seed guide for {role!r}{suggest(role, seeds)}")
-    return Guide.parse(role, prompts.prompt(PROMPTS, f"seed_{role}"))
+    return Guide.parse(role, parsing.prompt(PROMPTS, f"seed_{role}"))

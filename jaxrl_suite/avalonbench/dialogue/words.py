@@ -17,7 +17,7 @@ import numpy as np
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import NUM_QUESTS, ROLE_NAMES, mask_to_seats
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, VOTE, AvalonState
-from jaxrl_suite.llm.prompts import fill
+from jaxrl_suite.llm.parsing import fill
 
 PROMPTS = "jaxrl_suite.avalonbench.dialogue"  # the package whose prompts are filled in
 

@@ -31,8 +31,7 @@ from jaxrl_suite.evolve.llm_proposer import Kind
 from jaxrl_suite.evolve.records import Judgement, KeyState, Strategy
 from jaxrl_suite.llm.jobs import Job, JobOutcome, SamplerFailedError
 from jaxrl_suite.llm.lockstep import run_lockstep
-from jaxrl_suite.llm.parsing import worksheet_of
-from jaxrl_suite.llm.prompts import fill
+from jaxrl_suite.llm.parsing import fill, worksheet_of
 from jaxrl_suite.llm.protocol import Sampler, require
 
 PROMPTS = "jaxrl_suite.strategist.judge"  # the package whose prompts are filled in
