@@ -9,6 +9,7 @@ import dataclasses
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite import distill, envs, rl, search
@@ -20,6 +21,7 @@ class ActorCritic(nn.Module):
 
     actions: int
     width: int = 64
+    gain: float = 0.01  # of the policy's last layer
 
     @nn.compact
     def __call__(self, x):
@@ -30,7 +32,7 @@ class ActorCritic(nn.Module):
             return nn.Dense(outputs, kernel_init=nn.initializers.orthogonal(gain))(hidden)
 
         log_std = self.param("log_std", nn.initializers.zeros, (self.actions,))
-        return perceptron(self.actions, 0.01), log_std, perceptron(1, 1.0)[..., 0]
+        return perceptron(self.actions, self.gain), log_std, perceptron(1, 1.0)[..., 0]
 
 
 def train(config: PPOConfig = PENDULUM):
@@ -45,11 +47,12 @@ def train(config: PPOConfig = PENDULUM):
 
 def distil(ppo: rl.PPO, best, pairs: int = 16, outer_steps: int = 600):
     """Normalised scores of students with this network, trained on a few distilled pairs and on as many real ones."""
-    env, student = ppo.env, distill.Imitation(rl.Policy(ActorCritic(1), (3,), 1))
+    env, student = ppo.env, distill.Imitation(rl.Policy(ActorCritic(1, gain=1.0), (3,), 1))
     reference = rl.references(env, jax.random.key(1), actor=ppo.actor, params=best, episodes=16)
     behaviour = rl.Behaviour("ppo", ppo.actor, best, 16, (0.0, 0.5))
     data = rl.collect_data(env, [behaviour], jax.random.key(2), name="pendulum", reference=reference)
-    teacher = distill.make_teacher(jax.jit(jax.vmap(lambda x: ppo.actor(best, x, jax.random.key(0)))))
+    answer = jax.jit(jax.vmap(lambda x: jnp.clip(ppo.actor(best, x, jax.random.key(0)), -1, 1)))  # as the torque is
+    teacher = distill.make_teacher(answer)
     keys = jax.random.split(jax.random.key(3))
     task = distill.make_task(data, env, teacher, keys=keys, imitation=student, reference=reference)
     real, held_out = task.answered(), task.answered(held_out=True)

@@ -128,7 +128,8 @@ def answer(path: str) -> None:
     driver = Driver(objective, UniformBatches(BATCH), students=1, judges=1)
     pairs = Pairs(data["x"], data["y"], jnp.ones(ROWS))
     syn = Distilled(data["sx"], data["sy"], jnp.zeros(PAIRS), jnp.zeros(()))
-    given = [{"w": data[f"p{i}"], "b": data[f"p{i + 1}"]} for i in (0, 2, 4)]
+    layers = zip(("hidden_0", "hidden_1", "head"), (0, 2, 4), strict=True)
+    given = {name: {"kernel": data[f"p{i}"], "bias": data[f"p{i + 1}"]} for name, i in layers}
 
     def loss(syn: Distilled) -> jax.Array:
         return imitation.mean_loss(objective.train(syn, given), Pairs(*(leaf[:BATCH] for leaf in pairs)))
