@@ -224,7 +224,7 @@ def test_discrete_iql_waits_for_the_larger_reward():
         states, _ = offline_fit.fit(tried, offline_fit.init_seeds(tried, keys), data, keys, 1000)
         for seed in range(2):
             assert tried.policy.act(pick(states, seed).actor, jnp.asarray(one_hot)).tolist() == expected
-    values = learner.critic.all_values(pick(states, 0).critic, jnp.asarray(one_hot)).min(axis=0)
+    values = q_functions.apply_critic(learner.critic, pick(states, 0).critic, jnp.asarray(one_hot)).min(axis=0)
     np.testing.assert_allclose(values[1], [0, 1], atol=0.05)
     assert 0.5 < values[0, 1] <= 0.95  # discount times an expectile of the second state's values
 
