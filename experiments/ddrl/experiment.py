@@ -10,6 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxrl_suite import envs
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.ddrl import locomotion, tasks, verdicts
 from jaxrl_suite.experiments.ddrl import report as writing
@@ -25,7 +26,7 @@ CLAIMS = ("ddrl-1", "ddrl-2", "ddrl-3", "ddrl-4", "ddrl-5")
 def networks(config: Config) -> dict[str, Described]:
     found = {}
     for environment in config.environments:
-        policy = tasks.student_of(config, environment)
+        policy = tasks.student_of(config, environment, envs.make(environment))
         observations = jax.ShapeDtypeStruct((1, *policy.observation_shape), jnp.float32)
         found[f"student of {environment}"] = Described(policy.module, (observations,))
     return found

@@ -55,7 +55,7 @@ def make_task(config: Config, environment: str, level: str = "", trained: expert
     else:
         data = expert.collect_level(trained, environment, level, config.noise, keys[0])
         reference, teacher = trained.reference, expert.teacher_of(trained)
-    student = Imitation(student_of(config, environment), "softmax_mse" if maze and config.published else None)
+    student = Imitation(student_of(config, environment, env), "softmax_mse" if maze and config.published else None)
     steps = config.maze.cloning_steps if maze else config.cloning.steps
     task = distill.make_task(
         data, env, teacher, keys=keys[1:], imitation=student, reference=reference, arenas=arenas_of(environment, env)
@@ -82,9 +82,8 @@ def arenas_of(environment: str, env: Any) -> dict[str, Any]:
     return {"": env}
 
 
-def student_of(config: Config, environment: str) -> Policy:
-    """The student's network."""
-    env: Any = envs.make(environment)
+def student_of(config: Config, environment: str, env: Any) -> Policy:
+    """The student's network for an environment, called `environment`."""
     shape = rollout.observation_spec(env).shape
     if environment == "gridmaze" and config.published:
         return conv_policy(shape, env.num_actions, channels=(12, 48, 12, 3), widths=())

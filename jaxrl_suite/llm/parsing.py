@@ -1,7 +1,8 @@
-"""The texts that are read from a model's answers: code, worksheets, ideas, prose.
+"""Prompts that are filled in, and what is read from a model's answers: code, worksheets, ideas, prose.
 
-This is the one place where an answer is read, for every method. Nothing here raises, whatever the answer, and nothing
-of it runs: code is text until the sandbox takes it.
+A prompt is a file of the package that asks, `prompts/NAME.md` with `$fields`. This is the one place where an answer is
+read, for every method. Nothing here raises, whatever the answer, and nothing of it runs: code is text until the sandbox
+takes it.
 """
 
 from __future__ import annotations
@@ -14,21 +15,6 @@ from string import Template
 from typing import NamedTuple
 
 from jaxrl_suite.llm.fences import PYTHON, CodeBlock, StringState, blocks_of, thinks_to_the_end, without_thinking
-
-
-@functools.cache
-def prompt(package: str, name: str) -> str:
-    """The text of `prompts/NAME.md` of a package, for instance `prompt("jaxrl_suite.evolve", "ideas")`."""
-    return resources.files(package).joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
-
-
-def fill(package: str, name: str, **words: str) -> str:
-    """The prompt `name` of a package with its `$fields` filled in; every field must be given.
-
-    A dollar sign within `words` is left as it is.
-    """
-    return Template(prompt(package, name)).substitute(words).strip()
-
 
 MAX_CODE = 40_000  # characters
 MAX_PROSE = 4_000
@@ -68,6 +54,20 @@ _CODE_LINE = re.compile(
 )
 _SCRIPT = re.compile(r"^(?:import |from [\w.]+ import |[a-z_]\w* = |print\(|for \w+ in |while )", re.MULTILINE)
 _PROMPT = re.compile(r"^(?:>>>|\.\.\.)(?: |$)")
+
+
+@functools.cache
+def prompt(package: str, name: str) -> str:
+    """The text of `prompts/NAME.md` of a package, for instance `prompt("jaxrl_suite.evolve", "ideas")`."""
+    return resources.files(package).joinpath("prompts", f"{name}.md").read_text(encoding="utf-8")
+
+
+def fill(package: str, name: str, **words: str) -> str:
+    """The prompt `name` of a package with its `$fields` filled in; every field must be given.
+
+    A dollar sign within `words` is left as it is.
+    """
+    return Template(prompt(package, name)).substitute(words).strip()
 
 
 class ParsedText(NamedTuple):

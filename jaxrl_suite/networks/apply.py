@@ -29,14 +29,23 @@ import jax.numpy as jnp
 from jaxrl_suite.errors import UserError
 
 
+def check_module(module: Any) -> None:
+    """Refuses what is no module of `flax.linen`.
+
+    Raises:
+      UserError: if it is none.
+    """
+    if not isinstance(module, nn.Module):
+        raise UserError(f"a network must be a flax.linen module, got {type(module).__name__}: make it an nn.Module")
+
+
 def init_params(module: nn.Module, key: chex.PRNGKey, *shapes: tuple[int, ...]) -> chex.ArrayTree:
     """The `params` of a module for float32 inputs of these shapes, without batch axes; `key` is consumed.
 
     Raises:
       UserError: if the module is none of Flax's, or keeps variables that are no parameters.
     """
-    if not isinstance(module, nn.Module):
-        raise UserError(f"a network must be a flax.linen module, got {type(module).__name__}: make it an nn.Module")
+    check_module(module)
     variables = dict(module.init(key, *(jnp.zeros((1, *shape)) for shape in shapes)))
     params = variables.pop("params", {})
     if variables:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.networks.apply import apply_batched, init_params, policy_output
+from jaxrl_suite.networks.apply import apply_batched, check_module, init_params, policy_output
 from jaxrl_suite.networks.convolution import ShiftedConv, mean_pool2x2
 from jaxrl_suite.networks.mlp import (
     ACTIVATIONS,
@@ -61,8 +61,7 @@ class Policy:
             raise UserError(
                 f"a policy needs an observation shape and actions of at least 1, got {shape} and {self.actions}"
             )
-        if not isinstance(self.module, nn.Module):
-            raise UserError(f"a policy's network must be a flax.linen module, got {type(self.module).__name__}")
+        check_module(self.module)
         try:
             hash(self.module)
         except TypeError:

@@ -3,20 +3,9 @@
 import pytest
 from forgeries import EMPTY, FORGERIES, RIGHT, SCRIPT, TESTS
 
-from jaxrl_suite.errors import UserError
-from jaxrl_suite.sandbox import Check, Limits, Program, Sandbox, SandboxVerdict, StdinCase, run_programs
+from jaxrl_suite.sandbox import Check, Limits, Program, SandboxVerdict, StdinCase, run_programs
 
 LIMITS = Limits(seconds=10.0, cpu_seconds=1, memory_bytes=256 << 20)
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        made = Sandbox(workers=2)
-    except UserError as error:
-        pytest.skip(str(error))
-    with made:
-        yield made
 
 
 def grade(sandbox, pairs):

@@ -11,17 +11,6 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox.inside import plain
 from jaxrl_suite.sandbox.programs import Case, Check, Program, run_programs
 from jaxrl_suite.sandbox.records import Limits, SandboxVerdict, read_reply
-from jaxrl_suite.sandbox.sandbox import Sandbox
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        made = Sandbox(workers=2)
-    except UserError as error:
-        pytest.skip(str(error))
-    with made:
-        yield made
 
 
 def verdicts(sandbox, source, tests, **limits):

@@ -3,19 +3,9 @@
 import pytest
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.sandbox import Case, Check, Limits, Program, Sandbox, StdinCase, run_programs
+from jaxrl_suite.sandbox import Case, Check, Limits, Program, StdinCase, run_programs
 
 LIMITS = Limits(seconds=20.0)
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        made = Sandbox(workers=2)
-    except UserError as error:
-        pytest.skip(str(error))
-    with made:
-        yield made
 
 
 def verdict(sandbox, source, test, entry="f"):

@@ -7,6 +7,7 @@ escapes no HTML, `strftime_now`, `tools` and `documents` that are None, and the 
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,9 +33,10 @@ def render(template: str, messages: Sequence[Message], special: Mapping[str, str
     import jinja2
 
     try:
-        source = _environment().from_string(template)
         chat = [message._asdict() for message in messages]
-        return source.render(messages=chat, tools=None, documents=None, add_generation_prompt=True, **special)
+        return _compiled(template).render(
+            messages=chat, tools=None, documents=None, add_generation_prompt=True, **special
+        )
     except jinja2.TemplateError as error:
         reason = " ".join(str(error).split())
         raise UserError(f"the model's chat template refuses this chat: {reason}") from None
@@ -69,6 +71,11 @@ def find(folder: Path, settings: Mapping[str, Any]) -> str | None:
     if template is not None and not isinstance(template, str):
         raise UserError(f"the chat_template of {folder} is no text: write it to {FILE}")
     return template
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(template: str) -> Any:
+    return _environment().from_string(template)
 
 
 def _environment() -> Any:

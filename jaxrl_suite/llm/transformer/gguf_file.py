@@ -13,10 +13,10 @@ import numpy as np
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.transformer.config import LMConfig, RopeScaling
 from jaxrl_suite.llm.transformer.gguf_tokenizer import eos_ids, read_tokenizer
+from jaxrl_suite.llm.transformer.hf_config import KINDS
 from jaxrl_suite.llm.transformer.rope import inverse_wavelengths
 from jaxrl_suite.llm.transformer.tensors import Model, from_tensors
 
-_KINDS = ("llama", "qwen2", "qwen3")
 _LAYER = {  # name on the hub to name in a GGUF file, inside a layer
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -31,6 +31,8 @@ _LAYER = {  # name on the hub to name in a GGUF file, inside a layer
     "mlp.down_proj": "ffn_down",
 }
 _OUTSIDE = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+_HUB_LAYER = {value: key for key, value in _LAYER.items()}
+_HUB_OUTSIDE = {value: key for key, value in _OUTSIDE.items()}
 _FREQUENCIES = "rope_freqs.weight"  # what each rotary wavelength is stretched by
 _PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _READ = {  # keys of an architecture that are read or checked, or that change nothing for these kinds
@@ -141,19 +143,17 @@ def _gguf_name(name: str) -> str:
 def _hub_name(name: str) -> str:
     """The inverse; names that are not known stay as they are."""
     stem, _, kind = name.rpartition(".")
-    outside = {value: key for key, value in _OUTSIDE.items()}
-    if stem in outside:
-        return f"{outside[stem]}.{kind}"
+    if stem in _HUB_OUTSIDE:
+        return f"{_HUB_OUTSIDE[stem]}.{kind}"
     index, _, part = stem.removeprefix("blk.").partition(".")
-    layer = {value: key for key, value in _LAYER.items()}
-    return f"model.layers.{index}.{layer[part]}.{kind}" if part in layer else name
+    return f"model.layers.{index}.{_HUB_LAYER[part]}.{kind}" if part in _HUB_LAYER else name
 
 
 def _config(content: _GGUFContent, dtype: str, path: Path) -> LMConfig:
     data, tensors = content
     kind = data.get("general.architecture")
-    if kind not in _KINDS:
-        raise UserError(f"{path.name} holds a model of type {kind!r}: only {', '.join(_KINDS)} can be loaded")
+    if kind not in KINDS:
+        raise UserError(f"{path.name} holds a model of type {kind!r}: only {', '.join(KINDS)} can be loaded")
     own = {key.removeprefix(f"{kind}."): value for key, value in data.items() if key.startswith(f"{kind}.")}
     for key, value in own.items():
         if key not in _READ and not (isinstance(value, (int, float)) and not value):

@@ -147,8 +147,8 @@ class AlphaZero:
 
     def init(self, key: jax.Array) -> AlphaZeroState:
         """An untrained network and an empty replay; `key` is consumed."""
-        params = init_params(self.network, key, (4 * self.game.num_cards + 3,))
         example = jax.eval_shape(lambda: self._example(self.game.start(), jnp.zeros((2, self.game.num_actions))))
+        params = init_params(self.network, key, example.observation.shape)
         return AlphaZeroState(params, self._optimiser.init(params), replay.empty(example, self.capacity), jnp.int32(0))
 
     def update(self, state: AlphaZeroState, key: jax.Array) -> tuple[AlphaZeroState, jax.Array]:

@@ -50,20 +50,20 @@ def descend(
     loss: Callable[[Any, Any], jax.Array],
     optimiser: optax.GradientTransformation,
     params: chex.ArrayTree,
-    memory: optax.OptState,
+    opt_state: optax.OptState,
     replay: ReplayBuffer,
     key: jax.Array,
     *,
     steps: int,
     batch: int,
 ) -> tuple[Any, optax.OptState, jax.Array]:
-    """Parameters and the optimiser's memory after `steps` on batches drawn anew; their mean loss float32[]."""
+    """Parameters and the optimiser's state after `steps` on batches drawn anew; their mean loss float32[]."""
 
     def step(carry: tuple[Any, optax.OptState], key: jax.Array) -> Any:
-        params, memory = carry
+        params, opt_state = carry
         value, grads = jax.value_and_grad(loss)(params, draw(replay, key, batch))
-        updates, memory = optimiser.update(grads, memory, params)
-        return (optax.apply_updates(params, updates), memory), value
+        updates, opt_state = optimiser.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), value
 
-    (params, memory), losses = jax.lax.scan(step, (params, memory), jax.random.split(key, steps))
-    return params, memory, jnp.mean(losses)
+    (params, opt_state), losses = jax.lax.scan(step, (params, opt_state), jax.random.split(key, steps))
+    return params, opt_state, jnp.mean(losses)
