@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import jaxrl_suite
+from jaxrl_suite import cli
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.networks.apply import apply_batched, init_params
 from jaxrl_suite.networks.convolution import ShiftedConv, mean_pool2x2
@@ -142,6 +143,34 @@ class Functions(chex.TestCase):
         x = jnp.arange(6.0).reshape(3, 2, 1)
         found = self.variant(mean_pool2x2)(x)
         np.testing.assert_allclose(found[..., 0], [[1.5], [2.25]])
+
+
+@pytest.mark.parametrize(
+    ("name", "titles", "layers"),
+    [
+        ("lm", ["language model"], ["layers_1/mlp/gate_up", "layers_1", "embed"]),
+        ("ddrl", ["student of pendulum", "student of gridmaze"], ["hidden_0", "head"]),
+        (
+            "strategist",
+            ["AlphaZero, fair, GOPS", "AlphaZero, as published, GOPS", "AlphaZero-style, Avalon", "DeepRole, Avalon"],
+            ["hidden_1", "head"],
+        ),
+    ],
+)
+def test_the_command_describes_networks(capsys, name, titles, layers):
+    options = ["--games", "gops", "avalon"] if name == "strategist" else []
+    assert cli.main(["run", name, "--describe", *options]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line in titles] == titles
+    assert [layer for layer in layers if layer not in out] == []
+    assert "…" not in out  # no path is cut
+    assert "\x1b" not in out
+    assert out.count("Total Parameters") == len(titles)
+
+
+def test_an_experiment_without_networks_says_so(capsys):
+    assert cli.main(["run", "gops_search", "--describe"]) == 2
+    assert "gops_search lists no networks" in capsys.readouterr().err
 
 
 def test_a_table_of_layers():
