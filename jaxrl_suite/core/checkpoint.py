@@ -1,9 +1,10 @@
 """Checkpoints of any pytree, bit for bit; the one module that knows orbax.
 
 A checkpoint is `folder/STEP/`. Orbax writes it under another name and renames it when it is complete, so a process that
-is killed leaves either the whole step or none of it. Beside the arrays lie a JSON record (the structure, the Python
-numbers among the leaves, what the caller adds) and a list of the files with their checksums, so that damage is found
-before anything is read.
+is killed leaves either the whole step or none of it. Beside the arrays lie a JSON record (each leaf's path, shape and
+dtype, the Python numbers among the leaves, what the caller adds) and a list of the files with their checksums, so that
+damage is found before anything is read. Static parts of a tree, such as the functions of a Flax `TrainState`, are those
+of the program that reads.
 """
 
 from __future__ import annotations
@@ -12,19 +13,24 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import keystr, tree_leaves_with_path
 
 from jaxrl_suite.core.files import write_atomic
+from jaxrl_suite.core.trees import leaf_paths
 from jaxrl_suite.errors import UserError
 
 FILES = "files.json"
 KEEP = 2  # steps kept; the older one is there for whoever deletes a damaged newest one
+_PLAIN = {bool: "number", int: "number", float: "number", str: "text"}
+_REMEDY = "run the version that wrote it, or start a new run folder"
 
 
 class Restored(NamedTuple):
@@ -45,36 +51,36 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any]) -> None:
       meta: JSON values to keep beside it.
 
     Raises:
-      UserError: if a leaf is none of these, or the folder cannot be written.
+      UserError: if a leaf is none of these, which is named, the step is not larger, or the folder cannot be written.
     """
-    leaves, treedef = jax.tree.flatten(tree)
-    arrays, plain = {}, {}
-    for i, leaf in enumerate(leaves):
-        if _is_array(leaf):
-            arrays[str(i)] = leaf
-        elif isinstance(leaf, (bool, int, float, str)):
-            plain[str(i)] = leaf
-        else:
-            raise UserError(f"leaf {i} of the carry is a {type(leaf).__name__}: keep arrays, numbers and strings in it")
+    folder = Path(folder)
+    leaves, names = jax.tree.leaves(tree), leaf_paths(tree)
+    for name, leaf in zip(names, leaves, strict=True):
+        _check_leaf(name, leaf)
+    arrays = {str(i): _native(leaf) for i, leaf in enumerate(leaves) if _is_array(leaf)}
     record = {
         "meta": meta,
-        "structure": str(treedef),
-        "plain": plain,
+        "paths": [[keystr(path), _signature(leaf)] for path, leaf in tree_leaves_with_path(tree)],
+        "plain": {str(i): leaf for i, leaf in enumerate(leaves) if not _is_array(leaf)},
         "arrays": {i: _signature(leaf) for i, leaf in arrays.items()},
     }
+    place = folder / str(step)
     try:
         with _manager(folder, write=True) as (ocp, manager):
+            if (last := manager.latest_step()) is not None and step <= last:
+                raise UserError(f"{folder} holds step {last} already, got step {step}: save a later step")
             stored = {i: leaf for i, leaf in arrays.items() if leaf.size}  # orbax refuses arrays without elements
             items = {"record": ocp.args.JsonSave(record)}
             if stored:
                 items["state"] = ocp.args.StandardSave(stored)
             manager.save(step, args=ocp.args.Composite(**items), force=True)
             manager.wait_until_finished()
-    except OSError as error:
-        raise UserError(f"cannot write the checkpoint {folder}/{step}: {error.strerror or error}") from None
-    if jax.process_index() == 0:
-        place = Path(folder) / str(step)
-        write_atomic(place / FILES, json.dumps(_checksums(place), indent=0) + "\n")
+        if jax.process_index() == 0:
+            write_atomic(place / FILES, json.dumps(_checksums(place), indent=0) + "\n")
+    except UserError:
+        raise
+    except Exception as error:  # orbax and tensorstore raise many kinds
+        raise UserError(f"cannot write the checkpoint {place}: {_cause(error, names, leaves)}") from None
 
 
 def latest_step(folder: Path) -> int | None:
@@ -90,36 +96,36 @@ def restore(folder: Path, like: Any, step: int | None = None) -> Restored:
 
     Args:
       folder: as given to `save`.
-      like: a tree of the same structure, shapes and dtypes. Each jax array comes back with the sharding that it has in
-        `like` (so a run may continue on other devices), numpy arrays as numpy arrays, the rest as it was.
+      like: a tree with the same leaves: paths, shapes and dtypes; `jax.ShapeDtypeStruct`s may stand for arrays. Each
+        jax array comes back with the sharding that it has in `like` (so a run may continue on other devices), numpy
+        arrays as numpy arrays, the rest as it was.
       step: which step; the newest by default.
 
     Raises:
-      UserError: if there is no such step, it is damaged, or it holds a tree of another structure or shape.
+      UserError: if there is no such step, it is damaged, or a leaf differs, the first of which is named.
     """
     folder = Path(folder)
     step = latest_step(folder) if step is None else step
     if step is None or not (folder / str(step)).is_dir():
         raise UserError(f"{folder} holds no checkpoint{'' if step is None else f' of step {step}'}")
+    place = folder / str(step)
     damaged = UserError(
-        f"the checkpoint {folder / str(step)} is damaged: delete that folder to continue from the one before it, "
+        f"the checkpoint {place} is damaged: delete that folder to continue from the one before it, "
         "or the whole run folder to start over"
     )
-    if not _intact(folder / str(step)):
+    if not _intact(place):
         raise damaged
     leaves, treedef = jax.tree.flatten(like)
     with _manager(folder, write=False) as (ocp, manager):
         try:
             record = manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
-            structure, signatures, plain = record["structure"], record["arrays"], record["plain"]
+            signatures, plain, meta = record["arrays"], record["plain"], record["meta"]
+            known = record["paths"] if "paths" in record else record["structure"]
         except Exception:  # orbax, tensorstore and json raise many kinds
             raise damaged from None
-        wanted = {str(i): _signature(leaf) for i, leaf in enumerate(leaves) if _is_array(leaf)}
-        if _nameless(structure) != _nameless(str(treedef)) or wanted != signatures:
-            raise UserError(
-                f"the checkpoint {folder / str(step)} holds a state of another shape than this program's: "
-                "run the version that wrote it, or start a new run folder"
-            )
+        difference = _difference(known, like) if "paths" in record else _older_difference(known, signatures, like)
+        if difference:
+            raise UserError(f"the checkpoint {place} holds a state of another shape: {difference}; {_REMEDY}")
         template = {i: _template(leaves[int(i)]) for i in signatures if leaves[int(i)].size}
         try:
             state = {}
@@ -128,12 +134,11 @@ def restore(folder: Path, like: Any, step: int | None = None) -> Restored:
                 state = manager.restore(step, args=args)["state"]
         except Exception:
             raise damaged from None
+    # Orbax takes no notice of a numpy template's shape, and casts to its dtype.
     if any(_signature(leaf) != signatures[i] for i, leaf in state.items()):
         raise damaged
-    found = [
-        plain[str(i)] if str(i) in plain else _like(leaf, state.get(str(i), leaf)) for i, leaf in enumerate(leaves)
-    ]
-    return Restored(step, jax.tree.unflatten(treedef, found), record["meta"])
+    found = [plain[str(i)] if str(i) in plain else _like(leaf, state.get(str(i))) for i, leaf in enumerate(leaves)]
+    return Restored(step, jax.tree.unflatten(treedef, found), meta)
 
 
 @contextmanager
@@ -149,21 +154,98 @@ def _manager(folder: Path, *, write: bool) -> Iterator[tuple[Any, Any]]:
         yield ocp, manager
 
 
+def _check_leaf(name: str, leaf: Any) -> None:
+    """Refuses a leaf that a checkpoint cannot hold."""
+    what = type(leaf).__name__
+    if isinstance(leaf, jax.Array):
+        if leaf.is_deleted():
+            raise UserError(f"leaf {name} of the carry was donated to a computation: keep the array that it returned")
+        return
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        if not isinstance(leaf, np.ma.MaskedArray) and leaf.dtype.kind not in "USMmO" and leaf.dtype.names is None:
+            return
+        what = "masked array" if isinstance(leaf, np.ma.MaskedArray) else f"array of {leaf.dtype}"
+    elif type(leaf) in _PLAIN:
+        return
+    raise UserError(f"leaf {name} of the carry is a {what}: keep arrays of numbers, numbers and strings in it")
+
+
+def _cause(error: Exception, names: Sequence[str], leaves: Sequence[Any]) -> str:
+    """One line for what orbax and tensorstore report in many, with the remedy."""
+    text = " ".join(str(error).split())
+    if "Unsupported data type" in text:
+        for name, leaf in zip(names, leaves, strict=True):
+            if _is_array(leaf) and f'"{leaf.dtype}"' in text:
+                return f"leaf {name} is of type {leaf.dtype}, which cannot be stored: keep it as another type"
+    reason = getattr(error, "strerror", None) or re.split(r" \[source |\[tensorstore", text)[0] or type(error).__name__
+    if len(reason) > 200:
+        reason = f"{reason[:80]} ... {reason[-120:]}"
+    return f"{reason}; make room or raise the limit, then continue with --resume"
+
+
+def _difference(known: Sequence[Sequence[str]], like: Any) -> str:
+    """How the leaves of a checkpoint differ from those of `like`, at the first that does."""
+    here = [
+        (keystr(path), name, _signature(leaf))
+        for (path, leaf), name in zip(tree_leaves_with_path(like), leaf_paths(like), strict=True)
+    ]
+    there, wanted = {path for path, _ in known}, {path for path, _, _ in here}
+    for path, name, signature in here:
+        if path not in there:
+            return f"{name or 'it'} ({signature}) is not in it"
+    for path, signature in known:
+        if path not in wanted:
+            return f"it holds {_short(path)} ({signature}), which this program's state does not"
+    shapes = dict(known)
+    for path, name, signature in here:
+        if shapes[path] != signature:
+            return f"{name or 'it'} is {shapes[path]} there and {signature} here"
+    return ""
+
+
+def _short(path: str) -> str:
+    return re.sub(r"\['([A-Za-z_]\w*)'\]", r".\1", path)
+
+
+def _older_difference(structure: str, signatures: dict[str, str], like: Any) -> str:
+    """The same for a record that gives the structure as text, and arrays by their number."""
+    leaves, treedef = jax.tree.flatten(like)
+    if _nameless(structure) != _nameless(str(treedef)):
+        return "its structure is another"
+    for i, (name, leaf) in enumerate(zip(leaf_paths(like), leaves, strict=True)):
+        signature = _signature(leaf) if _is_array(leaf) else "a number or text"
+        if signatures.get(str(i), "a number or text") != signature:
+            return f"{name or 'it'} is {signatures.get(str(i), 'a number or text')} there and {signature} here"
+    return ""
+
+
 def _nameless(structure: str) -> str:
-    """A structure without the names of its classes, which may change from one version to the next."""
-    return re.sub(r"CustomNode\((namedtuple\[)?\w+", r"CustomNode(\1", structure)
+    """A structure without the names of its classes, and without addresses: both change from one program to the next."""
+    structure = re.sub(r"CustomNode\((namedtuple\[)?\w+", r"CustomNode(\1", structure)
+    return re.sub(r" at 0x[0-9a-f]+", "", structure)
 
 
 def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
 def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+def _native(leaf: Any) -> Any:
+    """A numpy array in this machine's order of bytes, as it will be read."""
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return np.asarray(leaf).astype(leaf.dtype.newbyteorder("="), copy=False)
+    return leaf
+
+
 def _signature(leaf: Any) -> str:
-    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+    """Shape and dtype, for instance "float32[3,2]"; of a Python value "number" or "text"."""
+    if not _is_array(leaf):
+        return _PLAIN.get(type(leaf), type(leaf).__name__)
+    dtype = leaf.dtype.newbyteorder("=") if isinstance(leaf.dtype, np.dtype) else leaf.dtype
+    return f"{dtype}[{','.join(map(str, leaf.shape))}]"
 
 
 def _checksums(place: Path) -> dict[str, int]:
@@ -190,18 +272,24 @@ def _intact(place: Path) -> bool:
 
 
 def _template(leaf: Any) -> Any:
-    if isinstance(leaf, jax.Array):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-    return np.asarray(leaf)
+    if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+        sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    return np.asarray(_native(leaf))
 
 
 def _like(leaf: Any, value: Any) -> Any:
-    """`value` as the kind of array that `leaf` is, tied to its device only if `leaf` is."""
+    """`value` as the kind of array that `leaf` is, tied to its device only if `leaf` is; without elements if None."""
+    tied = leaf.sharding is not None if isinstance(leaf, jax.ShapeDtypeStruct) else getattr(leaf, "committed", True)
+    if value is None:
+        value = jnp.empty(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
     if isinstance(leaf, np.generic):
-        return value[()]
-    if isinstance(leaf, jax.Array) and not getattr(leaf, "committed", True) and leaf.size:
+        return value.astype(leaf.dtype)[()]
+    if isinstance(leaf, np.ndarray):
+        return value.astype(leaf.dtype, copy=False)
+    if not tied and leaf.size:
         if _is_key(value):
             data = jax.device_put(np.asarray(jax.random.key_data(value)))
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(value))
         return jax.device_put(np.asarray(value))
     return value

@@ -1,16 +1,21 @@
 """Any pytree comes back bit for bit; damage is found and never passed over."""
 
+import json
 import shutil
+import signal
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax.training.train_state import TrainState
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxrl_suite.core import checkpoint, devices
+from jaxrl_suite.errors import UserError
 
 
 class Carry(NamedTuple):
@@ -125,18 +130,99 @@ def test_a_class_of_the_carry_may_be_renamed(tmp_path):
             checkpoint.restore(tmp_path, {"pair": other})
 
 
-def test_another_structure_or_shape_is_refused(tmp_path):
-    checkpoint.save(tmp_path, 1, {"x": jnp.zeros(2)}, {})
-    for other in (
-        {"y": jnp.zeros(2)},
-        {"x": jnp.zeros(3)},
-        {"x": jnp.zeros(2, jnp.int32)},
-        (jnp.zeros(2),),
-        {"x": 1.0},
+def test_the_first_leaf_that_differs_is_named(tmp_path):
+    checkpoint.save(tmp_path, 1, {"net": Carry(*make()[:3], 3, 0.1, "n", None), "x": (jnp.zeros(2),)}, {})
+    good = {"net": make(), "x": (jnp.zeros(2),)}
+    for change, message in (
+        (good | {"y": 1}, r"\.y \(number\) is not in it"),
+        ({"net": make()}, r"it holds \.x\[0\] \(float32\[2\]\), which"),
+        (good | {"x": (jnp.zeros(3),)}, r"\.x\[0\] is float32\[2\] there and float32\[3\] here"),
+        (good | {"x": (jnp.zeros(2, jnp.int32),)}, r"\.x\[0\] is float32\[2\] there and int32\[2\] here"),
+        (good | {"x": jnp.zeros(2)}, r"\.x \(float32\[2\]\) is not in it"),
+        (good | {"x": (1.0,)}, r"\.x\[0\] is float32\[2\] there and number here"),
+        (good | {"net": make()._replace(name=3)}, r"\.net\.name is text there and number here"),
+        (good | {"net": make()._replace(host=np.zeros(5))}, r"\.net\.host is float64\[4\] there and float64\[5\]"),
+        (good | {"net": make()._replace(host=np.zeros(4, np.float32))}, r"\.net\.host is float64"),
+        (
+            good | {"net": make()._replace(keys=jax.random.split(jax.random.key(7, impl="rbg"), 3))},
+            r"\.net\.keys is key<",
+        ),
     ):
-        with pytest.raises(ValueError, match="another shape"):
-            checkpoint.restore(tmp_path, other)
+        with pytest.raises(UserError, match=message) as caught:
+            checkpoint.restore(tmp_path, change)
+        assert "holds a state of another shape" in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert checkpoint.restore(tmp_path, good).step == 1
     with pytest.raises(ValueError, match="no checkpoint"):
-        checkpoint.restore(tmp_path, {"x": jnp.zeros(2)}, 7)
-    with pytest.raises(ValueError, match="leaf 0 of the carry is a"):
-        checkpoint.save(tmp_path, 2, {"x": object()}, {})
+        checkpoint.restore(tmp_path, good, 7)
+
+
+def test_what_cannot_be_kept_is_named_and_nothing_is_written(tmp_path):
+    gone = jnp.ones(2)
+    gone.delete()
+    for leaf, message in (
+        (object(), "a object"),
+        (np.array(["a"]), "array of <U1"),
+        (np.array("2024-01-01", "M8[D]"), r"array of datetime64\[D\]"),
+        (np.array([None]), "array of object"),
+        (np.zeros(2, "i4,f4"), "array of "),
+        (np.ma.masked_array([1, 2], [True, False]), "masked array"),
+        (np.zeros(2, np.longdouble), "of type float128, which cannot be stored"),
+        (gone, "donated"),
+        (signal.SIGINT, "a Signals"),
+    ):
+        with pytest.raises(UserError, match=rf"leaf \.x\.y.*{message}") as caught:
+            checkpoint.save(tmp_path / "c", 1, {"w": jnp.ones(1), "x": {"y": leaf}}, {})
+        assert "\n" not in str(caught.value)
+        assert checkpoint.latest_step(tmp_path / "c") is None
+    checkpoint.save(tmp_path / "c", 3, {"x": np.arange(3, dtype=">f4")}, {})
+    restored = checkpoint.restore(tmp_path / "c", {"x": np.zeros(3, ">f4")}).tree["x"]
+    assert restored.tobytes() == np.arange(3, dtype=">f4").tobytes()
+    for step in (3, 2):
+        with pytest.raises(UserError, match="holds step 3 already"):
+            checkpoint.save(tmp_path / "c", step, {"x": np.zeros(3)}, {})
+
+
+def test_an_abstract_tree_tells_what_comes_back(tmp_path):
+    tree = {"keys": jax.random.split(jax.random.key(3, impl="rbg"), 2), "w": jnp.arange(4.0), "none": jnp.zeros((0, 2))}
+    checkpoint.save(tmp_path, 1, tree, {})
+    restored = checkpoint.restore(tmp_path, jax.eval_shape(lambda: tree)).tree
+    assert bits(restored) == bits(tree)
+    assert not restored["w"].committed
+    mesh = devices.mesh(2)
+    there = NamedSharding(mesh, P("data"))
+    like = jax.eval_shape(lambda: tree) | {"w": jax.ShapeDtypeStruct((4,), jnp.float32, sharding=there)}
+    assert checkpoint.restore(tmp_path, like).tree["w"].sharding == there
+    with pytest.raises(UserError, match=r"\.w is float32\[4\] there and float32\[5\] here"):
+        checkpoint.restore(tmp_path, like | {"w": jax.ShapeDtypeStruct((5,), jnp.float32)})
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path, monkeypatch):
+    """Records without paths hold the structure as text, with the addresses of functions."""
+    kept = json.dumps
+
+    def without_paths(value, *args, **kwargs):
+        if isinstance(value, dict) and "paths" in value:
+            value = {k: v for k, v in value.items() if k != "paths"} | {"structure": str(jax.tree.structure(tree))}
+        return kept(value, *args, **kwargs)
+
+    def state(learning_rate=0.1):
+        apply = lambda x: x  # noqa: E731
+        return TrainState.create(apply_fn=apply, params={"w": jnp.ones(2)}, tx=optax.adam(learning_rate))
+
+    tree = {"state": state(), "n": 3}
+    monkeypatch.setattr(checkpoint.json, "dumps", without_paths)
+    checkpoint.save(tmp_path, 1, tree, {})
+    monkeypatch.undo()
+    record = json.loads((tmp_path / "1" / "record" / "metadata").read_text())
+    assert "paths" not in record
+    assert " at 0x" in record["structure"]
+    assert bits(checkpoint.restore(tmp_path, {"state": state(), "n": 0}).tree) == bits(tree)
+    other = state()
+    for change, message in (
+        ({"state": other, "m": 3}, "its structure is another"),
+        ({"state": other.replace(params={"w": jnp.ones(3)}), "n": 3}, r"\.state\.params\.w is float32\[2\] there"),
+        ({"state": other, "n": jnp.ones(1)}, r"\.n is a number or text there and float32\[1\] here"),
+    ):
+        with pytest.raises(UserError, match=f"of another shape: {message}"):
+            checkpoint.restore(tmp_path, change)
