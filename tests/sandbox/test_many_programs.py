@@ -1,4 +1,4 @@
-"""A thousand programs in one call, twenty of them hostile: each of the others has the verdict that it has alone."""
+"""Many programs in one call, some of them hostile: each of the others has the verdict that it has alone."""
 
 import pytest
 from escapes import ESCAPES
@@ -7,7 +7,6 @@ from forgeries import FORGERIES, RIGHT, SCRIPT, TESTS
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.sandbox import Case, Check, Limits, Program, Sandbox, SandboxVerdict, StdinCase, run_programs
 
-pytestmark = pytest.mark.tier2
 LIMITS = Limits(seconds=4.0, cpu_seconds=2, memory_bytes=256 << 20)
 HOSTILE = [
     "fork_bomb", "many_threads", "memory_bomb", "memory_outside_the_heap", "busy_loop", "long_c_call",
@@ -18,8 +17,8 @@ HOSTILE = [
 QUICK = {SandboxVerdict.WRONG, SandboxVerdict.ERROR, SandboxVerdict.UNSUPPORTED, SandboxVerdict.CRASH}
 
 
-def ordinary():
-    """980 (program, tests): right, wrong, failing and cheating ones in every style."""
+def ordinary(count):
+    """(program, tests): right, wrong, failing and cheating ones in every style."""
     pairs = []
     for test in TESTS.values():
         if isinstance(test, StdinCase):
@@ -28,11 +27,15 @@ def ordinary():
             pairs += [(RIGHT, test), ("def add(a, b): return a - b", test), ("def add(a, b): return {10 ** 400}", test)]
     pairs += [(source, TESTS[test]) for source, test, ends in FORGERIES.values() if len(ends) == 1 and ends <= QUICK]
     pairs.append((RIGHT, Check("")))
-    return [(f"{pairs[i % len(pairs)][0]}\n# {i}\n", pairs[i % len(pairs)][1]) for i in range(980)]
+    return [(f"{pairs[i % len(pairs)][0]}\n# {i}\n", pairs[i % len(pairs)][1]) for i in range(count)]
 
 
-def test_each_verdict_stands_alone():
-    pairs = ordinary()
+@pytest.mark.parametrize(
+    "count", [pytest.param(98, marks=pytest.mark.tier2), pytest.param(980, marks=pytest.mark.slow)]
+)
+def test_each_verdict_stands_alone(count):
+    """One in 50 is hostile; of 1,000 in all that is every kind once."""
+    pairs = ordinary(count)
     try:
         sandbox = Sandbox(workers=2)
     except UserError as error:
@@ -61,12 +64,12 @@ def test_each_verdict_stands_alone():
             group.append(program)
             tests.append([test])
         reports = run_programs(sandbox, group, tests, LIMITS)
-    assert len(reports) == 1000
+    assert len(reports) == count + count // 49
     found = [report.outcomes[0] for report, program in zip(reports, group, strict=True) if program.entry == "add"]
-    assert len(found) == 980
+    assert len(found) == count
     differ = [(a.verdict, b.verdict, b.feedback) for a, b in zip(alone, found, strict=True) if a.verdict != b.verdict]
     assert differ == []
     ended = SandboxVerdict.CRASH  # in one way or another
     assert [a for a, b in zip(alone, found, strict=True) if a[:2] != b[:2] and b.verdict is not ended] == []
-    assert sum(outcome.verdict is SandboxVerdict.PASS for outcome in found) > 200
+    assert sum(outcome.verdict is SandboxVerdict.PASS for outcome in found) > count // 5
     assert all(report.reward == 0 for report, program in zip(reports, group, strict=True) if program.entry == "f")
