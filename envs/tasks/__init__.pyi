@@ -1,4 +1,7 @@
+from .countdown import Countdown as Countdown
+from .listfun import ListFunctions as ListFunctions
 from .modchain import ModChain as ModChain
+from .rowrules import RowRules as RowRules
 from .tokens import Example as Example
 from .tokens import Text as Text
 from .tokens import TokenTask as TokenTask

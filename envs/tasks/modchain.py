@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.envs.tasks.tokens import Text, Verdict
+from jaxrl_suite.envs.tasks.tokens import Text, Verdict, end_text
 from jaxrl_suite.errors import UserError
 
 MODULUS = 23
@@ -139,14 +139,14 @@ class ModChain:
         parts = (letters, same * TIMES, problem.multipliers, same * PLUS, problem.addends)
         later = jnp.stack(parts, axis=-1)[1:].reshape(-1)
         tokens = jnp.concatenate([letters[:1], problem.start[None], later, same[:1]])
-        return _end(tokens, 5 * problem.steps - 3, ASK)
+        return end_text(tokens, 5 * problem.steps - 3, ASK, PAD)
 
     def answer(self, problem: Problem) -> Text:
         """Letter and value of step 0; for each further step its letter, product and value; then the end."""
         products, values = self.work(problem)
         later = jnp.stack([self._letters(), products, values], axis=-1).reshape(-1)[3:]
         tokens = jnp.concatenate([self._letters()[:1], problem.start[None], later, problem.start[None]])
-        return _end(tokens, 3 * problem.steps - 1, EOS)
+        return end_text(tokens, 3 * problem.steps - 1, EOS, PAD)
 
     def verify(self, problem: Problem, tokens: jax.Array) -> Verdict:
         """Judges an answer int32[T].
@@ -215,10 +215,3 @@ class ModChain:
 
     def _letters(self) -> jax.Array:
         return LETTER + jnp.arange(self.max_steps, dtype=jnp.int32)
-
-
-def _end(tokens: jax.Array, length: jax.Array, last: int) -> Text:
-    """Puts `last` in place `length`, and padding behind it."""
-    places = jnp.arange(tokens.shape[0])
-    ended = jnp.where(places < length, tokens, jnp.where(places == length, last, PAD))
-    return Text(ended.astype(jnp.int32), length + 1)

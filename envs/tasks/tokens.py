@@ -101,6 +101,13 @@ def example(task: TokenTask, problem: Problem) -> Example:
     return Example(jnp.where(mask | (after < 0), tokens, task.pad).astype(jnp.int32), mask)
 
 
+def end_text(tokens: jax.Array, length: jax.Array, last: int, pad: int) -> Text:
+    """The first `length` int32[] tokens with `last` behind them, and padding behind that."""
+    places = jnp.arange(tokens.shape[0])
+    ended = jnp.where(places < length, tokens, jnp.where(places == length, last, pad))
+    return Text(ended.astype(jnp.int32), length + 1)
+
+
 def pad_rows(rows: Sequence[np.ndarray], length: int, pad: int) -> np.ndarray:
     """Token rows of different lengths as one array int32[B, length], on the host; longer ones are refused.
 
