@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import NoChance
+from jaxrl_suite.envs.legal import refuse, takes_legal
 from jaxrl_suite.errors import UserError
 
 MAX_POINTS = 512
@@ -102,7 +103,7 @@ class DataSelection(NoChance):
 
         Args:
           state: the current state.
-          action: int32[P], a legal action.
+          action: int32[P], a legal action; any other is refused, see `envs.legal`.
         """
         chosen = state.chosen.at[action[0]].set(True)
         utility = self.value_of(chosen)
@@ -113,6 +114,7 @@ class DataSelection(NoChance):
             terminated=jnp.sum(chosen) >= self.max_turns,
             truncated=jnp.bool_(False),
         )
+        after = refuse(takes_legal(self.legal(state), action), after, state)
         absorbed = state._replace(reward=jnp.zeros_like(state.reward))
         return jax.tree.map(lambda old, new: jnp.where(state.terminated, old, new), absorbed, after)
 

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.envs.legal import refuse, takes_legal
 from jaxrl_suite.errors import UserError
 
 GO_ON, LEAVE, BUY = 0, 1, 2  # actions of the buyer; BUY + q buys the model of metric q
@@ -176,10 +177,11 @@ class PostedPriceMarket:
 
         Args:
           state: a state in which somebody acts; any other is returned unchanged, with reward 0.
-          action: int32[2], the entry of the player who acts must be legal.
+          action: int32[2]; if that of the player who acts is not legal it is refused, see `envs.legal`.
         """
         posting = state.posted < self.num_metrics
-        acts = jnp.any(self.legal(state))
+        legal = self.legal(state)
+        acts = jnp.any(legal)
         last = state.posted == self.num_metrics - 1
         fee = jnp.stack([jnp.float32(0), jnp.float32(-self.cost)])
         after_post = state._replace(
@@ -201,6 +203,7 @@ class PostedPriceMarket:
             terminated=choice != GO_ON,
         )
         played = jax.tree.map(lambda post, choose: jnp.where(posting, post, choose), after_post, after_choice)
+        played = refuse(takes_legal(legal, action), played, state)
         absorbed = state._replace(reward=jnp.zeros_like(state.reward))
         return jax.tree.map(lambda old, new: jnp.where(acts, new, old), absorbed, played)
 

@@ -23,11 +23,13 @@ from jax.core import Tracer
 
 from jaxrl_suite.envs.avalon import roles as tables
 from jaxrl_suite.envs.avalon import view
+from jaxrl_suite.envs.avalon.choices import may_choose
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS, QUESTS_TO_WIN
 from jaxrl_suite.envs.avalon.setup import AvalonSetup
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, AvalonState, pack_proposal
 from jaxrl_suite.envs.base import NoChance
 from jaxrl_suite.envs.bits import has_bit, nth_bit, popcount
+from jaxrl_suite.envs.legal import refuse
 from jaxrl_suite.errors import UserError
 
 
@@ -110,23 +112,9 @@ class Avalon(NoChance, AvalonSetup):
 
     def legal(self, state: AvalonState) -> jax.Array:
         """bool[P, A]: the actions of each player; a row of False for a player who does not act now."""
-        choices, actions = self.num_actions, jnp.arange(self.num_actions)[None]
-        counts = np.count_nonzero(self.teams(), axis=1)
-        number = jnp.full((), 2, jnp.int32)
-        for quest, count in enumerate(counts):
-            number = jnp.where((state.phase == TEAM) & (state.quest == quest), int(count), number)
-        seats = jnp.arange(self.num_players)[:, None]
-        allowed = actions < number
-        if self.rules == "official":
-            pass_only = (state.phase == QUEST) & ~has_bit(state.evil, seats)
-            allowed = allowed & ~(pass_only & (actions == 0))
-            forbidden = state.evil & ~state.seats_of(tables.OBERON)  # the Assassin, and whom it sees as evil
-        else:
-            forbidden = jnp.int32(0)
-        targets = ~forbidden & ((1 << self.num_players) - 1)
-        aimed = has_bit(targets, jnp.minimum(actions, 31))
-        allowed = jnp.where(state.phase == ASSASSINATION, aimed, allowed)
-        return jnp.broadcast_to(allowed, (self.num_players, choices)) & has_bit(self.acting(state), seats)
+        seats, actions = jnp.arange(self.num_players)[:, None], jnp.arange(self.num_actions)[None]
+        allowed = may_choose(self, state, seats, actions)
+        return jnp.broadcast_to(allowed, (len(seats), self.num_actions)) & has_bit(self.acting(state), seats)
 
     # The rules, a function a phase. They take and give bit masks, and are for callers who know the phase.
 
@@ -215,7 +203,8 @@ class Avalon(NoChance, AvalonSetup):
 
         Args:
           state: the current state; a terminal one is returned unchanged, with reward 0.
-          action: int32[P], legal actions; the entries of players who do not act now are ignored.
+          action: int32[P], legal actions, any other is refused, see `envs.legal`; the entries of players who do not
+            act now are ignored.
 
         Returns:
           The state after the phase. At the end every player of the winning side gets +1, the others -1.
@@ -226,7 +215,9 @@ class Avalon(NoChance, AvalonSetup):
             votes = votes | ((action[seat] & 1) << seat)
         flat = jnp.asarray(self.teams().ravel())
         team = flat.at[state.quest * self.num_actions + index].get(mode="clip")
-        return self.apply_masks(state, team, votes, index)
+        seats = jnp.arange(self.num_players)
+        allowed = jnp.all(may_choose(self, state, seats, action) | ~has_bit(acting, seats))
+        return refuse(allowed, self.apply_masks(state, team, votes, index), state)
 
     def step(self, state: AvalonState, action: jax.Array, key: jax.Array) -> AvalonState:
         """`apply`: nothing is left to chance once the roles are dealt. `key` is unused."""

@@ -16,6 +16,7 @@ from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, TEAM, AvalonState
 from jaxrl_suite.envs.base import NoChance
 from jaxrl_suite.envs.bits import lowest_bit, popcount
+from jaxrl_suite.envs.legal import refuse, takes_legal
 
 
 class TurnState(NamedTuple):
@@ -82,7 +83,7 @@ class AvalonTurns(NoChance):
 
         Args:
           state: the current state; a terminal one is returned unchanged, with reward 0.
-          action: int32[P], of which the current player's entry counts.
+          action: int32[P], of which the current player's entry counts; an illegal one is refused, see `envs.legal`.
         """
         waiting = self.waiting(state)
         bit = waiting & -waiting
@@ -97,7 +98,7 @@ class AvalonTurns(NoChance):
         played = self.game.apply(state.table, all_actions)
         table = jax.tree.map(lambda old, new: jnp.where(complete, new, old), state.table, played)
         table = table._replace(reward=jnp.zeros_like(table.reward))
-        return TurnState(
+        after = TurnState(
             table=table,
             acted=jnp.where(complete, 0, state.acted | bit),
             votes=jnp.where(complete, 0, votes),
@@ -105,6 +106,8 @@ class AvalonTurns(NoChance):
             terminated=table.terminated,
             truncated=table.truncated,
         )
+        over = state._replace(table=state.table._replace(terminated=jnp.ones_like(state.terminated)))
+        return refuse(takes_legal(self.legal(state), action), after, over)
 
     def step(self, state: TurnState, action: jax.Array, key: jax.Array) -> TurnState:
         """`apply`: nothing is left to chance once the roles are dealt. `key` is unused."""

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.bits import has_bit, lowest_bit, nth_bit, popcount, top_bit
+from jaxrl_suite.envs.legal import refuse
 from jaxrl_suite.errors import UserError
 
 MIN_CARDS, MAX_CARDS = 2, 13
@@ -115,7 +116,7 @@ class Gops:
 
         Args:
           state: a state with a revealed prize; any other is returned unchanged, with reward 0.
-          action: int32[P], legal bids: action `a` bids card `a + 1`.
+          action: int32[P], legal bids: action `a` bids card `a + 1`. Any other is refused, see `envs.legal`.
 
         Returns:
           The state after the round.
@@ -136,8 +137,10 @@ class Gops:
             truncated=jnp.bool_(False),
         )
         absorbed = state._replace(reward=jnp.zeros_like(state.reward))
-        played = jax.tree.map(lambda old, new: jnp.where(state.prize > 0, new, old), absorbed, after)
-        return self._reveal_if_certain(played)
+        inside = (action >= 0) & (action < self.num_cards)
+        held = jnp.all(inside & has_bit(state.hands, jnp.where(inside, action, 0)))
+        played = refuse(held, self._reveal_if_certain(after), state._replace(prize=jnp.zeros_like(state.prize)))
+        return jax.tree.map(lambda old, new: jnp.where(state.prize > 0, new, old), absorbed, played)
 
     def outcome(self, difference: jax.Array) -> jax.Array:
         """float32[P]: the reward of a game that ends with `difference` int32[], player 0's points minus player 1's."""
