@@ -100,7 +100,7 @@ class Game(Env, Protocol):
         ...
 
     def legal(self, state: State) -> jax.Array:
-        """bool[P, A]: a row of False means that this player does not act now."""
+        """bool[P, A]: a row of False means that this player does not act now. An illegal action is never played."""
         ...
 
     def apply(self, state: State, action: jax.Array) -> State:
@@ -118,6 +118,12 @@ class Game(Env, Protocol):
     def step_chance(self, state: State, outcome: jax.Array) -> State:
         """The state after chance chose `outcome` int32[]."""
         ...
+
+
+def missing_methods(env: Any) -> tuple[str, ...]:
+    """The members of `Game` that an environment lacks, in alphabetical order."""
+    members = {name for part in (Env, Game) for name in vars(part) if not name.startswith("_")}
+    return tuple(sorted(name for name in members if not hasattr(env, name)))
 
 
 class NoChance:

@@ -1,8 +1,8 @@
 """`check_env`: does an environment keep the contract of `envs.base`? For this package's environments and for yours.
 
-The checks run one random episode: static shapes, `jit` = no `jit`, `vmap` = loop, masks, explicit chance that agrees
-with `step`, terminal states that absorb, no key in the state, and observations without hidden information. The state
-may be a NamedTuple or a dataclass that is a pytree; actions may be discrete or continuous.
+The checks run one random episode of legal actions: static shapes, `jit` = no `jit`, `vmap` = loop, masks, explicit
+chance that agrees with `step`, terminal states that absorb, no key in the state, and observations without hidden
+information. The state may be a NamedTuple or a dataclass that is a pytree; actions may be discrete or continuous.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, Game
+from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, Game, missing_methods
+from jaxrl_suite.envs.legal import replace
 from jaxrl_suite.errors import UserError
 
 
@@ -27,6 +28,10 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
 
     For an environment with hidden information, define `scramble(state, player, key) -> state`, which redraws whatever
     `player` cannot know; what the player observes must not change.
+
+    A `Game` has all the methods that search needs; one that has some of them is an error that names the others. An
+    environment with `legal` alone may be learned in, and its masks are checked. What an illegal action does is not
+    checked: learners and matches mask it or refuse it themselves.
 
     Args:
       env: the environment; if it is a `Game`, legal masks and chance are checked too.
@@ -47,6 +52,12 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
     state = env.init(key)
     _check_fields(env, state)
     game = env if isinstance(env, Game) else None
+    given = [name for name in vars(Game) if not name.startswith("_") and name != "legal" and hasattr(env, name)]
+    if game is None and given:
+        raise EnvError(
+            f"{type(env).__name__} has {given[0]}, as a game that search can play, but no "
+            f"{', '.join(missing_methods(env))}: add what is missing (NoChance has what is about chance)"
+        )
     init, step, observe = jax.jit(env.init), jax.jit(env.step), jax.jit(env.observe)
     scramble = getattr(env, "scramble", None)
     scramble = None if scramble is None else jax.jit(scramble)
@@ -56,11 +67,11 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
         key, action_key, step_key = jax.random.split(key, 3)
         plain = game is not None or turn < plain_steps
         _check_observations(env, observe, scramble, state, turn, jax.random.fold_in(key, 1), plain)
-        if game is not None:
-            _check_masks(game, state)
+        if hasattr(env, "legal"):
+            _check_masks(env, game, state)
         if state.terminated | state.truncated:
             break
-        action = _random_action(env, game, state, action_key)
+        action = _random_action(env, state, action_key)
         after = env.step(state, action, step_key) if plain else step(state, action, step_key)
         _check_shapes(state, after, "step changes the shape or dtype of the state")
         _require(np.isfinite(after.reward).all(), f"the reward is {after.reward} (turn {turn}): it must be finite")
@@ -72,8 +83,8 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
         states.append(state)
     else:
         raise EnvError(f"no episode ended within {max_steps} steps; raise max_steps, or check how episodes end")
-    absorbed = step(state, _random_action(env, game, state, key), key)
-    _same(absorbed, _without_reward(state), "a finished state must absorb, with reward 0")
+    absorbed = step(state, _random_action(env, state, key), key)
+    _same(absorbed, replace(state, reward=jnp.zeros_like(state.reward)), "a finished state must absorb, with reward 0")
     _check_vmap(env, step, states, key)
 
 
@@ -105,13 +116,6 @@ def _check_fields(env: AnyEnv, state: Any) -> None:
         _require(not hidden, f"state{jax.tree_util.keystr(path)} is a key: a planner could read the future from it")
 
 
-def _without_reward(state: Any) -> Any:
-    reward = jnp.zeros_like(state.reward)
-    if hasattr(state, "_replace"):
-        return state._replace(reward=reward)
-    return dataclasses.replace(state, reward=reward)
-
-
 def _check_shapes(before: Any, after: Any, message: str) -> None:
     same = jax.tree.structure(before) == jax.tree.structure(after)
     _require(same, f"{message}: {jax.tree.structure(before)} became {jax.tree.structure(after)}")
@@ -135,14 +139,14 @@ def _check_observations(
             _same(other, hidden, f"what player {player} observes depends on what it cannot know")
 
 
-def _check_masks(game: Game, state: Any) -> None:
-    legal = jnp.asarray(game.legal(state))
-    shape = (game.num_players, game.num_actions)
+def _check_masks(env: Any, game: Game | None, state: Any) -> None:
+    legal = jnp.asarray(env.legal(state))
+    shape = (env.num_players, env.num_actions)
     good = legal.shape == shape and legal.dtype == jnp.bool_
     _require(good, f"legal must be bool{list(shape)}, got {legal.dtype}{list(legal.shape)}")
     over = bool(state.terminated | state.truncated)
     _require(bool(legal.any()) != over, "some action must be legal until the end, and none after it")
-    _require(not bool(game.chance_pending(state)), "init and step must resolve chance")
+    _require(game is None or not bool(game.chance_pending(state)), "init and step must resolve chance")
 
 
 def _check_chance(game: Game, state: Any, action: jax.Array, after: Any) -> None:
@@ -158,12 +162,12 @@ def _check_chance(game: Game, state: Any, action: jax.Array, after: Any) -> None
     raise EnvError("step gives a state that apply and step_chance cannot reach")
 
 
-def _random_action(env: AnyEnv, game: Game | None, state: Any, key: jax.Array) -> jax.Array:
+def _random_action(env: Any, state: Any, key: jax.Array) -> jax.Array:
     if isinstance(env, ContinuousEnv):
         return jax.random.uniform(key, (env.num_players, env.action_size), minval=-1.0, maxval=1.0)
-    if game is None:
+    if not hasattr(env, "legal"):
         return jax.random.randint(key, (env.num_players,), 0, env.num_actions)
-    legal = game.legal(state)
+    legal = env.legal(state)
     drawn = jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf))
     return jnp.where(jnp.any(legal, axis=1), drawn, 0).astype(jnp.int32)
 
@@ -171,7 +175,7 @@ def _random_action(env: AnyEnv, game: Game | None, state: Any, key: jax.Array) -
 def _check_vmap(env: AnyEnv, step: Any, states: list[Any], key: jax.Array) -> None:
     states = states[-3:]
     keys = jax.random.split(key, len(states))
-    actions = jnp.stack([_random_action(env, env if isinstance(env, Game) else None, s, key) for s in states])
+    actions = jnp.stack([_random_action(env, s, key) for s in states])
     batched = jax.vmap(step)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), actions, keys)
     for row, state in enumerate(states):
         alone = step(state, actions[row], keys[row])

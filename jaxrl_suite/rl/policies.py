@@ -32,6 +32,7 @@ from jaxrl_suite.networks.mlp import (
     hidden_gain,
     kernel_init,
 )
+from jaxrl_suite.rl import discrete
 
 Params: TypeAlias = Any  # a `chex.ArrayTree`, which optax defines once more
 
@@ -85,10 +86,10 @@ class Policy:
         """The whole answer of the module, for observations [..., *observation_shape]."""
         return apply_batched(self.module, params, observations, self.observation_shape)
 
-    def act(self, params: Params, observations: jax.Array) -> jax.Array:
-        """The action taken: float32[..., A], or int32[...] with the largest logit."""
+    def act(self, params: Params, observations: jax.Array, legal: jax.Array | None = None) -> jax.Array:
+        """The action taken: float32[..., A], or int32[...] with the largest logit of the `legal` bool[..., A] ones."""
         output = self.apply(params, observations)
-        return jnp.argmax(output, axis=-1).astype(jnp.int32) if self.discrete else output
+        return discrete.most_likely(output, legal) if self.discrete else output
 
     def features(self, params: Params, observations: jax.Array) -> jax.Array:
         """float32[..., F]: what the last layer reads.

@@ -3,6 +3,9 @@
 Episodes start at keys of their own, and every policy plays the same ones (common random numbers). A state that has
 ended absorbs with reward 0, which is what keeps the returns right while longer episodes go on.
 
+In an environment with `legal` an actor is given the mask, if it has an argument for it. An illegal action is never
+played, nor one that is NaN: the episode ends there with reward NaN, which outside of `jit` becomes an error.
+
 Shapes: `S` policies, `E` episodes, `T` steps of an episode at most.
 """
 
@@ -16,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
+from jaxrl_suite.envs.legal import is_concrete, refuse, takes_legal
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.rl.actors import Actor
+from jaxrl_suite.rl.actors import Actor, act
 from jaxrl_suite.rl.policies import Params
 
 
@@ -45,7 +49,6 @@ def observation_spec(env: AnyEnv) -> jax.ShapeDtypeStruct:
     return seen
 
 
-@functools.partial(jax.jit, static_argnames=("env", "actor", "episodes", "max_turns"))
 def evaluate(
     env: AnyEnv, actor: Actor, params: Params, key: jax.Array, episodes: int, *, max_turns: int | None = None
 ) -> jax.Array:
@@ -64,8 +67,23 @@ def evaluate(
 
     Raises:
       UserError: if the environment has several players, or no time limit and none is given, or the actor's actions
-        are of the wrong kind for it.
+        are of the wrong kind for it, or one of them is illegal, or NaN, or a reward is; under a `jit` of the
+        caller's those returns are NaN instead.
     """
+    returns, refusals = _evaluate(env, actor, params, key, episodes, max_turns)
+    if is_concrete(returns) and (bad := np.argwhere(np.isnan(returns))).size:
+        policy, episode = bad[0]
+        raise UserError(
+            f"the return of policy {policy} in episode {episode} is NaN: {_reason(refusals[tuple(bad[0])])}"
+        )
+    return returns
+
+
+@functools.partial(jax.jit, static_argnames=("env", "actor", "episodes", "max_turns"))
+def _evaluate(
+    env: AnyEnv, actor: Actor, params: Params, key: jax.Array, episodes: int, max_turns: int | None
+) -> tuple[jax.Array, jax.Array]:
+    """Returns float32[S, E], and whether an action was refused bool[S, E]."""
     limit, bare = time_limit(env, max_turns), not jax.tree.leaves(params)
     _check_episodes(episodes)
     sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(params)}
@@ -76,26 +94,27 @@ def evaluate(
     turn_keys = jax.random.split(turn_key, episodes)
     policies = 1 if bare else jax.tree.leaves(params)[0].shape[0]
 
-    def step_one(params: Params, state: State, key: jax.Array) -> State:
-        return _step(env, actor, params, state, key)[1]
+    def step_one(params: Params, state: State, key: jax.Array) -> tuple[State, jax.Array]:
+        return _step(env, actor, params, state, key)[1:]
 
     every = jax.vmap(jax.vmap(step_one, (None, 0, 0)), (None if bare else 0, 0, None))
 
     def unfinished(carry):
-        turn, states, _ = carry
+        turn, states, *_ = carry
         return (turn < limit) & ~jnp.all(states.terminated | states.truncated)
 
     def step_all(carry):
-        turn, states, total = carry
+        turn, states, total, refusals = carry
         keys = jax.vmap(jax.random.fold_in, (0, None))(turn_keys, turn)
-        states = every(params, states, keys)
-        return turn + 1, states, total + states.reward[..., 0]
+        states, allowed = every(params, states, keys)
+        return turn + 1, states, total + states.reward[..., 0], refusals | ~allowed
 
     many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (policies, *leaf.shape)), starts)
-    return jax.lax.while_loop(unfinished, step_all, (jnp.int32(0), many, jnp.zeros((policies, episodes))))[2]
+    shape = policies, episodes
+    begin = (jnp.int32(0), many, jnp.zeros(shape), jnp.zeros(shape, bool))
+    return jax.lax.while_loop(unfinished, step_all, begin)[2:]
 
 
-@functools.partial(jax.jit, static_argnames=("env", "actor", "episodes", "max_turns"))
 def collect(
     env: AnyEnv, actor: Actor, params: Params, key: jax.Array, episodes: int, *, max_turns: int | None = None
 ) -> Trajectories:
@@ -105,7 +124,31 @@ def collect(
       env, actor, key, episodes: as in `evaluate`.
       params: of one policy, without a leading axis.
       max_turns: T; the environment's own limit by default. An episode that a smaller one cuts is marked truncated.
+
+    Raises:
+      UserError: as `evaluate` does.
     """
+    played = _collect(env, actor, params, key, episodes, max_turns)
+    check_played(played)
+    return played
+
+
+def check_played(played: Trajectories) -> None:
+    """Refuses trajectories with a reward that is NaN, as after an illegal action; under `jit` nothing is checked.
+
+    Raises:
+      UserError: with episode and step.
+    """
+    if is_concrete(played) and (bad := np.argwhere(np.isnan(played.rewards) & np.asarray(played.mask))).size:
+        episode, step = bad[0]
+        action = np.asarray(played.actions)[episode, step]
+        raise UserError(f"episode {episode}, step {step}, action {action}: the reward is NaN: {_reason(True)}")
+
+
+@functools.partial(jax.jit, static_argnames=("env", "actor", "episodes", "max_turns"))
+def _collect(
+    env: AnyEnv, actor: Actor, params: Params, key: jax.Array, episodes: int, max_turns: int | None
+) -> Trajectories:
     limit = time_limit(env, max_turns)
     _check_episodes(episodes)
     start_key, turn_key = jax.random.split(key)
@@ -114,7 +157,7 @@ def collect(
         def turn(state: State, turn: jax.Array):
             active: Any = ~(state.terminated | state.truncated)
             seen = env.observe(state, 0)
-            action, after = _step(env, actor, params, state, jax.random.fold_in(turn_key, turn))
+            action, after, _ = _step(env, actor, params, state, jax.random.fold_in(turn_key, turn))
             cut = after.truncated | ((turn == limit - 1) & ~after.terminated)
             step = Trajectories(
                 observations=seen,
@@ -156,10 +199,44 @@ def as_action(env: AnyEnv, action: jax.Array) -> jax.Array:
     return action.astype(jnp.float32 if size else jnp.int32)[None]
 
 
-def _step(env: AnyEnv, actor: Actor, params: Params, state: State, key: jax.Array) -> tuple[jax.Array, Any]:
+def legal_actions(env: Any, state: State) -> jax.Array | None:
+    """bool[A]: what player 0 may do; None in an environment without `legal`."""
+    return env.legal(state)[0] if hasattr(env, "legal") else None
+
+
+def step(env: Any, state: State, action: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+    """One step of one player, or the end with reward NaN where its action is refused: it is illegal, or NaN.
+
+    Args:
+      env: of one player.
+      state: the current one; a finished one absorbs, whatever the action.
+      action: int32[], or float32[A].
+      key: consumed.
+
+    Returns:
+      The state after it, and whether the action was allowed, bool[].
+    """
+    moves = as_action(env, action)
+    if isinstance(env, ContinuousEnv):
+        allowed = jnp.all(jnp.isfinite(moves))
+    elif hasattr(env, "legal"):
+        allowed = takes_legal(env.legal(state), moves)
+    else:
+        allowed = takes_legal(jnp.ones((1, env.num_actions), bool), moves)
+    allowed |= state.terminated | state.truncated
+    return refuse(allowed, env.step(state, moves, key), state), allowed
+
+
+def _step(env: AnyEnv, actor: Actor, params: Params, state: State, key: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
     act_key, step_key = jax.random.split(key)
-    action = actor(params, env.observe(state, 0), act_key)
-    return action, env.step(state, as_action(env, action), step_key)
+    action = act(actor, params, env.observe(state, 0), act_key, legal_actions(env, state))
+    return action, *step(env, state, action, step_key)
+
+
+def _reason(refused: Any) -> str:
+    if refused:
+        return "an action was illegal or NaN; take the actor's argument `legal`, and look for NaN in its parameters"
+    return "a reward of the environment is NaN; check its step"
 
 
 def time_limit(env: Any, max_turns: int | None = None) -> int:

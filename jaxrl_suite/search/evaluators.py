@@ -9,6 +9,7 @@ Shapes: `P` = 2 players, `A` actions.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +18,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.base import Game, State
+from jaxrl_suite.envs.base import Game, State, missing_methods
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.networks.apply import apply_batched
 
@@ -38,7 +39,8 @@ class Rollout:
     """The mean reward of uniformly random play until the end.
 
     Args:
-      game: needs `random_return(key, state)`, player 0's reward under uniformly random play.
+      game: its own `random_return(key, state)`, player 0's reward under uniformly random play, is used if it has one:
+        `Gops` has a fast one. Any other game is played with `legal`, `apply` and `step_chance`.
       num_rollouts: games played from each leaf, at least 1.
     """
 
@@ -48,12 +50,41 @@ class Rollout:
     def __post_init__(self):
         if self.num_rollouts < 1:
             raise UserError(f"num_rollouts must be at least 1, got {self.num_rollouts}")
+        if not hasattr(self.game, "random_return") and (missing := missing_methods(self.game)):
+            raise UserError(f"random play needs {', '.join(missing)} of {type(self.game).__name__}: see check_env")
 
     def __call__(self, params: Any, key: jax.Array, state: State) -> Evaluation:
+        play = getattr(self.game, "random_return", None) or functools.partial(random_return, self.game)
         if self.num_rollouts == 1:
-            return Evaluation(self.game.random_return(key, state), None)
+            return Evaluation(play(key, state), None)
         keys = jax.random.split(key, self.num_rollouts)
-        return Evaluation(jnp.mean(jax.vmap(self.game.random_return, (0, None))(keys, state)), None)
+        return Evaluation(jnp.mean(jax.vmap(play, (0, None))(keys, state)), None)
+
+
+def random_return(game: Game, key: jax.Array, state: State) -> jax.Array:
+    """float32[]: player 0's reward when all play uniformly random legal actions from `state` to the end.
+
+    Chance that is pending in `state` is drawn first. `key` is consumed.
+    """
+
+    def unfinished(carry: tuple[jax.Array, State, jax.Array]) -> jax.Array:
+        now = carry[1]
+        moves = jnp.any(game.legal(now)) | game.chance_pending(now)
+        return moves & ~(now.terminated | now.truncated)
+
+    def move(carry: tuple[jax.Array, State, jax.Array]) -> tuple[jax.Array, State, jax.Array]:
+        key, now, total = carry
+        key, action_key, chance_key = jax.random.split(key, 3)
+        legal, pending = game.legal(now), game.chance_pending(now)
+        drawn = jax.random.categorical(action_key, jnp.where(legal, 0.0, -jnp.inf))
+        actions = jnp.where(jnp.any(legal, axis=1), drawn, 0).astype(jnp.int32)
+        outcome = jax.random.categorical(chance_key, jnp.where(pending, game.chance_logits(now), 0.0))
+        shown, moved = game.step_chance(now, outcome.astype(jnp.int32)), game.apply(now, actions)
+        after = jax.tree.map(lambda a, b: jnp.where(pending, a, b), shown, moved)
+        # What chance leaves of the reward of the action before it has been counted there.
+        return key, after, total + after.reward[0] - jnp.where(pending, now.reward[0], 0.0)
+
+    return jax.lax.while_loop(unfinished, move, (key, state, jnp.float32(0)))[2]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,9 +162,11 @@ class SimultaneousSearch:
 
     def _recurrent(self, params, keys, action, embedding):
         def one(params, key, action, embedding):
-            state, gained = self.packing.unpack(embedding.packed)
-            state = self._advance(state, embedding.chance, action)
-            embedding, value = self._evaluate(params, key, state, gained + state.reward[0])
+            before, gained = self.packing.unpack(embedding.packed)
+            state = self._advance(before, embedding.chance, action)
+            # What chance leaves of the reward of the actions before it has been counted there.
+            reward = state.reward[0] - jnp.where(embedding.chance, before.reward[0], 0.0)
+            embedding, value = self._evaluate(params, key, state, gained + reward)
             return embedding, value, state.terminated | state.truncated
 
         embedding, value, over = jax.vmap(one, (self._params_axis, 0, 0, 0))(params, keys, action, embedding)

@@ -136,7 +136,8 @@ def test_heuristics_and_networks_evaluate_leaves():
 
 def test_matches_share_their_prizes_and_seats_cancel():
     def uniform(keys, states):
-        return jax.vmap(GAME.legal)(states).astype(jnp.float32)
+        legal = jax.vmap(GAME.legal)(states)
+        return legal / jnp.maximum(jnp.sum(legal, axis=-1, keepdims=True), 1)
 
     def highest(keys, states):
         legal = jax.vmap(GAME.legal)(states)

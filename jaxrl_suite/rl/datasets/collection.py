@@ -91,6 +91,7 @@ def collect_data(
             rows = np.arange(start, start + batch)
             rows[rows >= behaviour.episodes] = start
             played = _play(env, behaviour.actor, behaviour.params, rates[rows], keys[rows], max_turns)
+            rollout.check_played(played)
             wanted = min(batch, behaviour.episodes - start)
             parts.append(rollout.flatten(jax.tree.map(lambda leaf, wanted=wanted: leaf[:wanted], played)))
         noises.append(rates)

@@ -2,7 +2,8 @@
 
 One `update` is a scan over iterations of collecting and learning, followed by an evaluation; the best evaluated policy
 is kept. Nothing else runs inside, so `jax.jit(ppo.update)` compiles once, and `jax.vmap` of both runs many seeds. The
-loop over updates is the caller's:
+loop over updates is the caller's. Actions are masked by the environment's `legal`, if it has one, wherever one is
+chosen; parameters with a NaN are never the best ones, and `metrics.not_finite` counts them.
 
     ppo = PPO(env, INVERTED_PENDULUM)
     state, update = jax.jit(ppo.init)(key), jax.jit(ppo.update)
@@ -68,6 +69,7 @@ class PPOMetrics(NamedTuple):
     entropy: jax.Array  # float32[], of the action distribution, nats
     divergence: jax.Array  # float32[], estimate of KL(old || new)
     clipped: jax.Array  # float32[], share of ratios beyond the bound
+    not_finite: jax.Array  # int32[], numbers of the policy after it that are NaN or infinite: stop if there are any
 
 
 class PPOBatch(NamedTuple):
@@ -78,6 +80,7 @@ class PPOBatch(NamedTuple):
     log_probs: jax.Array  # float32[...]
     values: jax.Array  # float32[...]
     advantages: jax.Array  # float32[...]
+    legal: jax.Array | None  # bool[..., A], in an environment that has it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +90,14 @@ class TrainedActor:
     policy: Policy
     sample: bool = False
 
-    def __call__(self, params: ActorParams, observation: jax.Array, key: jax.Array) -> jax.Array:
+    def __call__(
+        self, params: ActorParams, observation: jax.Array, key: jax.Array, legal: jax.Array | None = None
+    ) -> jax.Array:
         seen = statistics.normalise(params.statistics, observation)
         if self.sample:
             found = ask(self.policy, params.policy, seen)
-            return densities.sample(self.policy, found.output, found.log_std, key)
-        return self.policy.act(params.policy, seen)
+            return densities.sample(self.policy, found.output, found.log_std, key, legal)
+        return self.policy.act(params.policy, seen, legal)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,11 +153,12 @@ class PPO:
         key, eval_key = jax.random.split(state.key)
         now = self.actor_params(state)
         score = jnp.mean(rollout.evaluate(self.env, self.actor, self.stack(now), eval_key, self.config.eval_episodes))
-        better = score > state.best.score
+        bad = not_finite(now)
+        better = (score > state.best.score) & (bad == 0)
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), Best(now, score), state.best)
         total, count = (jnp.sum(part) for part in ended)
         means = [jnp.mean(loss) for loss in losses]
-        metrics = PPOMetrics(score, total / count, *means)
+        metrics = PPOMetrics(score, total / count, *means, not_finite=bad)
         return state._replace(best=best, key=key), metrics
 
     def actor_params(self, state: PPOState) -> ActorParams:
@@ -212,12 +218,13 @@ class PPO:
             raw = observe(envs)
             seen = statistics.normalise(state.statistics, raw)
             found = ask(policy, state.params, seen)
+            legal = jax.vmap(lambda one: rollout.legal_actions(env, one))(envs)
             act_keys = jax.random.split(act_key, config.num_envs)
-            actions = jax.vmap(lambda out, key: densities.sample(policy, out, found.log_std, key))(
-                found.output, act_keys
+            actions = jax.vmap(lambda out, key, mask: densities.sample(policy, out, found.log_std, key, mask))(
+                found.output, act_keys, legal
             )
-            moves = jax.vmap(lambda action: rollout.as_action(env, action))(actions)
-            after: Any = jax.vmap(env.step)(envs, moves, jax.random.split(step_key, config.num_envs))
+            step_keys = jax.random.split(step_key, config.num_envs)
+            after: Any = jax.vmap(lambda *row: rollout.step(env, *row)[0])(envs, actions, step_keys)
             over = after.terminated | after.truncated
             reward = after.reward[:, 0]
             running = running + reward
@@ -226,25 +233,25 @@ class PPO:
             following = jax.vmap(lambda o, new, old: jax.tree.map(lambda a, b: jnp.where(o, a, b), new, old))(
                 over, starts, after
             )
-            log_probs = densities.log_density(policy, found.output, found.log_std, actions)
-            row = (raw, seen, actions, log_probs, reward, observe(after), after.terminated, after.truncated)
+            log_probs = densities.log_density(policy, found.output, found.log_std, actions, legal)
+            row = (raw, seen, actions, legal, log_probs, reward, observe(after), after.terminated, after.truncated)
             return (following, jnp.where(over, 0.0, running)), (row, ended)
 
         turns = (jnp.arange(config.unroll), jax.random.split(turn_key, config.unroll))
         (envs, running), (row, ended) = jax.lax.scan(turn, (state.envs, state.running), turns)
-        raw, seen, actions, log_probs, rewards, after, terminated, truncated = row
+        raw, seen, actions, legal, log_probs, rewards, after, terminated, truncated = row
         both = jnp.stack([seen, statistics.normalise(state.statistics, after)])
         values, next_values = ask(policy, state.params, both).values
         advantages = gae(
             config.reward_scale * rewards, values, next_values, terminated, truncated, config.discount, config.decay
         )
-        batch = PPOBatch(seen, actions, log_probs, values, advantages)
+        batch = PPOBatch(seen, actions, log_probs, values, advantages, legal)
         return state._replace(envs=envs, running=running), batch, raw, ended
 
     def _loss(self, params: Params, batch: PPOBatch) -> tuple[jax.Array, list[jax.Array]]:
         config, policy = self.config, self.policy
         output, log_std, values = ask(policy, params, batch.observations)
-        log_ratio = densities.log_density(policy, output, log_std, batch.actions) - batch.log_probs
+        log_ratio = densities.log_density(policy, output, log_std, batch.actions, batch.legal) - batch.log_probs
         ratio = jnp.exp(log_ratio)
         spread = jnp.std(batch.advantages) + 1e-8
         advantages = (batch.advantages - jnp.mean(batch.advantages)) / spread
@@ -256,10 +263,16 @@ class PPO:
             held = batch.values + jnp.clip(values - batch.values, -config.value_clip, config.value_clip)
             errors = jnp.maximum(errors, (held - targets) ** 2)
         value_loss = 0.5 * jnp.mean(errors)
-        entropy = jnp.mean(densities.entropy(policy, output, log_std))
+        entropy = jnp.mean(densities.entropy(policy, output, log_std, batch.legal))
         loss = policy_loss + config.value_weight * value_loss - config.entropy_weight * entropy
         clipped = jnp.mean((jnp.abs(ratio - 1) > config.clip).astype(jnp.float32))
         return loss, [policy_loss, value_loss, entropy, jnp.mean(ratio - 1 - log_ratio), clipped]
+
+
+def not_finite(tree: Any) -> jax.Array:
+    """int32[]: how many numbers of a tree are NaN or infinite."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return sum((jnp.sum(~jnp.isfinite(leaf)).astype(jnp.int32) for leaf in leaves), jnp.int32(0))
 
 
 def _policy(env: AnyEnv, config: PPOConfig, network: nn.Module | None) -> Policy:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.gops.game import Gops, GopsState
+from jaxrl_suite.envs.legal import FAULTS, policy_fault
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.gops.keys import decision_states, subsets
 from jaxrl_suite.search.gops.states import Layout, Successors, enumerate_states, slices, successors
@@ -189,12 +190,16 @@ def _ask(layout: Layout, k: int, part: slice, policy: Policy, chunk: int, seats:
     if answer.shape != (count, 2, n):
         raise UserError(f"a policy must return float32[B, 2, {n}] for B states, got {answer.shape} for B = {count}")
     table = np.zeros((2, k, m, len(keys)))
+    legal = jax.vmap(space.game.legal)(asked)
     for seat in seats:
         held = np.repeat(subsets(n, k).cards[:, space.unpack(k, keys)[seat]].T, m, axis=0)
-        bids = np.take_along_axis(answer[:, seat], held, axis=1)
-        total = bids.sum(1, keepdims=True)
-        if not (bids.min() >= -1e-6 and np.abs(total - 1).max() < 1e-4):
-            raise UserError("a policy must return probabilities that sum to 1 over the legal bids, in every state")
-        bids = np.maximum(bids, 0)
+        faults = np.asarray(policy_fault(jnp.asarray(answer[:, seat], jnp.float32), legal[:, seat]))
+        if faults.any():
+            first = int(np.argmax(faults > 0))
+            raise UserError(
+                f"a policy must return probabilities that sum to 1 over the legal bids, in every state: those of "
+                f"player {seat} {FAULTS[faults[first]]} in {int((faults > 0).sum())} states; mask them by game.legal"
+            )
+        bids = np.maximum(np.take_along_axis(answer[:, seat], held, axis=1), 0)
         table[seat] = (bids / bids.sum(1, keepdims=True)).reshape(len(keys), m, k).transpose(2, 1, 0)
     return table
