@@ -79,7 +79,7 @@ def post_menu(
     """Prices the models that searches found.
 
     Args:
-      accuracies: float[R, T], revealed by each search in each period.
+      accuracies: float[R, T] in [0, 1], revealed by each search in each period.
       num_types: H, of buyers drawn with `buyers`.
       num_metrics: of the grid that accuracies are rounded to, at most.
       cost: of a period, where the highest budget is 1.
@@ -87,10 +87,18 @@ def post_menu(
       steps: of each gradient search.
 
     Raises:
-      UserError: if there is no type of buyer, or as `rounded_metrics` and `Market`.
+      UserError: if there is no type of buyer, an accuracy lies outside [0, 1], as valuations may, or as
+        `rounded_metrics` and `Market`.
     """
     if num_types < 1:
         raise UserError(f"num_types must be at least 1, got {num_types}: somebody has to buy")
+    values = as_numbers(accuracies, "accuracies")
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        odd = values.min() if values.min() < 0 else values.max()
+        raise UserError(
+            f"accuracies of searches lie in [0, 1], got {odd:g}: divide percentages by 100; valuations of buyers go "
+            "into a Market, which cost_aware and portfolio price"
+        )
     metrics, trajectories = rounded_metrics(accuracies, num_metrics)
     values = buyers(metrics, num_types, np.random.default_rng(seed))
     initial, transitions = smoothed_chain(trajectories, len(metrics))

@@ -173,6 +173,9 @@ def test_accuracies_must_be_a_table_of_numbers():
 def test_a_menu_needs_buyers_and_a_market_a_period():
     with pytest.raises(UserError, match="num_types must be at least 1"):
         menu.post_menu(np.array([[0.5, 0.6]]), num_types=0)
+    for valuations in ([[2.0, 5.0], [1.0, 3.0]], [[-0.1, 0.6]], [[60.0, 70.0]]):
+        with pytest.raises(UserError, match=r"accuracies of searches lie in \[0, 1\].*valuations of buyers go"):
+            menu.post_menu(np.array(valuations))
     with pytest.raises(UserError, match="horizon must be at least 1"):
         scenarios.climbing_market(2, 3, 0)
 

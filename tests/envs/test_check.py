@@ -149,6 +149,47 @@ class _NoNumber(_Slide):
         return after.replace(reward=after.reward * jnp.nan)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Masked:
+    """Three cards, each played once: an environment with masks that no search can play."""
+
+    num_players: int = 1
+    num_actions: int = 3
+    max_turns: int = 3
+
+    def init(self, key):
+        return _CardState(jnp.zeros(1), jnp.bool_(False), jnp.bool_(False), jnp.zeros(3, jnp.int32))
+
+    def legal(self, state):
+        return ((state.cards == 0) & ~state.terminated)[None]
+
+    def step(self, state, action, key):
+        cards = state.cards.at[action[0]].add(1)
+        done = cards.sum() >= 3
+        after = _CardState(
+            jnp.where(done, cards.max() == 1, 0.0)[None].astype(jnp.float32), done, state.truncated, cards
+        )
+        old = state._replace(reward=jnp.zeros(1))
+        return jax.tree.map(lambda a, b: jnp.where(state.terminated, a, b), old, after)
+
+    def observe(self, state, player):
+        return state.cards.astype(jnp.float32)
+
+
+class _Half(_Masked):
+    def apply(self, state, action):
+        return self.step(state, action, None)
+
+
+class _WrongMask(_Masked):
+    def legal(self, state):
+        return super().legal(state)[0]
+
+
+def test_an_environment_may_have_masks_alone():
+    check_env(_Masked())  # an illegal card would not end it with reward 1
+
+
 @pytest.mark.parametrize(
     ("env", "complaint"),
     [
@@ -161,6 +202,11 @@ class _NoNumber(_Slide):
         (_Slide(gust=0.1), "step under jit differs from step"),
         (_BothKinds(), "never both"),
         (_NoNumber(), "must be finite"),
+        (
+            _Half(),
+            "_Half has apply.*but no chance_logits, chance_pending, num_chance_outcomes, start, step_chance: add",
+        ),
+        (_WrongMask(), r"legal must be bool\[1, 3\]"),
     ],
     ids=lambda value: type(value).__name__,
 )

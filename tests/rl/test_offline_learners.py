@@ -256,7 +256,10 @@ def try_on(learner, data):
         (lambda: td3_bc.TD3BC((3,), 2, delay=0), "delay must be 1 to"),
         (lambda: iql.IQL((3,), 2, expectile=1.5), "expectile must be 0 to 1"),
         (lambda: iql.IQL((3,), 2, batch=0), "batch must be 1 to"),
-        (lambda: try_on(LEARNERS[0], batch_of(4, discrete=True)), r"needs actions float\[4, 2\], got int32\[4\]"),
+        (
+            lambda: try_on(LEARNERS[0], batch_of(4, discrete=True)),
+            r"float\[4, 2\], got int32\[4\]: TD3BC is for continuous actions only",
+        ),
         (lambda: try_on(LEARNERS[0], batch_of(4, actions=1)), r"needs actions float\[4, 2\], got float32\[4, 1\]"),
         (lambda: try_on(LEARNERS[2], batch_of(4)), r"needs actions int\[4\], got float32\[4, 2\]"),
         (lambda: try_on(LEARNERS[2], batch_of(0, discrete=True)), r"needs actions int\[0\]"),

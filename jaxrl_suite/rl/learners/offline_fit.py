@@ -60,7 +60,10 @@ def fit(
     expected = (count,) if policy.discrete else (count, policy.actions)
     if not count or actions.shape != expected or jnp.issubdtype(actions.dtype, jnp.integer) != policy.discrete:
         kind = "int" if policy.discrete else "float"
-        raise UserError(f"the learner needs actions {kind}{list(expected)}, got {actions.dtype}{list(actions.shape)}")
+        found = f"got {actions.dtype}{list(actions.shape)}"
+        if jnp.issubdtype(actions.dtype, jnp.integer) and not policy.discrete:
+            found += f": {type(learner).__name__} is for continuous actions only here, use IQL(..., discrete=True)"
+        raise UserError(f"the learner needs actions {kind}{list(expected)}, {found}")
 
     def update(state: State, key: jax.Array) -> tuple[State, Metrics]:
         draw_key, noise_key = jax.random.split(key)

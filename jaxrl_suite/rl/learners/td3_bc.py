@@ -35,7 +35,7 @@ class TD3BCState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TD3BC:
-    """The learner; `policy` reads the actor's parameters.
+    """The learner, for continuous actions only; `policy` reads the actor's parameters.
 
     Args:
       observation_shape: (D,).
