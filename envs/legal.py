@@ -75,5 +75,5 @@ def policy_fault(probabilities: jax.Array, legal: jax.Array) -> jax.Array:
 
 
 def is_concrete(*values: Any) -> bool:
-    """Whether no leaf is traced, so that it can be looked at and an error raised."""
+    """True if no leaf is traced: then it can be looked at, and an error raised."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
