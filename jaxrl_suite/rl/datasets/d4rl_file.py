@@ -1,6 +1,6 @@
 """D4RL's flat HDF5 files: one array for each field, over all episodes, and whatever else a file holds.
 
-    observations, actions, rewards, terminals, timeouts, next_observations
+    observations, actions, rewards, terminals, timeouts, next_observations   (other names of ends: see `ends`)
     infos/qpos, infos/qvel, infos/action_log_probs, ...                      one row a transition
     metadata/env, backend, teacher, ref_min_score, ref_max_score, num_actions
     metadata/algorithm, metadata/policy/fc0/weight, ...                      as in D4RL's own files
@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.datasets import hdf5
+from jaxrl_suite.rl.datasets.ends import take_ends
 from jaxrl_suite.rl.datasets.offline import ARRAYS, Metadata, OfflineData, make_data
 from jaxrl_suite.rl.datasets.scores import D4RL, reference_scores
 
@@ -57,18 +58,21 @@ def read_d4rl(
       path: the file.
       name: D4RL's name of the data set, `hopper-medium-v2` for instance, whose reference scores it gets. By default
         the file's own scores, or else those of the data set that the file is named after.
-      episode_steps: see `make_data`; for files of version 0, which do not mark timeouts, the time limit (1000).
+      episode_steps: the time limit (1000 in D4RL's locomotion), for a file that does not mark where episodes were cut
+        off, as those of version 0, or does not tell that from an episode's own end; see `make_data`, `ends.take_ends`.
       unfinished: see `make_data`. Several of D4RL's files end within an episode.
 
     Raises:
-      UserError: if the file cannot be read, or its arrays cannot be used.
+      UserError: if the file cannot be read, its arrays cannot be used, or it does not say where episodes end.
     """
     path = Path(path)
     tree = hdf5.read_tree(path)
-    arrays = {key: tree.pop(key) for key in ARRAYS if key in tree}
-    for key in ("rewards", "terminals", "timeouts"):  # columns in some files, which D4RL's own loader flattens as well
-        if key in arrays and np.shape(arrays[key])[1:] == (1,):
-            arrays[key] = arrays[key][:, 0]
+    if episode_steps is not None and (not isinstance(episode_steps, int) or episode_steps < 1):
+        raise UserError(f"episode_steps must be a whole number of at least 1, got {episode_steps!r}")
+    ends = take_ends(tree, str(path), episode_steps)
+    arrays = {key: tree.pop(key) for key in ARRAYS if key in tree} | ends
+    if np.shape(arrays.get("rewards"))[1:] == (1,):  # a column in some files, which D4RL's own loader flattens as well
+        arrays["rewards"] = arrays["rewards"][:, 0]
     fields = {}
     for key, kind in _FIELDS.items():
         if (value := tree.pop(_FOLDER + key, None)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from jaxrl_suite.errors import UserError
 
 _DEFLATE = 1100  # times that deflate, the strongest of HDF5's usual filters, can shrink data, and a little
+_FILLED = 1 << 30  # bytes that need no place in the file: chunks never written, or constants under scale-offset
 
 
 def read_tree(path: str | Path) -> dict[str, Any]:
@@ -38,8 +40,7 @@ def read_tree(path: str | Path) -> dict[str, Any]:
             if isinstance(item, h5py.Group):
                 visit(item, f"{prefix}{name}/")
             elif isinstance(item, h5py.Dataset):
-                if item.size and item.size * item.dtype.itemsize > _allowed(path, item):
-                    raise UserError(f"{path}: {prefix}{name} claims more data than the file holds: get it again")
+                _check_size(path, f"{prefix}{name}", item)
                 tree[f"{prefix}{name}"] = _plain(item[()])
 
     try:
@@ -88,6 +89,24 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
 
 
-def _allowed(path: Path, item: Any) -> int:
-    """Bytes that a dataset may fill; a damaged one can claim so many that reading it would exhaust the memory."""
-    return max(1 << 20, path.stat().st_size * (_DEFLATE if item.compression is not None else 1))
+def _check_size(path: Path, name: str, item: Any) -> None:
+    """Refuses a dataset that claims so many bytes that reading it could exhaust the memory, as a damaged one may.
+
+    What was written must fit the file, as far as its filters can shrink it; what was not reads as one value.
+    """
+    if item.external or item.is_virtual:
+        raise UserError(f"{path}: {name} lies in another file: copy its data into this one")
+    size, there = item.size or 0, path.stat().st_size
+    size *= item.dtype.itemsize
+    if size <= max(1 << 20, there):
+        return
+    filtered = item.id.get_create_plist().get_nfilters() > 0
+    written = item.id.get_storage_size()
+    if item.chunks is not None:
+        written = min(size, item.id.get_num_chunks() * math.prod(item.chunks) * item.dtype.itemsize)
+    fits = there * (_DEFLATE if filtered else 1)
+    if written > max(fits, _FILLED if item.scaleoffset is not None else 0) or size > max(fits, _FILLED):
+        raise UserError(
+            f"{path}: {name} claims {size:,} bytes, of which the file of {there:,} can hold {fits:,}: get it again, or "
+            "if most of it was never written, give it its true size (h5py's resize)"
+        )

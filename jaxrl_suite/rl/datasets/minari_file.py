@@ -13,23 +13,24 @@ Reference: Farama's Minari 0.5.4, HDF5 storage.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from jaxrl_suite.core.files import write_atomic
-from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.datasets import hdf5
 from jaxrl_suite.rl.datasets.episodes import episodes
+from jaxrl_suite.rl.datasets.minari_spaces import Coding, box, number_of_actions, read_actions, read_observations
 from jaxrl_suite.rl.datasets.offline import Metadata, OfflineData, make_data
 
 _VERSION = "0.5.4"  # of Minari, whose layout is written
-_NAME = re.compile(r"(?:[-\w]+/)*[-\w]+-v\d+")
+# Minari refuses to list a whole root if the namespace of one data set there has a single character.
+_NAME = re.compile(r"(?!./[^/]*$)(?:[-\w]+/)*[-\w]+-v\d+")
 _STEPS = {"actions": "actions", "rewards": "rewards", "terminals": "terminations", "timeouts": "truncations"}
 _SCORES = ("ref_min_score", "ref_max_score")
 
@@ -47,10 +48,13 @@ def write_minari(root: str | Path, name: str, data: OfflineData) -> Path:
       The data set's folder.
 
     Raises:
-      UserError: if the name is not Minari's, something is there already, or `data` does not fit the layout.
+      UserError: if the name is not Minari's (a namespace has 2 characters at least), something is there already, or
+        `data` does not fit the layout.
     """
     if not _NAME.fullmatch(name):
-        raise UserError(f"{name!r} is no name of a Minari data set: write namespace/name-v0")
+        raise UserError(
+            f"{name!r} is no name of a Minari data set: write namespace/name-v0, a namespace of 2 characters at least"
+        )
     folder = Path(root) / name
     if (folder / "data").exists():
         raise UserError(f"{folder} exists already: choose another version, or delete it")
@@ -67,7 +71,7 @@ def write_minari(root: str | Path, name: str, data: OfflineData) -> Path:
         action_space = {"type": "Discrete", "dtype": "int64", "start": 0, "n": data.num_actions}
     else:
         bound = 1.0 if np.abs(data.actions).max() <= 1 else np.inf
-        action_space = _box(data.actions, -bound, bound)
+        action_space = box(data.actions, -bound, bound)
     described: dict[str, Any] = {
         "dataset_id": name,
         "minari_version": _VERSION,
@@ -76,7 +80,7 @@ def write_minari(root: str | Path, name: str, data: OfflineData) -> Path:
         "total_episodes": len(bounds.starts),
         "total_steps": len(data),
         "dataset_size": round(path.stat().st_size / 1e6, 1),
-        "observation_space": json.dumps(_box(data.observations)),
+        "observation_space": json.dumps(box(data.observations)),
         "action_space": json.dumps(action_space),
         "env": meta.env,
         "backend": meta.backend,
@@ -93,8 +97,10 @@ def write_minari(root: str | Path, name: str, data: OfflineData) -> Path:
     return folder
 
 
-def read_minari(folder: str | Path, *, fields: Sequence[str] = (), infos: bool = True) -> OfflineData:
-    """A Minari data set as it is.
+def read_minari(
+    folder: str | Path, *, fields: Sequence[str] = (), infos: bool = True, coding: Coding = "one_hot"
+) -> OfflineData:
+    """A Minari data set; `minari_spaces` says how each of its spaces is read.
 
     An episode that the file neither terminates nor truncates is marked as cut off, unless it is the last one.
 
@@ -102,6 +108,7 @@ def read_minari(folder: str | Path, *, fields: Sequence[str] = (), infos: bool =
       folder: of the data set, `<root>/<namespace>/<name>-v<version>`.
       fields: of an observation that is a dictionary, which of its entries to read, side by side as one vector.
       infos: False leaves infos out, which the episodes of some data sets do not all have in one shape.
+      coding: of discrete observations, `one_hot` or `number`.
 
     Raises:
       UserError: if a file is absent or damaged, or its arrays cannot be used.
@@ -109,15 +116,18 @@ def read_minari(folder: str | Path, *, fields: Sequence[str] = (), infos: bool =
     folder = Path(folder)
     if (folder / "data").is_dir():
         folder = folder / "data"
+    if coding not in get_args(Coding):
+        raise UserError(f"coding must be one of {', '.join(get_args(Coding))}, got {coding!r}")
     described = _read_json(folder / "metadata.json")
     if described.get("data_format", "hdf5") != "hdf5":
         raise UserError(f"{folder} holds {described['data_format']}: convert it to hdf5 with Minari first")
     tree = hdf5.read_tree(folder / "main_data.hdf5")
     groups = _by_episode(tree, str(folder))
+    spaces = [_space(described, name, str(folder)) for name in ("observation_space", "action_space")]
     parts: dict[str, list[np.ndarray]] = {}
     for number, group in enumerate(groups):
         source = f"{folder}: episode {number}"
-        steps = _one_episode(group, fields, source)
+        steps = _one_episode(group, spaces, fields, coding, source)
         if number < len(groups) - 1 and not (steps["terminals"][-1] or steps["timeouts"][-1]):
             steps["timeouts"] = np.append(steps["timeouts"][:-1], True)
         if infos:
@@ -129,9 +139,11 @@ def read_minari(folder: str | Path, *, fields: Sequence[str] = (), infos: bool =
     seeds = [group.get("@seed") for group in groups]
     if all(isinstance(seed, (int, np.integer)) for seed in seeds):
         extra["episodes/seed"] = np.array(seeds, np.int64)
+    if spaces[1].get("start") or spaces[1].get("type") in ("MultiDiscrete", "MultiBinary"):
+        extra["metadata/action_space"] = described["action_space"]  # which the numbers are to be turned back into
     if isinstance(notes := described.get("extra"), dict):
         extra |= notes
-    metadata = _metadata(described, joined["actions"], str(folder))
+    metadata = _metadata(described, spaces[1], joined["actions"], str(folder))
     return make_data(joined, metadata, extra=extra, unfinished="keep", source=str(folder))
 
 
@@ -176,13 +188,16 @@ def _by_episode(tree: Mapping[str, Any], source: str) -> list[dict[str, Any]]:
     return [groups[number] for number in range(len(groups))]
 
 
-def _one_episode(group: Mapping[str, Any], fields: Sequence[str], source: str) -> dict[str, np.ndarray]:
+def _one_episode(
+    group: Mapping[str, Any], spaces: Sequence[Mapping[str, Any]], fields: Sequence[str], coding: Coding, source: str
+) -> dict[str, np.ndarray]:
     steps: dict[str, np.ndarray] = {}
     for ours, theirs in _STEPS.items():
         if not isinstance(group.get(theirs), np.ndarray) or not group[theirs].ndim:
-            raise UserError(f"{source} has no array {theirs}: only Box and Discrete actions are read, one row a step")
+            raise UserError(f"{source} has no array {theirs}, one row a step: actions of a Dict or Tuple are not read")
         steps[ours] = group[theirs]
-    seen = _observations(group, fields, source)
+    steps["actions"] = read_actions(steps["actions"], spaces[1], source)
+    seen = read_observations(group, spaces[0], fields, coding, source)
     count = len(steps["rewards"])
     for name, value in steps.items():
         if len(value) != count or not count:
@@ -190,42 +205,6 @@ def _one_episode(group: Mapping[str, Any], fields: Sequence[str], source: str) -
     if len(seen) != count + 1:
         raise UserError(f"{source} has {count} steps and {len(seen)} observations: it must have one more than steps")
     return steps | {"observations": seen[:-1], "next_observations": seen[1:]}
-
-
-def _observations(group: Mapping[str, Any], fields: Sequence[str], source: str) -> np.ndarray:
-    plain = group.get("observations")
-    if isinstance(plain, np.ndarray):
-        if fields:
-            raise UserError(f"{source}: observations have no fields: leave fields out")
-        return _decode(plain) if plain.ndim and (plain.dtype == object or _is_jpeg(plain)) else plain
-    entries = {key.removeprefix("observations/"): value for key, value in group.items() if key[:13] == "observations/"}
-    if not entries:
-        raise UserError(f"{source} has no observations: write the data set again")
-    if not fields:
-        raise UserError(f"{source}: an observation has the fields {', '.join(sorted(entries))}: say which in fields")
-    for name in fields:
-        if name not in entries:
-            raise UserError(f"{source}: observations have no field {name!r}{suggest(name, entries)}")
-    columns = [np.asarray(entries[name]) for name in fields]
-    if any(column.ndim < 1 or len(column) != len(columns[0]) for column in columns):
-        raise UserError(f"{source}: the fields of the observations differ in length: read fewer of them")
-    return np.concatenate([column.reshape(len(column), -1) for column in columns], axis=1)
-
-
-def _is_jpeg(value: np.ndarray) -> bool:
-    """Frames of one size in bytes come as a matrix, and each starts as a JPEG does."""
-    return (
-        value.ndim == 2 and value.dtype == np.uint8 and value.shape[1] > 2 and bool((value[:, :2] == (255, 216)).all())
-    )
-
-
-def _decode(frames: np.ndarray) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        return np.stack([np.asarray(Image.open(io.BytesIO(np.asarray(frame, np.uint8).tobytes()))) for frame in frames])
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"observations are no JPEG images that can be read ({error}): get the data set again") from None
 
 
 def _infos(group: Mapping[str, Any], count: int, source: str) -> dict[str, np.ndarray]:
@@ -247,14 +226,15 @@ def _join(name: str, values: list[np.ndarray], count: int, source: str) -> np.nd
     return np.concatenate(values)
 
 
-def _metadata(described: Mapping[str, Any], actions: np.ndarray, source: str) -> Metadata:
-    space = described.get("action_space")
-    space = _loads(space, source) if isinstance(space, str) else {}
+def _space(described: Mapping[str, Any], name: str, source: str) -> dict[str, Any]:
+    space = described.get(name)
+    return _loads(space, f"{source}: {name}") if isinstance(space, str) else {}
+
+
+def _metadata(described: Mapping[str, Any], space: Mapping[str, Any], actions: np.ndarray, source: str) -> Metadata:
     num_actions = described.get("num_actions")
-    if space.get("type") == "Discrete" and actions.ndim == 1:
-        if space.get("start", 0) != 0:
-            raise UserError(f"{source}: discrete actions start at {space['start']}: number them from 0 on")
-        num_actions = space.get("n")
+    if actions.ndim == 1 and (counted := number_of_actions(space, source)) is not None:
+        num_actions = counted
     spec = described.get("env_spec")
     env = described.get("env") or (_loads(spec, source).get("id") if isinstance(spec, str) else "")
     texts = [
@@ -287,14 +267,3 @@ def _loads(text: str, source: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{source} must be a JSON object, got {type(value).__name__}: get the data set again")
     return value
-
-
-def _box(values: np.ndarray, low: float | None = None, high: float | None = None) -> dict[str, Any]:
-    """Minari's JSON of a Box space; without bounds, all that the type can hold."""
-    if low is None or high is None:
-        low, high = (-np.inf, np.inf) if values.dtype.kind == "f" else (0, 1)
-        if values.dtype.kind in "iu":
-            low, high = int(np.iinfo(values.dtype).min), int(np.iinfo(values.dtype).max)
-    shape = list(values.shape[1:])
-    filled = [np.full(shape, bound).tolist() for bound in (low, high)]
-    return {"type": "Box", "dtype": str(values.dtype), "shape": shape, "low": filled[0], "high": filled[1]}

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.rl.datasets.ends import flags
 
 ARRAYS = ("observations", "actions", "rewards", "terminals", "timeouts", "next_observations")
 _REQUIRED = ("observations", "actions", "rewards")
@@ -115,7 +116,7 @@ def make_data(
     count = _check_lengths(given, source)
     _check_numbers(given, source)
     for name in ("terminals", "timeouts"):
-        given[name] = _as_flags(given.get(name, np.zeros(count, bool)), name, source)
+        given[name] = flags(given.get(name, np.zeros(count, bool)), name, source)
     if episode_steps is not None:
         given["timeouts"] = _cut(given["terminals"], given["timeouts"], episode_steps)
     ends = np.flatnonzero(given["terminals"] | given["timeouts"])
@@ -200,14 +201,6 @@ def _check_numbers(given: Mapping[str, np.ndarray], source: str) -> None:
             f"{source}: actions must be float[N, A] or, if discrete, int[N], got {actions.dtype}{list(actions.shape)}: "
             "reshape or convert them"
         )
-
-
-def _as_flags(value: np.ndarray, name: str, source: str) -> np.ndarray:
-    if value.dtype.kind not in "fiub" or not np.isin(value, (0, 1)).all():
-        raise UserError(f"{source}: {name} must be true or false, got {value.dtype} with other values: mark ends by 1")
-    if value.ndim != 1:
-        raise UserError(f"{source}: {name} must be [N], got shape {value.shape}: flatten it")
-    return value.astype(bool)
 
 
 def _cut(terminals: np.ndarray, timeouts: np.ndarray, episode_steps: int) -> np.ndarray:
