@@ -30,7 +30,7 @@ episode = EpisodeBuffer(
 )
 minari.create_dataset_from_buffers("good/toy-v0", [episode], observation_space=box, action_space=box)
 assert list(minari.list_local_datasets()) == ["good/toy-v0"]
-shutil.copytree(root / "good", root / "a" / "deep")
+minari.create_dataset_from_buffers("a/deep/toy-v0", [episode], observation_space=box, action_space=box)
 assert "a/deep/toy-v0" in minari.list_local_datasets()
 shutil.copytree(root / "good" / "toy-v0", root / "a" / "toy-v0")
 try:

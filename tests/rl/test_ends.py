@@ -66,7 +66,7 @@ def test_next_observations_show_where_a_file_was_cut_off(tmp_path):
     data = d4rl_file.read_d4rl(written(tmp_path / "a.hdf5", leave=("dones", "timeouts")))
     np.testing.assert_array_equal(data.timeouts[:-1], arrays()["timeouts"][:-1])
     assert ep.episodes(data).finished.tolist() == [True] * 4 + [False]  # nothing shows how the last one went on
-    assert len(transitions(data)) == 5
+    assert len(transitions(data).rewards) == len(data)
     assert ep.episode_returns(data).tolist() == list(LENGTHS)
 
 

@@ -99,7 +99,7 @@ def read_actions(actions: np.ndarray, space: Mapping[str, Any], source: str) -> 
 
 
 def number_of_actions(space: Mapping[str, Any], source: str) -> int | None:
-    """How many actions a discrete space has; None for any other.
+    """Number of actions of a discrete space; None for any other.
 
     Raises:
       UserError: if its size is no whole number.
@@ -109,7 +109,7 @@ def number_of_actions(space: Mapping[str, Any], source: str) -> int | None:
 
 
 def sizes_of(space: Mapping[str, Any], source: str) -> tuple[list[int], list[int]] | None:
-    """How many values each component of a discrete space has, and which is its first; None for any other space.
+    """Number of values of each component of a discrete space, and the first of them; None for any other space.
 
     Raises:
       UserError: if they are no whole numbers.
