@@ -67,7 +67,7 @@ class MazeConfig:
             cloning_steps=(1, 10**8),
             outer_steps=(1, 10**8),
             meta_students=(1, 10**4),
-            meta_learning_rate=(0, 100),
+            meta_learning_rate=(1e-9, 100),
             inner_steps=(1, 10**5),
         )
 
@@ -94,7 +94,7 @@ class CloningConfig:
     batch_size: int = 128  # pairs per step
 
     def __post_init__(self):
-        check_ranges(self, steps=(1, 10**8), learning_rate=(0, 1), batch_size=(1, 10**6))
+        check_ranges(self, steps=(1, 10**8), learning_rate=(1e-9, 1), batch_size=(1, 10**6))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +119,10 @@ class DistillationConfig:
             published_steps=(1, 10**8),
             chunk=(1, 10**6),
             meta_students=(1, 10**4),
-            meta_learning_rate=(0, 100),
+            meta_learning_rate=(1e-9, 100),
             clip=(1e-9, 1e9),
             inner_steps=(1, 10**5),
-            inner_learning_rate=(0, 100),
+            inner_learning_rate=(1e-9, 100),
             judges=(1, 10**4),
         )
         for name in ("outer_steps", "published_steps"):

@@ -39,6 +39,7 @@ class Config:
             largest=(1, 22),
             train_steps=(2, 10**8),
             batch=(1, 10**6),
+            learning_rate=(1e-9, 10.0),
             easy=(0.0, 1.0),
             chunk=(1, self.train_steps),
             temperatures=(0.0, 100.0),

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.core.trees import check_finite
 from jaxrl_suite.experiments.lm import report
 from jaxrl_suite.experiments.lm.chains import exact, model_config, sample, sampler_of, tokens_a_step, trainer_of
 from jaxrl_suite.experiments.lm.config import PRESETS, Config
@@ -20,7 +21,7 @@ from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.transformer.model import Transformer
 from jaxrl_suite.networks.describe import Described
 
-__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main", "networks"]
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "check", "main", "networks"]
 
 SYSTEM = ""  # it serves the language-model layer, and no paper
 CLAIMS = ()
@@ -29,6 +30,14 @@ CLAIMS = ()
 def networks(config: Config) -> dict[str, Described]:
     tokens = jax.ShapeDtypeStruct((1, 8), jnp.int32)
     return {"language model": Described(Transformer(model_config(config)), (tokens,), "everything")}
+
+
+def check(config: Config) -> None:
+    """Refuses weights that are not there, before a run begins."""
+    if config.weights:
+        from jaxrl_suite.llm.transformer.weights import find
+
+        find(config.weights)
 
 
 def main(config: Config, run: Run) -> None:
@@ -49,6 +58,7 @@ def main(config: Config, run: Run) -> None:
         for chunk in loop:
             state, curve = loop.carry
             state, metrics = update(state)
+            check_finite({"loss": metrics.loss, "params": state.params}, f"training, seed {seed}, chunk {chunk}")
             curve[chunk] = float(jnp.mean(metrics.loss)), *exact(config, shape, state.params)
             loop.carry = state, curve
             run.log(seed=seed, train_step=int(state.step), loss=float(curve[chunk, 0]), exact=curve[chunk, 1:].tolist())

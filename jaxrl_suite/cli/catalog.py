@@ -2,7 +2,8 @@
 
 An experiment of the package is a folder: `config.py` with a frozen dataclass `Config` that has `seeds`, and `PRESETS`
 (name to config, "quick" among them), at the bottom, its parts above it, and `experiment.py` on top, with a docstring,
-`SYSTEM`, `CLAIMS` and `main(config, run)`. It is found by the name of its folder. One of your own is found by its path:
+`SYSTEM`, `CLAIMS` and `main(config, run)`; with `check(config)` it may refuse what is not there, such as a file or a
+server, before a run begins. It is found by the name of its folder. One of your own is found by its path:
 a file that holds all of this. Fields of a config may be configs themselves, `--maze.levels 8`. Where a field is called
 otherwise than it was, `RENAMED` beside the config leads from its old path to the new one: old options are refused with
 the new name, and run folders of earlier versions can be continued.

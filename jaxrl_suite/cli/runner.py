@@ -70,8 +70,10 @@ def run_job(
       UserError: if the folder cannot be used.
       Exception: whatever the experiment raises.
     """
-    _check_folder(job, folder, resume=resume)
+    begun = _check_folder(job, folder, resume=resume)
     _set_up(devices)
+    if not begun and hasattr(job.module, "check"):
+        job.module.check(job.config)
     from jaxrl_suite.core.devices import describe
     from jaxrl_suite.core.run import Run
 
@@ -183,10 +185,11 @@ def _check_options(experiment: catalog.Experiment, names: Iterable[str]) -> None
             raise UserError(f"unknown option --{name} of {experiment.name}{suggest_path(path, paths)}")
 
 
-def _check_folder(job: PreparedRun, folder: Path, *, resume: bool) -> None:
+def _check_folder(job: PreparedRun, folder: Path, *, resume: bool) -> bool:
+    """Whether there is a run to continue in a folder, which may be used."""
     asked = {"experiment": job.experiment.name, "config": to_json(job.config)}
     update = functools.partial(update_json, type(job.config), renamed=job.experiment.renamed)
-    check_folder(folder, asked, resume=resume, update=update)
+    return check_folder(folder, asked, resume=resume, update=update) is not None
 
 
 def _check_out(out: Path, experiments: Mapping[str, Any], *, resume: bool) -> None:
@@ -218,10 +221,12 @@ def _set_up(devices: int | None) -> None:
 
 
 def _cpu_devices(devices: int | None) -> int | None:
-    """The number of CPU devices to make; none where the environment has set it."""
+    """The number of CPU devices to make, at most one a core; none where the environment has set it."""
+    from jaxrl_suite.core.devices import cpu_count
+
     if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return None
-    return devices
+    return None if devices is None else min(devices, cpu_count())
 
 
 def _one_line(config: Any) -> str:

@@ -275,12 +275,20 @@ def _from_words(hint: Any, words: Sequence[str], where: str) -> Any:
         split = [w for word in words for w in word.split(",") if w]
         if split == ["none"] and type(None) in options:
             return None
+        if split == ["none"] and not any("none" in map(str, _words_of(option)) for option in options):
+            split = []
         return _decode(hint, split, where, text=True)
     if not words and bool in options:
         return True
     if len(words) != 1:
         raise UserError(f"{where} must be {type_name(hint)}: write --{where} VALUE, with one value")
     return _decode(hint, words[0], where, text=True)
+
+
+def _words_of(hint: Any) -> tuple[Any, ...]:
+    """The words that a list of words may hold."""
+    inner = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+    return typing.get_args(inner) if typing.get_origin(inner) is Literal else ()
 
 
 def _closest(data: Any, options: Iterable[Any]) -> str:

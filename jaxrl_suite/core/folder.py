@@ -6,7 +6,8 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,7 @@ class Metrics:
     def __init__(self, path: Path, resume: bool = False):
         self.path = Path(path)
         self._torn = resume  # whether the file may end in half a line
+        self._waiting: list[dict[str, Any]] | None = [] if resume else None  # until the file was checked
         self._skip = sum(LOOP not in line for line in read_metrics(self.path)) if resume else 0
 
     def log(self, values: dict[str, Any], loop: str | None = None, step: int = 0) -> None:
@@ -161,38 +163,99 @@ class Metrics:
                 return
         else:
             line = {LOOP: loop, STEP: step, **line}
+        if self._waiting is not None:
+            self._waiting.append(line)
+            return
         if self._torn:
             self._rewrite(read_metrics(self.path))
+        self._append(line)
+
+    def flush(self) -> None:
+        """Writes what waited until it was known that the file is whole."""
+        waiting, self._waiting = self._waiting or [], None
+        for line in waiting:
+            self.log(line)
+
+    def _append(self, line: dict[str, Any]) -> None:
         data = (json.dumps(line, allow_nan=False) + "\n").encode()
-        handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            os.write(handle, data)
+            handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise self._failed(error) from None
+        try:
+            size, written = os.fstat(handle).st_size, 0
+            try:
+                while written < len(data):
+                    written += os.write(handle, data[written:])
+            except OSError as error:
+                os.ftruncate(handle, size)
+                raise self._failed(error) from None
         finally:
             os.close(handle)
 
+    def mark(self, loop: str, step: int) -> list[int]:
+        """Size and checksum of what is in the file, for a checkpoint; without what `loop` wrote from `step` on."""
+        lines = self._content().splitlines(keepends=True)
+        while lines and (not lines[-1].endswith(b"\n") or _from(json.loads(lines[-1]), loop, step)):
+            lines.pop()  # of a step that was interrupted
+        data = b"".join(lines)
+        return [len(data), zlib.crc32(data)]
+
+    def check(self, mark: Sequence[int] | None) -> None:
+        """Refuses to go on without lines that were there when a checkpoint was made.
+
+        Args:
+          mark: of that time; None where an earlier version made no mark.
+
+        Raises:
+          UserError: if the file does not begin with what it held then.
+        """
+        if mark is not None:
+            data = self._content()[: mark[0]]
+            if [len(data), zlib.crc32(data)] != list(mark):
+                what = "has lost lines, or they were changed" if data else "is gone"
+                raise UserError(f"{self.path} {what}: put it back as it was, or start a new run folder (--out)")
+
     def rewind(self, loop: str, step: int) -> None:
         """Drops the lines of `loop` from `step` on, and a torn last line."""
-        self._rewrite([x for x in read_metrics(self.path) if x.get(LOOP) != loop or x[STEP] < step])
+        self._rewrite([x for x in read_metrics(self.path) if not _from(x, loop, step)])
+        self.flush()
 
     def _rewrite(self, lines: list[dict[str, Any]]) -> None:
         if self.path.exists():
             write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in lines))
         self._torn = False
 
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.exists() else b""
+
+    def _failed(self, error: OSError) -> UserError:
+        return UserError(f"cannot write {self.path}: {error.strerror}; make room, then continue with --resume")
+
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The complete lines of a metrics file; a torn last one is left out, a missing file has none."""
+    """The complete lines of a metrics file; a torn last one is left out, a missing file has none.
+
+    Raises:
+      UserError: if another line is damaged.
+    """
     lines = []
     if Path(path).exists():
-        for raw in Path(path).read_bytes().split(b"\n")[:-1]:
+        for number, raw in enumerate(Path(path).read_bytes().split(b"\n")[:-1], start=1):
             try:
                 line = json.loads(raw)
-            except ValueError:
-                break
-            if not isinstance(line, dict):
-                break
+            except (ValueError, RecursionError):
+                line = None
+            if not isinstance(line, dict) or (LOOP in line and not isinstance(line.get(STEP), int)):
+                raise UserError(
+                    f"{path}, line {number} is damaged: put the file back as it was, or start a new run folder (--out)"
+                )
             lines.append(line)
     return lines
+
+
+def _from(line: Mapping[str, Any], loop: str, step: int) -> bool:
+    return line.get(LOOP) == loop and line[STEP] >= step
 
 
 def _plain(value: Any) -> Any:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from rich.console import Console
 
 from jaxrl_suite.core import checkpoint
+from jaxrl_suite.core.folder import Metrics
 from jaxrl_suite.errors import UserError
 
 QUIET_SECONDS = 10.0  # between progress lines where there is no terminal
@@ -40,10 +42,12 @@ class Loop:
         folder: Path,
         resume: bool,
         console: Console,
+        metrics: Metrics,
     ):
         self.name, self.total, self.step, self.seconds = name, total, 0, 0.0
         self._description, self._every, self._folder, self._console = description or name, every, folder, console
         self._stopped = self.active = False
+        self._metrics = metrics
         self.carry = carry
         if resume and checkpoint.latest_step(folder) is not None:
             restored = checkpoint.restore(folder, self.carry)
@@ -51,7 +55,9 @@ class Loop:
                 raise UserError(
                     f"{folder} is at step {restored.step} of {total}: the program changed; start a new run folder"
                 )
+            metrics.check(restored.meta.get("metrics"))
             self.carry, self.step, self._stopped = restored.tree, restored.step, restored.meta["stopped"]
+        self._last: tuple[int, Any] = self.step, None  # the last step that was done, and its carry
 
     @property
     def carry(self) -> Any:
@@ -78,14 +84,29 @@ class Loop:
                     now = time.monotonic()
                     self.seconds += now - start
                     show(self.step)
+                    self._last = self.step, jax.tree.map(_copy, self.carry)
                     last = self._stopped or self.step == self.total
                     if last or now - saved >= self._every:
-                        checkpoint.save(
-                            self._folder, self.step, self.carry, {"stopped": self._stopped, "total": self.total}
-                        )
+                        self._save(self.step, self.carry)
                         saved = time.monotonic()
         finally:
             self.active = False
+
+    def keep(self) -> None:
+        """Saves the last step that was done, for a process that is told to end; not where its arrays were donated."""
+        step, carry = self._last
+        donated = any(leaf.is_deleted() for leaf in jax.tree.leaves(carry) if isinstance(leaf, jax.Array))
+        if carry is not None and not donated and step > (checkpoint.latest_step(self._folder) or 0):
+            self._save(step, carry)
+
+    def _save(self, step: int, carry: Any) -> None:
+        meta = {"stopped": self._stopped, "total": self.total, "metrics": self._metrics.mark(self.name, step)}
+        checkpoint.save(self._folder, step, carry, meta)
+
+
+def _copy(leaf: Any) -> Any:
+    """What the body of the loop may not change in place."""
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def _strong(leaf: Any) -> Any:

@@ -51,6 +51,7 @@ class Run:
         folder: Path,
         header: dict[str, Any],
         *,
+        metrics: Metrics,
         resumed: bool,
         handle: int,
         claims: Mapping[str, Claim],
@@ -61,15 +62,12 @@ class Run:
         self.folder, self.header, self.resumed, self.console = folder, header, resumed, console
         self._lock: int | None = handle
         self._claims, self._devices = claims, devices
-        self._metrics = Metrics(folder / "metrics.jsonl", resumed)
+        self._metrics = metrics
         self._loops: dict[str, Loop] = {}
         self._started = time.monotonic()
         self._restored = not resumed  # until then the results of the earlier process stay as they are
-        self._results: dict[str, Any] = {
-            "status": "unfinished",
-            "command": command,
-            "devices": environment()["devices"],
-        }
+        self._results: dict[str, Any] = {"status": "unfinished", "command": command}
+        self._results["devices"] = environment()["devices"]
         self._results |= {kind: [] for kind in ("claims", "texts", "figures", "tables", "compiled", "throughput")}
 
     @classmethod
@@ -118,6 +116,7 @@ class Run:
         run = cls(
             folder,
             header or {**asked, **now},
+            metrics=Metrics(folder / "metrics.jsonl", resume=header is not None),
             resumed=header is not None,
             handle=lock(folder),
             claims=claims or {},
@@ -133,12 +132,16 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for loop in self._loops.values() if kind is not None and issubclass(kind, KeyboardInterrupt) else ():
+            loop.keep()
         self.close(finished=kind is None)
 
     def close(self, finished: bool = True) -> None:
         """Writes the results and releases the folder."""
         if self._lock is not None:
             self._results["status"] = "finished" if finished else "unfinished"
+            if finished:
+                self._metrics.flush()
             self._results["seconds"] = round(time.monotonic() - self._started, 1)
             self._write_results()
             os.close(self._lock)
@@ -188,7 +191,7 @@ class Run:
         self._outside_loops()
         loop = Loop(
             name, total, carry, description=description, every=every, folder=self.folder / "checkpoint" / name,
-            resume=self.resumed, console=self.console,
+            resume=self.resumed, console=self.console, metrics=self._metrics,
         )  # fmt: skip
         if self.resumed:
             self._metrics.rewind(name, loop.step)

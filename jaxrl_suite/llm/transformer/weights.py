@@ -40,13 +40,23 @@ def load(where: str | Path, dtype: str = "float32") -> Model:
     Raises:
       UserError: if it is not there, not whole, or of a kind that cannot be loaded.
     """
-    path = fetch.locate(str(where)) if str(where) in fetch.MODELS else Path(where)
+    path = find(where)
     if path.is_dir():
         return load_safetensors(path, dtype)
-    if path.suffix == ".gguf" and path.is_file():
-        from jaxrl_suite.llm.transformer import gguf_file
+    from jaxrl_suite.llm.transformer import gguf_file
 
-        return gguf_file.load(path, dtype)
+    return gguf_file.load(path, dtype)
+
+
+def find(where: str | Path) -> Path:
+    """The folder or the .gguf file of a model, as `load` takes it.
+
+    Raises:
+      UserError: if there is none.
+    """
+    path = fetch.locate(str(where)) if str(where) in fetch.MODELS else Path(where)
+    if (path.is_dir() and (path / CONFIG).exists()) or (path.suffix == ".gguf" and path.is_file()):
+        return path
     hint = suggest(str(where), fetch.MODELS)
     raise UserError(f"no model at {where}: give a .gguf file, a folder with safetensors, or a name{hint}")
 
