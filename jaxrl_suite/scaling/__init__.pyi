@@ -1,0 +1,10 @@
+from .best_of_n import best_of_n as best_of_n
+from .disc import Acceptance as Acceptance
+from .disc import DiscConfig as DiscConfig
+from .disc import disc as disc
+from .metrics import pass_at_k as pass_at_k
+from .metrics import success_by_budget as success_by_budget
+from .pivot_chain import PivotChain as PivotChain
+from .records import ScalingResult as ScalingResult
+from .records import Solution as Solution
+from .records import VisibleProblem as VisibleProblem
