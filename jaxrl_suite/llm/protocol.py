@@ -169,8 +169,16 @@ class Usage:
     seconds: float = 0.0
 
     def __add__(self, other: Usage) -> Usage:
-        parts = (field.name for field in dataclasses.fields(Usage))
-        return Usage(**{part: getattr(self, part) + getattr(other, part) for part in parts})
+        return Usage(  # part by part: a search of a thousand samples adds thousands
+            self.samples + other.samples,
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.discarded_tokens + other.discarded_tokens,
+            self.verifier_calls + other.verifier_calls,
+            self.seconds + other.seconds,
+        )
 
     @property
     def total_tokens(self) -> int:

@@ -1,0 +1,1 @@
+"""DISC on exact chains: `config` at the bottom, its parts, `experiment` on top."""

@@ -1,0 +1,42 @@
+"""The config of `disc` and its presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from jaxrl_suite.core.config import check_distinct, check_ranges
+
+ChainName = Literal["run", "fraction", "tests", "easy", "binary"]
+MethodName = Literal["best_of_n", "Z", "Z_sigma2", "Q", "negQ", "R", "negZ", "line"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Config: all that decides the result."""
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # of the draws; methods share those from the prompt
+    problems: int = 20  # searches for each seed, chain and method
+    chains: tuple[ChainName, ...] = ("run", "tests", "fraction", "easy")
+    methods: tuple[MethodName, ...] = ("best_of_n", "Z", "Z_sigma2", "Q", "negQ", "R", "negZ", "line")
+    samples: int = 100  # most draws of a search, those from the prompt counted
+    alpha: float = 0.15  # share of the rest that a first step takes
+    line: int = 8  # tokens of a step of the static decomposition
+
+    def __post_init__(self):
+        check_ranges(
+            self,
+            seeds=(0, 2**32 - 1),
+            problems=(1, 10**6),
+            samples=(2, 10**6),
+            alpha=(0.001, 0.999),
+            line=(1, 40),
+        )
+        check_distinct(self, "seeds", "chains", "methods")
+
+
+PRESETS = {
+    "quick": Config(),
+    "full": Config(problems=100, chains=("run", "tests", "fraction", "easy", "binary")),
+    "accel": Config(problems=400, chains=("run", "tests", "fraction", "easy", "binary")),
+}

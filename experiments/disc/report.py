@@ -1,0 +1,163 @@
+"""DISC: what the searches say, as tables, figures and a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxrl_suite.core import plot, stats
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments.disc.config import ChainName, MethodName
+from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, run_searches
+from jaxrl_suite.scaling.pivot_chain import EOS, FILLER, RIGHT, WRONG
+
+if TYPE_CHECKING:
+    from jaxrl_suite.experiments.disc.config import Config
+
+Found = dict[tuple[ChainName, MethodName], np.ndarray]  # float64[seeds, problems, COLUMNS]
+RULES: tuple[MethodName, ...] = ("Z", "Q", "negQ", "R", "negZ")
+LABELS: dict[MethodName, str] = {
+    "best_of_n": "best of N",
+    "Z": "DISC-Z",
+    "Z_sigma2": "DISC-Z, sigma 2",
+    "Q": "DISC-Q",
+    "negQ": "DISC-negQ",
+    "R": "DISC-R",
+    "negZ": "DISC-negZ",
+    "line": "fixed steps",
+}
+TEXT = {FILLER: ".", RIGHT: "+", WRONG: "x", EOS: "$"}
+
+
+def column(values: np.ndarray, name: str) -> np.ndarray:
+    """One column of all searches, float64[searches]."""
+    return values[..., COLUMNS.index(name)].reshape(-1)
+
+
+def write_success(config: Config, run: Run, found: Found) -> None:
+    rows = []
+    for (chain, method), values in found.items():
+        solved = column(values, "solved")
+        share = stats.wilson(int(solved.sum()), solved.size)
+        row = {"chain": chain, "method": LABELS[method], "solved": share.estimate, "low": share.low, "high": share.high}
+        row["exact"] = CHAINS[chain].best_of_n(config.samples) if method == "best_of_n" else None
+        gain = stats.Interval(0.0, 0.0, 0.0)
+        if (chain, "best_of_n") in found and method != "best_of_n" and solved.size > 1:
+            gain = stats.paired_bootstrap(solved, column(found[chain, "best_of_n"], "solved"))
+        row |= gain.columns("gain over best of N")
+        row |= {axis.replace("_", " "): float(column(values, axis).mean()) for axis in AXES}
+        rows.append(row | {"searches": solved.size})
+    caption = (
+        f"Share of searches that solve their chain with at most {config.samples} samples, all draws counted. "
+        "Gains are paired: both methods have the same draws from the prompt. Costs are means over all searches, solved "
+        "or not. The exact share is the closed form."
+    )
+    run.table("success", rows, caption=caption)
+    if ("run", "Z") in found and ("run", "best_of_n") in found:
+        z, plain = found["run", "Z"], found["run", "best_of_n"]
+        tokens = column(z, "output_tokens").mean() / column(plain, "output_tokens").mean()
+        run.text(
+            f"Where an early error caps the reward, DISC-Z solves {column(z, 'solved').mean():.0%} of the chains, best "
+            f"of {config.samples} {column(plain, 'solved').mean():.0%} (exactly "
+            f"{CHAINS['run'].best_of_n(config.samples):.1%}), with {tokens:.2f} times its tokens."
+        )
+    run.text(
+        "A chain has 40 tokens, of which the pivots decide. "
+        + "; ".join(f"{chain}: {DESCRIPTIONS[chain]}" for chain in config.chains)
+        + ". With an all-or-nothing reward every rule of DISC is best-of-N, sample by sample: a graded reward is what "
+        "it lives on. What the paper leaves open is set so: draws from the prompt count; a step of one token is always "
+        "accepted; the answer that a prefix was cut from counts among its draws; equal statistics are refused; at the "
+        "end of an answer the search begins again; standard deviations are those of the population; no cap on draws "
+        "from one prefix but the budget."
+    )
+
+
+def write_curves(config: Config, run: Run, found: Found) -> None:
+    rows = []
+    for chain in config.chains:
+        for axis in AXES:
+            most = max(column(found[chain, method], axis).max() for method in config.methods)
+            budgets = np.unique(np.geomspace(1, most, 24).astype(np.int64))
+            series = {}
+            for method in config.methods:
+                values = found[chain, method]
+                costs = np.where(column(values, "solved") > 0, column(values, axis), np.inf)
+                shares = [float((costs <= budget).mean()) for budget in budgets]
+                series[LABELS[method]] = (budgets, shares)
+                rows += [
+                    {
+                        "chain": chain,
+                        "axis": axis.replace("_", " "),
+                        "method": LABELS[method],
+                        "budget": int(b),
+                        "solved": s,
+                    }
+                    for b, s in zip(budgets, shares, strict=True)
+                ]
+            if axis == "output_tokens":
+                figure = plot.lines(
+                    series, xlabel="output tokens", ylabel="share solved", title=f"{chain}: {DESCRIPTIONS[chain]}",
+                    log_x=True, markers=False,
+                )  # fmt: skip
+                run.figure(f"success_{chain}", figure, f"Searches that had solved their chain by a budget; {chain}.")
+    run.table("success_by_budget", rows, caption="Share solved by what was spent, on four axes.")
+
+
+def write_one_search(config: Config, run: Run) -> None:
+    """The first search of DISC-Z on the first chain, prefix by prefix."""
+    if "Z" not in config.methods:
+        return
+    chain = config.chains[0]
+    _, result = run_searches(dataclasses.replace(config, seeds=config.seeds[:1], problems=1), chain, "Z")
+    rows = []
+    for visit in result.visits:
+        best = max(visit.solutions, key=lambda solution: solution.reward, default=None)
+        rows.append(
+            {
+                "prefix": "".join(TEXT[token] for token in visit.prefix) or "(the prompt)",
+                "draws": len(visit.solutions),
+                "best reward": None if best is None else best.reward,
+                "z": None if not np.isfinite(visit.priority) else visit.priority,
+                "accepted": visit.accepted,
+                "best answer": "" if best is None else "".join(TEXT[token] for token in best.tokens),
+                "solved": best is not None and best.reward >= 1 - 1e-9,
+            }
+        )
+    caption = (
+        f"One search of DISC-Z on {chain}: + a right pivot, x a wrong one, $ the end. The way to the answer is the "
+        "rows that were accepted."
+    )
+    run.table("one_search", rows, caption=caption)
+
+
+def write_claim(config: Config, run: Run, found: Found) -> None:
+    if "run" not in config.chains or not set(RULES) <= set(config.methods):
+        return
+    solved = {rule: column(found["run", rule], "solved") for rule in RULES}
+    size = solved["Z"].size
+    if size < 2:
+        return
+    gaps = {rule: stats.paired_bootstrap(solved["Z"], solved[rule]) for rule in RULES[1:]}
+    worse = stats.paired_bootstrap(solved["R"], solved["negZ"])
+    beaten = [rule for rule, gap in gaps.items() if gap.high < 0]
+    best = all(gap.low > 0 for gap in gaps.values())
+    enough = len(config.seeds) >= 5 and size >= 100
+    verdict = "not held" if beaten else "held" if best and worse.low > 0 else "partly"
+    order = sorted(RULES, key=lambda rule: -solved[rule].mean())
+    tokens = {rule: column(found["run", rule], "output_tokens").mean() for rule in RULES}
+    run.result(
+        "disc-5",
+        " > ".join(f"{rule} {solved[rule].mean():.3f}" for rule in order),
+        verdict=verdict if enough else "not comparable",
+        scale=f"chain run, {len(config.seeds)} seeds, {size} searches of at most {config.samples} samples",
+        note=(
+            "Share solved by each rule. "
+            + "; ".join(
+                f"Z - {rule} {gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})" for rule, gap in gaps.items()
+            )
+            + f"; R - negZ {worse.estimate:+.3f} ({worse.low:+.3f} to {worse.high:+.3f}). Paired 95 % intervals. Mean "
+            "output tokens: " + ", ".join(f"{rule} {tokens[rule]:.0f}" for rule in order) + "."
+        ),
+    )
