@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.cli import catalog
+from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc import config as disc_config
 from jaxrl_suite.experiments.disc import experiment, searches
