@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc import report
-from jaxrl_suite.experiments.disc.config import PRESETS, Config
+from jaxrl_suite.experiments.disc.config import PRESETS, ChainName, Config, MethodName
 from jaxrl_suite.experiments.disc.searches import COLUMNS, run_searches
 
 __all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
@@ -21,7 +21,9 @@ CLAIMS = ("disc-5",)
 
 
 def main(config: Config, run: Run) -> None:
-    cells = [(chain, method) for chain in config.chains for method in config.methods]
+    cells: list[tuple[ChainName, MethodName]] = [
+        (chain, method) for chain in config.chains for method in config.methods
+    ]
     carry = np.zeros((len(cells), len(config.seeds), config.problems, len(COLUMNS)))
     loop = run.chunks(len(cells), carry, "searches")
     for cell in loop:
