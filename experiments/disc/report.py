@@ -79,7 +79,7 @@ def write_curves(config: Config, run: Run, found: Found) -> None:
     for chain in config.chains:
         for axis in AXES:
             most = max(column(found[chain, method], axis).max() for method in config.methods)
-            budgets = np.unique(np.geomspace(1, most, 24).astype(np.int64))
+            budgets = np.unique(np.geomspace(max(1, most / 100), most, 24).astype(np.int64))
             series = {}
             for method in config.methods:
                 values = found[chain, method]
