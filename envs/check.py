@@ -49,7 +49,8 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
     for name in ("num_players", "num_actions" if hasattr(env, "num_actions") else "action_size"):
         value = getattr(env, name, None)
         _require(isinstance(value, int) and value >= 1, f"{name} must be an int of at least 1, got {value!r}")
-    state = env.init(key)
+    key, start_key, end_key = jax.random.split(key, 3)
+    state = env.init(start_key)
     _check_fields(env, state)
     game = env if isinstance(env, Game) else None
     given = [name for name in vars(Game) if not name.startswith("_") and name != "legal" and hasattr(env, name)]
@@ -61,12 +62,12 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
     init, step, observe = jax.jit(env.init), jax.jit(env.step), jax.jit(env.observe)
     scramble = getattr(env, "scramble", None)
     scramble = None if scramble is None else jax.jit(scramble)
-    _same(init(key), state, "init under jit differs from init")
+    _same(init(start_key), state, "init under jit differs from init")
     states = [state]
     for turn in range(max_steps):
-        key, action_key, step_key = jax.random.split(key, 3)
+        key, action_key, step_key, look_key = jax.random.split(key, 4)
         plain = game is not None or turn < plain_steps
-        _check_observations(env, observe, scramble, state, turn, jax.random.fold_in(key, 1), plain)
+        _check_observations(env, observe, scramble, state, turn, look_key, plain)
         if hasattr(env, "legal"):
             _check_masks(env, game, state)
         if state.terminated | state.truncated:
@@ -83,9 +84,10 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
         states.append(state)
     else:
         raise EnvError(f"no episode ended within {max_steps} steps; raise max_steps, or check how episodes end")
-    absorbed = step(state, _random_action(env, state, key), key)
+    action_key, step_key, batch_key = jax.random.split(end_key, 3)
+    absorbed = step(state, _random_action(env, state, action_key), step_key)
     _same(absorbed, replace(state, reward=jnp.zeros_like(state.reward)), "a finished state must absorb, with reward 0")
-    _check_vmap(env, step, states, key)
+    _check_vmap(env, step, states, batch_key)
 
 
 def _require(condition: Any, message: str) -> None:
@@ -174,8 +176,10 @@ def _random_action(env: Any, state: Any, key: jax.Array) -> jax.Array:
 
 def _check_vmap(env: AnyEnv, step: Any, states: list[Any], key: jax.Array) -> None:
     states = states[-3:]
-    keys = jax.random.split(key, len(states))
-    actions = jnp.stack([_random_action(env, s, key) for s in states])
+    action_key, step_key = jax.random.split(key)
+    keys = jax.random.split(step_key, len(states))
+    drawn = jax.random.split(action_key, len(states))
+    actions = jnp.stack([_random_action(env, s, one) for s, one in zip(states, drawn, strict=True)])
     batched = jax.vmap(step)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), actions, keys)
     for row, state in enumerate(states):
         alone = step(state, actions[row], keys[row])

@@ -18,7 +18,7 @@ class Config:
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # each draws its own valuations, lakes and buyers
     sizes: tuple[Size, ...] = ("5x5x1", "6x4x9", "10x8x16")
-    program_seconds: float = 2.0  # for the integer program of an instance
+    program_nodes: int = 1  # of branch and bound, for the integer program of an instance
     types: int = 20  # of the in-sample instance, as many metrics
     samples: tuple[int, ...] = (2, 8, 32)  # sets that prices are fitted to before they meet all others
     perturbation_restarts: int = 10  # of the price search: rounds that redraw prices and ascend again
@@ -35,7 +35,7 @@ class Config:
         check_ranges(
             self,
             seeds=(0, 2**32 - 1),
-            program_seconds=(0.1, 3600),
+            program_nodes=(1, 10**9),
             types=(2, 100),
             samples=(1, 255),
             perturbation_restarts=(0, 1000),
@@ -53,7 +53,7 @@ class Config:
 FULL = Config(
     seeds=tuple(range(10)),
     sizes=("5x5x1", "10x10x1", "20x20x1", "6x4x9", "10x8x16"),
-    program_seconds=60.0,
+    program_nodes=200,
     samples=(2, 4, 8, 16, 32, 64),
     perturbation_restarts=20,
     rounds=10_000,
@@ -66,7 +66,11 @@ PRESETS = {
     "quick": Config(),
     "full": FULL,
     "accel": dataclasses.replace(
-        FULL, seeds=tuple(range(20)), program_seconds=20.0, noise=64, shuffled=16, periods=160, trajectories=256
+        FULL, seeds=tuple(range(20)), program_nodes=50, noise=64, shuffled=16, periods=160, trajectories=256
     ),
 }
-RENAMED: dict[str, str] = {"kicks": "perturbation_restarts", "tables": "datasets"}  # old option: new option
+RENAMED: dict[str, str] = {  # old option: new option
+    "kicks": "perturbation_restarts",
+    "program_seconds": "program_nodes",
+    "tables": "datasets",
+}

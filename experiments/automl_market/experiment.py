@@ -1,7 +1,7 @@
 """The AutoML market: what discovery finds, what prices earn beside their certificates, and how the prior is learned.
 
-Every price curve stands between baselines below it and two certificates above it: the bound of an integer program that
-was given at least as much time, and the best menu of lotteries. Valuations, city tables and subsets of the paper are
+Every price curve stands between baselines below it and two certificates above it: the bound of an integer program
+by branch and bound, and the best menu of lotteries. Valuations, city tables and subsets of the paper are
 not public: its settings are met in kind, on scikit-learn's tables and drawn valuations.
 """
 

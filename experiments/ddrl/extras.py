@@ -67,10 +67,11 @@ def anchor_rows(run: Run, task: DDRLTask, scorer: Scorer, total: int) -> list[di
     for title, learner in learners.items():
         keys = jax.vmap(jax.random.key)(jnp.arange(scorer.protocol.students, dtype=jnp.uint32))
         name = f"{task.slug}-{type(learner).__name__.lower()}"
-        start = offline_fit.init_seeds(learner, keys)
+        start_keys, step_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+        start = offline_fit.init_seeds(learner, start_keys)
         loop = run.chunks(_ANCHOR_CHUNKS, start, f"{task.name}: {title}", name=name)
         for chunk in loop:
-            drawn = jax.vmap(jax.random.fold_in, (0, None))(keys, chunk + 1)
+            drawn = jax.vmap(jax.random.fold_in, (0, None))(step_keys, chunk)
             loop.carry, metrics = offline_fit.fit(learner, loop.carry, data, drawn, updates)
             losses = {key: float(value.mean()) for key, value in metrics.items()}
             run.log(task=task.name, learner=title, update=(chunk + 1) * updates, **losses)

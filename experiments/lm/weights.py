@@ -45,8 +45,8 @@ def show(where: str, run: Run) -> None:
     sampler = TransformerSampler(loaded.name, loaded.config, loaded.params, tokenizer=loaded.tokenizer)
     _complete(sampler, run)
     _compare(loaded, run)
-    rows = _bench_lm.compare_speed(loaded)
-    run.table("speed", rows, caption="Tokens per second, greedy, the same float32 weights; each the best of three.")
+    for row in _bench_lm.compare_speed(loaded):  # seconds stand in no table: a run is compared by its tables
+        run.text(", ".join(f"{name} {value}" for name, value in row.items() if value), title="Speed")
 
 
 def _complete(sampler: TransformerSampler, run: Run) -> None:
@@ -61,7 +61,8 @@ def _complete(sampler: TransformerSampler, run: Run) -> None:
         text = (reply.completions[0].text or "").strip()
         run.say(f"> {question}\n{text}")
         run.text(text, title=question)
-    run.table("ledger", ledger.rows(), caption="What the completions cost.")
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in ledger.rows()]
+    run.table("ledger", rows, caption="What the completions cost.")
 
 
 def _compare(loaded: weights.Model, run: Run) -> None:

@@ -45,7 +45,7 @@ def price_curve(
     starts: int = 64,
     steps: int = 600,
     perturbation_restarts: int = 20,
-    certify: float = 0.0,
+    certify: int = 0,
     bound: bool = True,
 ) -> Priced:
     """Prices the models of an instance.
@@ -56,7 +56,7 @@ def price_curve(
       starts: curves in a batch.
       steps: of annealing; 0 leaves it out.
       perturbation_restarts: rounds of redrawing some prices of the best curves and ascending again.
-      certify: seconds for the integer program, which may improve on the rest; 0 leaves it out.
+      certify: nodes for the integer program, which may improve on the rest; 0 leaves it out.
       bound: whether to compute the lottery bound (one linear program a set).
 
     Returns:
@@ -103,7 +103,7 @@ def price_curve(
     if bound and not exact and not instance.forced:
         limit = min(limit, lottery_bound(instance))
     if certify and not exact:
-        proof = solve_program(instance, seconds=certify)
+        proof = solve_program(instance, nodes=certify)
         limit = min(limit, max(proof.bound, value))
         if proof.prices is not None:
             offer("integer program", polish(instance, proof.prices[None]))

@@ -53,7 +53,7 @@ def search(
       root_action_selection_fn: `(rng_key, tree, node_index) -> action`, unbatched.
       interior_action_selection_fn: `(rng_key, tree, node_index, depth) -> action`, unbatched.
       num_simulations: how many leaves are evaluated.
-      max_depth: longest path from the root, in edges; no limit by default.
+      max_depth: longest path from the root, in edges, at least 1 (0 is as 1); no limit by default.
       invalid_actions: `[B, A]`, nonzero where an action is not allowed at the root.
       extra_data: kept in the tree, `[B, ...]`.
       stop_at_terminal: whether a simulation ends at a child whose discount is 0 and evaluates that child again, instead
@@ -111,7 +111,7 @@ def grow(
     if not jnp.issubdtype(jnp.result_type(rng_key), jax.dtypes.prng_key):
         raise UserError("rng_key must be a typed key: make it with jax.random.key, not jax.random.PRNGKey")
     per_row = jnp.ndim(rng_key) == 1
-    limit = max_depth or tree.node_visits.shape[1]  # no path is longer than the tree has nodes
+    limit = tree.node_visits.shape[1] if max_depth is None else max_depth  # no path is longer than the tree has nodes
     used = jnp.where(tree.node_visits > 0, jnp.arange(tree.node_visits.shape[1])[None], 0)
     first_free = jnp.max(used, axis=1) + 1
 

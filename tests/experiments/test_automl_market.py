@@ -13,7 +13,7 @@ from jaxrl_suite.experiments.automl_market import pricing as _automl_market_pric
 SMALLEST = automl_market.Config(
     seeds=(0, 1),
     sizes=("5x5x1", "6x4x9"),
-    program_seconds=20.0,
+    program_nodes=1000,
     types=6,
     samples=(2, 8),
     perturbation_restarts=2,

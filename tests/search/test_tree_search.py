@@ -60,7 +60,7 @@ def assert_equal_trees(left, right):
     chex.assert_trees_all_equal(left, right)
 
 
-@pytest.mark.parametrize("options", [{}, {"max_depth": 3}], ids=["free", "max_depth"])
+@pytest.mark.parametrize("options", [{}, {"max_depth": 3}, {"max_depth": 0}], ids=str)
 def test_whole_search_equals_stock_mctx(options):
     key = jax.random.key(3)
     assert_equal_trees(run(mctx.search, key, **options), run(tree_search.search, key, **options))
