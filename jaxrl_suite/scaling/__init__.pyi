@@ -5,6 +5,8 @@ from .disc import disc as disc
 from .metrics import pass_at_k as pass_at_k
 from .metrics import success_by_budget as success_by_budget
 from .pivot_chain import PivotChain as PivotChain
+from .prompt_mixture import PromptMixture as PromptMixture
+from .prompt_mixture import beta_any_right as beta_any_right
 from .records import ScalingResult as ScalingResult
 from .records import Solution as Solution
 from .records import VisibleProblem as VisibleProblem
