@@ -25,7 +25,7 @@ class SideTable(NamedTuple):
     """A table of the lake; make it with `check_side_table`."""
 
     name: str
-    key: np.ndarray  # int64[M], no key twice
+    key: np.ndarray  # int64[M], or uint64[M] if a key is beyond int64; no key twice
     columns: np.ndarray  # float64[M, D]
 
 
@@ -34,7 +34,7 @@ class Lake:
     """A buyer's task and the tables around it."""
 
     task: Dataset  # x float64[N, D] holds the buyer's own columns
-    key: np.ndarray  # int64[N]
+    key: np.ndarray  # int[N], of any size and sign
     tables: tuple[SideTable, ...]
     useful: tuple[bool, ...]  # P, whether a side table holds true columns under true keys; for reports only
 
@@ -82,7 +82,8 @@ def check_side_table(name: str, key: ArrayLike, columns: ArrayLike) -> SideTable
         raise UserError(f"table {name!r}: row {row} repeats the key {keys[row]}: aggregate it to one row a key")
     if (flat := np.flatnonzero(np.ptp(values, axis=0) == 0)).size:
         raise UserError(f"table {name!r}: column {int(flat[0])} is constant: drop it, it tells nothing apart")
-    return SideTable(name, keys.astype(np.int64), values)
+    wide = keys.dtype == np.uint64 and keys.max() > np.iinfo(np.int64).max
+    return SideTable(name, keys if wide else keys.astype(np.int64), values)
 
 
 def join(lake: Lake) -> Joined:
@@ -100,12 +101,14 @@ def join(lake: Lake) -> Joined:
         )
     if not lake.tables:
         raise UserError("the lake holds no table: add one, or sweep models alone (automl.sweep)")
+    wanted, below = _words(lake.key)
     parts, owner, missing = [lake.task.x], [-1] * lake.task.x.shape[1], []
     for place, table in enumerate(lake.tables):
-        order = np.argsort(table.key)
-        spot = np.minimum(np.searchsorted(table.key[order], lake.key), len(order) - 1)
+        words, negative = _words(table.key)
+        order = np.argsort(words)
+        spot = np.minimum(np.searchsorted(words[order], wanted), len(order) - 1)
         row = order[spot]
-        matched = table.key[row] == lake.key
+        matched = (words[row] == wanted) & (negative[row] == below)
         if not matched.any():
             raise UserError(
                 f"table {table.name!r} shares no key with the buyer's: drop it, or check how keys are coded"
@@ -115,6 +118,14 @@ def join(lake: Lake) -> Joined:
         owner += [place] * values.shape[1]
         missing.append(1 - matched.mean())
     return Joined(np.concatenate(parts, 1), np.array(owner), np.array(missing))
+
+
+def _words(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys of any integer type as (uint64, bool: negative), which are equal where the numbers are.
+
+    numpy would compare int64 with uint64 as float64, in which neighbours beyond 2^53 are one.
+    """
+    return key.astype(np.int64 if key.dtype.kind == "i" else np.uint64).astype(np.uint64), key < 0
 
 
 def make_lake(

@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from jaxrl_suite.core import devices
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.tabular import blas, classifiers
-from jaxrl_suite.tabular.datasets import Split
+from jaxrl_suite.tabular.datasets import Split, to_float32
 
 Utility: TypeAlias = Callable[[jax.Array], jax.Array]  # bool[B, N] -> float32[B]
 MAX_TABLE = 24  # points of a table of all subsets: 2^24 float64 are 134 MB
@@ -72,12 +72,41 @@ class TableUtility:
 
 @dataclasses.dataclass(frozen=True)
 class HostUtility:
-    """A utility in plain Python, float[B] from bool[B, N] as numpy arrays; it runs on the host, one batch at a time."""
+    """A utility in plain Python, float[B] from bool[B, N] as numpy arrays; it runs on the host, one batch at a time.
+
+    Args:
+      fn: the function of masks.
+      failed: what a subset is worth on which `fn` raises, as a classifier does on rows of one class; by default such a
+        subset is an error.
+    """
 
     fn: Callable[[np.ndarray], ArrayLike]
+    failed: float | None = None
 
     def __call__(self, masks: Any) -> Any:
-        return np.asarray(self.fn(np.asarray(masks)), np.float64)
+        masks = np.asarray(masks)
+        try:
+            return np.asarray(self.fn(masks), np.float64)
+        except UserError:
+            raise
+        except Exception:
+            return np.concatenate([self._one(mask) for mask in masks])  # to find the subset
+
+    def _one(self, mask: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(self.fn(mask[None]), np.float64).reshape(1)
+        except UserError:
+            raise
+        except Exception as error:
+            if self.failed is not None:
+                return np.array([self.failed])
+            points = np.flatnonzero(mask)
+            shown = ", ".join(map(str, points[:10].tolist())) + (", ..." if len(points) > 10 else "")
+            reason = (str(error).split("\n")[0] or "no message")[:200]
+            raise UserError(
+                f"the utility failed on the subset of points [{shown}] ({type(error).__name__}: {reason}): say what "
+                "such a subset is worth, HostUtility(fn, failed=0.0)"
+            ) from error
 
 
 def model_utility(
@@ -107,7 +136,9 @@ def model_utility(
         raise UserError(
             f"training rows have {split.x.shape[1]} columns and {part} rows {queries.shape[1]}: use the same"
         )
-    arrays = (jnp.asarray(array) for array in (split.x, split.y, queries, labels))
+    centre = "subtract the mean of the training rows from all, or use split_table"
+    x, queries = (to_float32(np.asarray(part), name, centre) for name, part in (("training", split.x), (part, queries)))
+    arrays = (jnp.asarray(array) for array in (x, split.y, queries, labels))
     return ModelUtility(*arrays, model=model or classifiers.Logistic(), num_classes=split.num_classes, empty=empty)
 
 
@@ -215,6 +246,8 @@ def _check_rows(part: str, x: np.ndarray, y: np.ndarray, classes: int) -> None:
     if len(bad := np.flatnonzero(~np.isfinite(x).all(axis=1))):
         raise UserError(f"{part} row {bad[0]} is not finite ({len(bad)} such rows): fill in or drop them")
     if y.dtype.kind not in "iu":
-        raise UserError(f"{part} labels must be whole numbers from 0 on, got {y.dtype}: use tabular_data.encode_labels")
+        raise UserError(
+            f"{part} labels must be whole numbers from 0 on, got {y.dtype}: use tabular.datasets.encode_labels"
+        )
     if len(bad := np.flatnonzero((y < 0) | (y >= classes))):
         raise UserError(f"{part} row {bad[0]} has the label {y[bad[0]]}, which is not one of the {classes} classes")

@@ -218,8 +218,8 @@ def _labels(data: OfflineData) -> np.ndarray:
 
 
 def _features(data: OfflineData) -> np.ndarray:
-    flat = data.observations.reshape(len(data), -1).astype(np.float32)
-    return scaling(flat)(flat)
+    flat = data.observations.reshape(len(data), -1)
+    return scaling(flat)(flat).astype(np.float32)  # centred as finely as the data are
 
 
 def _values(data: OfflineData, values: np.ndarray | None, discount: float) -> np.ndarray:

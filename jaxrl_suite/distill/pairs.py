@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxrl_suite.core.config import check_choices
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.rl.learners.cloning import Loss, cloning_loss, default_loss, sample_losses
+from jaxrl_suite.rl.learners.cloning import Loss, check_targets, cloning_loss, default_loss, sample_losses
 from jaxrl_suite.rl.policies import Params, Policy
 
 LEARNABLE = ("observations", "labels", "log_weights", "raw_rate")
@@ -128,6 +128,7 @@ def make_pairs(
         raise UserError(f"weights must be {len(x)} finite numbers, at least 0 and not all 0")
     if not (np.all(np.isfinite(x)) and np.all(np.isfinite(y))):
         raise UserError("observations and targets must be finite: drop the rows that are not")
+    check_targets(policy, y)
     kind = x.dtype if x.dtype == np.uint8 else np.float32
     w = w / w.mean() if rescale else w
     return Pairs(jnp.asarray(x, kind), jnp.asarray(y, jnp.float32), jnp.asarray(w, jnp.float32))

@@ -12,7 +12,7 @@ on both ask whether the target lies above its mean.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,6 +45,7 @@ class Split(NamedTuple):
 
 SKLEARN = ("breast_cancer", "digits", "iris", "wine")
 SYNTHETIC = ("2dplanes", "fried")
+_MOST_CLASSES = 1 << 20  # every classifier makes arrays [..., K]
 TABLES = tuple(sorted(SKLEARN + SYNTHETIC))
 
 
@@ -103,7 +104,7 @@ def check_table(
     array = array.astype(np.float64)
     if array.ndim != 2 or not array.size:
         raise UserError(f"{name}: x must be [rows, columns] with at least one of each, got shape {array.shape}")
-    labels = check_labels(y, rows=len(array), name=name)
+    labels = check_labels(y, rows=len(array), name=name, named=bool(classes))
     columns = tuple(columns or (f"x{column + 1}" for column in range(array.shape[1])))
     if len(columns) != array.shape[1]:
         raise UserError(f"{name}: {len(columns)} column names for {array.shape[1]} columns: give one for each")
@@ -125,8 +126,11 @@ def check_table(
     return Dataset(name, array, labels, columns, classes)
 
 
-def check_labels(y: ArrayLike, *, rows: int | None = None, name: str = "labels") -> np.ndarray:
+def check_labels(y: ArrayLike, *, rows: int | None = None, name: str = "labels", named: bool = False) -> np.ndarray:
     """int32[N]: the labels, if they are whole numbers from 0 on and at least two differ.
+
+    Numbers far above the count of those that occur are codes, such as ids or dates, unless the classes are `named`:
+    every number below would be a class.
 
     Raises:
       UserError: with the first row that is wrong, and what to do.
@@ -141,15 +145,69 @@ def check_labels(y: ArrayLike, *, rows: int | None = None, name: str = "labels")
         )
     if len(negative := np.flatnonzero(labels < 0)):
         raise UserError(f"{name}: row {negative[0]} has the label {labels[negative[0]]}: use encode_labels")
-    if len(np.unique(labels)) < 2:
+    present = len(np.unique(labels))
+    if present < 2:
         raise UserError(f"{name}: all rows have one label: a classification needs at least two")
+    row = int(np.argmax(labels))
+    if labels[row] >= (_MOST_CLASSES if named else min(_MOST_CLASSES, 100 + 10 * present)):
+        raise UserError(
+            f"{name}: row {row} has the label {labels[row]}, where {present} differ: use encode_labels, which numbers "
+            "codes from 0 on, or name all classes"
+        )
     return labels.astype(np.int32)
 
 
 def encode_labels(y: ArrayLike) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Labels of any kind as (int32[N] from 0 on, their names in sorted order)."""
-    names, labels = np.unique(np.asarray(y), return_inverse=True)
+    """Labels of any kind as (int32[N] from 0 on, their names in sorted order).
+
+    Raises:
+      UserError: if a label is missing (None, NaN, empty text), which is no class; or labels have no order.
+    """
+    given = np.empty(len(y), object) if isinstance(y, list | tuple) else np.asarray(y)  # no text made of None
+    if isinstance(y, list | tuple):
+        given[:] = y
+    if given.ndim != 1:
+        raise UserError(f"labels must be [N], one a row, got shape {list(given.shape)}: flatten them")
+    missing = [row for row, label in enumerate(given.tolist()) if _is_missing(label)]
+    if missing:
+        raise UserError(f"row {missing[0]} has no label ({len(missing)} such in all): fill it in or drop the row")
+    try:
+        names, labels = np.unique(given, return_inverse=True)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in given.tolist()})
+        raise UserError(f"labels of different types have no order: {', '.join(kinds)}; convert them to text") from None
     return labels.reshape(-1).astype(np.int32), tuple(str(label) for label in names)
+
+
+def _is_missing(label: Any) -> bool:
+    if isinstance(label, str):
+        return label.strip() in ("", "nan", "NaN", "NaT", "<NA>")
+    return label is None or type(label).__name__ in ("NAType", "NaTType") or bool(label != label)
+
+
+def to_float32(x: np.ndarray, name: str, remedy: str) -> np.ndarray:
+    """float32[N, D] of finite float[N, D], unless rounding would change what tells rows apart.
+
+    Args:
+      x: the rows.
+      name: for messages.
+      remedy: what to do about a column that lies far from 0.
+
+    Raises:
+      UserError: if rounding moves an entry by a thousandth of its column's deviation or more.
+    """
+    rounded = x.astype(np.float32)
+    if (x.dtype.kind == "f" and x.dtype.itemsize <= 4) or not x.size:
+        return rounded
+    wide = x.astype(np.float64)
+    moved, spread = np.abs(rounded - wide).max(axis=0), wide.std(axis=0)
+    if len(lost := np.flatnonzero((moved > 1e-3 * spread) & (spread > 0))):
+        column = int(lost[0])
+        raise UserError(
+            f"{name}: column {column} is {wide[0, column]:.6g} with deviation {spread[column]:.3g}, which float32 "
+            f"cannot hold: {remedy}"
+        )
+    return rounded
 
 
 def split_table(
@@ -188,7 +246,8 @@ def split_table(
         seen = rows if scale == "train" else np.setdiff1d(order, tested)
         deviation = x[seen].std(axis=0)
         x = (x - x[seen].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-    parts = [part for chosen in (rows, held, tested) for part in (x[chosen].astype(np.float32), table.y[chosen])]
+    x = to_float32(x, table.name, 'use scale="train", or subtract the mean')
+    parts = [part for chosen in (rows, held, tested) for part in (x[chosen], table.y[chosen])]
     return Split(*parts, num_classes=len(table.classes), rows=rows)
 
 

@@ -133,3 +133,19 @@ def test_refuses_bad_data_with_the_row_and_the_remedy(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def _one_class(masks):
+    if any(len(set((np.flatnonzero(mask) % 2).tolist())) < 2 for mask in masks):
+        raise ValueError("needs samples of at least 2 classes\nand more")
+    return masks.sum(1)
+
+
+def test_a_host_utility_that_fails_names_the_subset_or_has_a_worth():
+    masks = np.array([[True, True, False, False], [True, False, True, False], [False, False, False, False]])
+    with pytest.raises(ValueError, match=r"subset of points \[0, 2\] \(ValueError: needs samples.*failed=0.0") as error:
+        dv.utilities.evaluate(dv.HostUtility(_one_class), masks)
+    assert "\n" not in str(error.value)
+    np.testing.assert_array_equal(
+        dv.utilities.evaluate(dv.HostUtility(_one_class, failed=0.25), masks), [2, 0.25, 0.25]
+    )

@@ -107,7 +107,7 @@ def test_linear_problem_has_the_known_solution():
     """With a square design the labels that give a frozen network a gradient are unique."""
     policy = mlp_policy((2,), 1, widths=(), squash=False)
     teacher = policy.init(jax.random.key(0))
-    pairs = make_pairs(policy, RNG.normal(size=(50, 2)), RNG.normal(size=(50, 1)))
+    pairs = make_pairs(policy, RNG.normal(size=(50, 2)), np.tanh(RNG.normal(size=(50, 1))))
     x = np.array([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]], np.float32)
     syn = start_from(pairs, np.array([0, 1, 2]), policy)._replace(observations=jnp.asarray(x))
     objective = GradientMatching(Imitation(policy), network="teacher")

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxrl_suite.distill.pairs import make_pairs
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.learners import cloning
 from jaxrl_suite.rl.learners.cloning import Recipe, cloning_loss, fit, fit_recipe, sample_losses
@@ -14,7 +15,7 @@ from jaxrl_suite.rl.policies import mlp_policy
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype(np.float32)
-Y = RNG.normal(size=(40, 2)).astype(np.float32)
+Y = np.tanh(RNG.normal(size=(40, 2))).astype(np.float32)
 W = RNG.uniform(0.1, 2.0, 40).astype(np.float32)
 LINEAR = mlp_policy((3,), 2, widths=(), squash=False)
 
@@ -110,3 +111,16 @@ def test_refusals():
     ):
         with pytest.raises(UserError, match=message):
             cloning_loss(policy, params, X, targets, weights, kind)  # pyright: ignore[reportArgumentType]
+
+
+def test_actions_beyond_what_a_tanh_answers_are_refused():
+    policy, free = mlp_policy((3,), 2, widths=(8,)), mlp_policy((3,), 2, widths=(8,), squash=False)
+    params, key = policy.init(jax.random.key(0)), jax.random.key(1)
+    how = Recipe("adam", 1e-2, 2)
+    with pytest.raises(ValueError, match=r"actions reach [\d.]+: learners act in \[-1, 1\].*rescale_actions"):
+        fit_recipe(policy, params, X, 2 * Y, W, how, key)
+    with pytest.raises(ValueError, match="learners act in"):
+        make_pairs(policy, X, 2 * Y)
+    fit_recipe(free, free.init(jax.random.key(0)), X, 2 * Y, W, how, key)
+    make_pairs(free, X, 2 * Y)
+    fit_recipe(policy, params, X, np.clip(2 * Y, -1, 1), W, how, key)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jaxrl_suite.rl.datasets import episodes as ep
 from jaxrl_suite.rl.datasets import offline, transitions
+from jaxrl_suite.rl.learners import offline_fit
 
 
 def arrays(lengths=(3, 1, 4), *, seed=0, terminal=(True, False, False)):
@@ -220,3 +221,22 @@ def test_discrete_data_know_their_number_of_actions():
 def test_refuses_options_that_it_does_not_know(options, message):
     with pytest.raises(ValueError, match=message):
         offline.make_data(GOOD, **options)
+
+
+def test_codes_in_place_of_actions_are_refused():
+    actions = dict(actions=np.array([3, 700_000] * 4))
+    with pytest.raises(ValueError, match="action 700000 where 2 differ: number them from 0 on, or say num_actions"):
+        offline.make_data(GOOD | actions)
+    assert offline.make_data(GOOD | actions, offline.Metadata(num_actions=10**6)).num_actions == 10**6
+
+
+def test_observations_far_from_zero_are_centred_before_they_are_rounded():
+    far = dict(observations=GOOD["observations"].astype(np.float64) + 1e9, next_observations=None)
+    near = offline.make_data(GOOD | dict(next_observations=None))
+    data = offline.make_data(GOOD | far)
+    scale = transitions.scaling(data.observations)
+    got = offline_fit.scaled(transitions.transitions(data), scale)
+    assert got.observations.dtype == np.float32
+    shift = (scale.mean.astype(np.float64) - 1e9) / scale.std
+    usable = transitions.transitions(near).observations
+    np.testing.assert_allclose(got.observations, usable / scale.std - shift, atol=1e-5)

@@ -48,3 +48,18 @@ def test_an_unknown_name_gets_a_suggestion():
     for low, high in ((1.0, 1.0), (2.0, 1.0), (np.nan, 1.0)):
         with pytest.raises(ValueError, match="ref_min_score must lie below ref_max_score"):
             scores.normalised_score(1.0, scores.Reference(low, high))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bullet-halfcheetah-medium-v0", "here have none for 'bullet-halfcheetah-medium-v0': measure them"),
+        ("minigrid-fourrooms-v0", "here have none"),
+        ("hopper-medium-v5", r"of hopper-medium in version 0 and 1 and 2, not 'hopper-medium-v5': those of another"),
+        ("hoper-medium-v2", "Did you mean hopper-medium-v2"),
+    ],
+)
+def test_scores_of_another_simulator_are_never_suggested(name, message):
+    with pytest.raises(ValueError, match=message) as error:
+        scores.reference_scores(name)
+    assert ("Did you mean" in str(error.value)) == name.startswith("hoper")

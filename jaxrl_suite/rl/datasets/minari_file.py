@@ -138,7 +138,8 @@ def read_minari(
     extra = {name: joined.pop(name) for name in list(joined) if "/" in name}
     seeds = [group.get("@seed") for group in groups]
     if all(isinstance(seed, (int, np.integer)) for seed in seeds):
-        extra["episodes/seed"] = np.array(seeds, np.int64)
+        wide = max(map(int, seeds)) > np.iinfo(np.int64).max
+        extra["episodes/seed"] = np.array([int(seed) for seed in seeds], np.uint64 if wide else np.int64)
     if spaces[1].get("start") or spaces[1].get("type") in ("MultiDiscrete", "MultiBinary"):
         extra["metadata/action_space"] = described["action_space"]  # which the numbers are to be turned back into
     if isinstance(notes := described.get("extra"), dict):

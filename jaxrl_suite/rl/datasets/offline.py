@@ -227,3 +227,7 @@ def _check_metadata(metadata: Metadata, actions: np.ndarray, source: str) -> Non
             raise UserError(f"{source}: num_actions is of discrete actions: leave it out, these are continuous")
         if actions.max() >= metadata.num_actions:
             raise UserError(f"{source}: action {actions.max()} with num_actions {metadata.num_actions}: raise it")
+    elif actions.ndim == 1 and actions.max() >= 100 + 10 * (present := len(np.unique(actions))):
+        raise UserError(
+            f"{source}: action {actions.max()} where {present} differ: number them from 0 on, or say num_actions"
+        )

@@ -8,6 +8,7 @@ Reference: Fu et al., "D4RL" (arXiv 2004.07219), section 5 and the table of refe
 
 from __future__ import annotations
 
+import difflib
 from typing import NamedTuple
 
 import numpy as np
@@ -65,11 +66,23 @@ def reference_scores(name: str) -> Reference:
     """D4RL's reference returns of a data set, for instance `halfcheetah-medium-replay-v2`.
 
     Raises:
-      UserError: if D4RL has no such data set, with the nearest name.
+      UserError: if D4RL has none for it, with the nearest name of the same simulator.
     """
-    if name not in D4RL:
-        raise UserError(f"D4RL has no reference scores for {name!r}{suggest(name, D4RL)}")
-    return D4RL[name]
+    if name in D4RL:
+        return D4RL[name]
+    stem = name.rpartition("-v")[0]
+    if versions := sorted(known.rpartition("-v")[2] for known in D4RL if stem and known.rpartition("-v")[0] == stem):
+        raise UserError(
+            f"D4RL's reference scores are of {stem} in version {' and '.join(versions)}, not {name!r}: those of "
+            "another simulator do not compare, measure them (references)"
+        )
+    # A first word of its own is another simulator or task, whose scores do not compare: bullet-hopper is not hopper.
+    families = {known.split("-")[0] for known in D4RL}
+    family = difflib.get_close_matches(name.split("-")[0], families, n=1, cutoff=0.7)
+    if not family:
+        raise UserError(f"D4RL's reference scores here have none for {name!r}: measure them (references)")
+    near = [known for known in D4RL if known.split("-")[0] == family[0]]
+    raise UserError(f"D4RL has no reference scores for {name!r}{suggest(name, near)}")
 
 
 def normalised_score(returns: ArrayLike, reference: Reference | Metadata) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from jaxrl_suite.envs.legal import is_concrete
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.datasets.offline import OfflineData
 
@@ -23,10 +24,10 @@ _STD_FLOOR = 1e-3  # added to a deviation, so that a constant feature becomes 0
 class Transitions(NamedTuple):
     """Transitions for a learner with a critic."""
 
-    observations: Array  # float32[M, ...]
+    observations: Array  # float32[M, ...]; float64 of data that are finer, until they are centred (`scaled`)
     actions: Array  # float32[M, A] or int32[M]
     rewards: Array  # float32[M]
-    next_observations: Array  # float32[M, ...]
+    next_observations: Array  # as `observations`
     terminals: Array  # float32[M], 1 where nothing follows
 
 
@@ -50,13 +51,11 @@ def transitions(data: OfflineData) -> Transitions:
       UserError: if continuous actions leave [-1, 1], or no transition has a successor.
     """
     actions = data.actions.astype(np.int32 if data.discrete else np.float32)
-    if not data.discrete and np.abs(actions).max() > 1:
-        raise UserError(
-            f"actions reach {np.abs(actions).max():g}: learners act in [-1, 1], divide by the bound (rescale_actions)"
-        )
-    observations = data.observations.astype(np.float32)
+    check_range(actions)
+    kind = np.result_type(data.observations.dtype, np.float32)  # float64 for what float32 cannot hold
+    observations = data.observations.astype(kind)
     if data.next_observations is not None:
-        following, usable = data.next_observations.astype(np.float32), np.ones(len(data), bool)
+        following, usable = data.next_observations.astype(kind), np.ones(len(data), bool)
     else:
         following = np.concatenate([observations[1:], observations[-1:]])
         following[data.terminals] = observations[data.terminals]  # multiplied by 0 in a target
@@ -71,6 +70,20 @@ def transitions(data: OfflineData) -> Transitions:
         following[usable],
         data.terminals.astype(np.float32)[usable],
     )
+
+
+def check_range(actions: Any, name: str = "actions") -> None:
+    """Refuses continuous actions beyond [-1, 1], which a policy with tanh can only answer by saturating.
+
+    Discrete actions, and arrays that are traced, are not looked at.
+
+    Raises:
+      UserError: if an action lies beyond.
+    """
+    if not is_concrete(actions) or np.asarray(actions).dtype.kind != "f" or not np.size(actions):
+        return
+    if (most := float(np.abs(actions).max())) > 1 + 1e-6:
+        raise UserError(f"{name} reach {most:g}: learners act in [-1, 1], divide by the bound (rescale_actions)")
 
 
 def rescale_actions(data: OfflineData, low: Any, high: Any) -> OfflineData:

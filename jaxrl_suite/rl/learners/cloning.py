@@ -17,6 +17,7 @@ import optax
 
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.rl.datasets.transitions import check_range
 from jaxrl_suite.rl.policies import Params, Policy
 
 Loss: TypeAlias = Literal["mse", "mae", "cross_entropy", "softmax_mse", "softmax_mae"]
@@ -137,6 +138,16 @@ def cloning_loss(
     return weighted_mean(losses, weights)
 
 
+def check_targets(policy: Policy, targets: Any) -> None:
+    """Refuses actions beyond [-1, 1] as targets of a continuous policy that answers a tanh.
+
+    Raises:
+      UserError: see `check_range`.
+    """
+    if not policy.discrete and getattr(policy.module, "squash", False):
+        check_range(targets)
+
+
 def fit(
     policy: Policy,
     params: Params,
@@ -166,7 +177,11 @@ def fit(
 
     Returns:
       The parameters, and the loss before each step, float32[T].
+
+    Raises:
+      UserError: if the policy answers a tanh and targets lie beyond it (under `jit` nothing is looked at).
     """
+    check_targets(policy, targets)
     grad = jax.value_and_grad(lambda p, x, y, w: cloning_loss(policy, p, x, y, w, kind))
 
     def step(carry: tuple[Params, Any], key: jax.Array | None):

@@ -11,9 +11,10 @@ from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.rl.datasets.transitions import Scaling, Transitions
+from jaxrl_suite.rl.datasets.transitions import Scaling, Transitions, check_range
 from jaxrl_suite.rl.policies import Policy
 
 State: TypeAlias = Any  # a pytree of arrays; its field `actor` holds the policy's parameters
@@ -35,7 +36,6 @@ class OfflineLearner(Protocol):
     def update(self, state: State, batch: Transitions, key: jax.Array) -> tuple[State, Metrics]: ...
 
 
-@functools.partial(jax.jit, static_argnames=("learner", "updates"))
 def fit(
     learner: OfflineLearner, state: State, data: Transitions, keys: jax.Array, updates: int
 ) -> tuple[State, Metrics]:
@@ -52,8 +52,17 @@ def fit(
       The states, and each metric float32[S, T].
 
     Raises:
-      UserError: if updates is not positive, or the data are not of the learner's kind of actions.
+      UserError: if updates is not positive, the data are not of the learner's kind of actions, or reach beyond
+        [-1, 1].
     """
+    check_range(data.actions)
+    return _fit(learner, state, data, keys, updates)
+
+
+@functools.partial(jax.jit, static_argnames=("learner", "updates"))
+def _fit(
+    learner: OfflineLearner, state: State, data: Transitions, keys: jax.Array, updates: int
+) -> tuple[State, Metrics]:
     if updates < 1:
         raise UserError(f"updates must be at least 1, got {updates}")
     policy, actions, count = learner.policy, data.actions, data.rewards.shape[0]
@@ -92,7 +101,7 @@ def scaled(data: Transitions, scaling: Scaling, *, reward_scale: float = 1.0) ->
     if reward_scale <= 0:
         raise UserError(f"reward_scale must be above 0, got {reward_scale}")
     return data._replace(
-        observations=scaling(data.observations),
-        next_observations=scaling(data.next_observations),
+        observations=scaling(data.observations).astype(np.float32),  # centred as finely as the data are, then rounded
+        next_observations=scaling(data.next_observations).astype(np.float32),
         rewards=reward_scale * data.rewards,
     )
