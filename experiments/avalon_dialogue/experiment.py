@@ -14,10 +14,17 @@ from __future__ import annotations
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.avalon_dialogue.config import PRESETS, Config
 
-__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "check", "main"]
 
 SYSTEM = "Strategist"
 CLAIMS = ("strat-3",)
+
+
+def check(config: Config) -> None:
+    """Refuses a language model that cannot be asked, before a run begins."""
+    from jaxrl_suite.llm.run_sampler import check_server
+
+    check_server(config)
 
 
 def main(config: Config, run: Run) -> None:

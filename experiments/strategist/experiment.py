@@ -20,7 +20,7 @@ from jaxrl_suite.experiments.strategist.config import PRESETS, Config
 if TYPE_CHECKING:
     from jaxrl_suite.networks.describe import Described
 
-__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main", "networks"]
+__all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "check", "main", "networks"]
 
 SYSTEM = "Strategist"
 CLAIMS = ("strat-1", "strat-2", "strat-4", "strat-5", "strat-6", "strat-7", "strat-11", "strat-12")
@@ -30,6 +30,13 @@ def networks(config: Config) -> dict[str, Described]:
     from jaxrl_suite.experiments.strategist import networks
 
     return networks.networks(config)
+
+
+def check(config: Config) -> None:
+    """Refuses a language model that cannot be asked, before a run begins."""
+    from jaxrl_suite.llm.run_sampler import check_server
+
+    check_server(config)
 
 
 def main(config: Config, run: Run) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,6 +46,11 @@ def check_options(config: Options) -> None:
     Raises:
       UserError: if an option is missing, cannot be used, or belongs to another proposer.
     """
+    if config.api_key_variable and not re.fullmatch(r"[A-Za-z_]\w*", config.api_key_variable, re.ASCII):
+        raise UserError(
+            f"api_key_variable {config.api_key_variable!r} cannot name an environment variable: give its name, never "
+            "the key itself"
+        )
     if config.proposer == "openai":
         if not config.base_url:
             raise UserError("--proposer openai needs --base-url, for instance http://127.0.0.1:8080/v1")
@@ -54,6 +61,33 @@ def check_options(config: Options) -> None:
         raise UserError(f"--proposer replay needs --recording FOLDER of an earlier run, got {config.recording!r}")
     if config.proposer != "replay" and config.recording:
         raise UserError("recording is for --proposer replay: give that too, or leave it out")
+
+
+def check_server(config: Options) -> None:
+    """For an experiment's `check`: a server that cannot be spoken to is noticed before anything else is done.
+
+    Raises:
+      UserError: if a key is missing, or nothing answers at the address.
+    """
+    if config.proposer != "openai":
+        return
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    from jaxrl_suite.llm.http.config import Clock
+    from jaxrl_suite.llm.http.transport import Transport
+
+    server = http_config(config)
+    Transport(server, Clock()).close()
+    if getproxies() and not server.is_local:
+        return  # only the proxy knows
+    parts = urlsplit(config.base_url)
+    address = parts.hostname or "", parts.port or {"http": 80, "https": 443}[parts.scheme]
+    try:
+        socket.create_connection(address, timeout=server.limits.connect_timeout).close()
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise UserError(f"cannot reach {config.base_url} ({reason}): start the server, or correct --base-url") from None
 
 
 def http_config(config: Options) -> HTTPConfig:
