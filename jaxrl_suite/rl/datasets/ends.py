@@ -115,13 +115,13 @@ def _jumps(tree: Mapping[str, Any], terminals: np.ndarray) -> np.ndarray | None:
     """bool[N]: where the next row does not go on from a row that is no terminal; None if the data cannot tell.
 
     They cannot if there is no `next_observations`, or if it is the next row at terminals too: then it was made by
-    shifting, and says nothing; nor if most rows jump, as in shuffled data.
+    shifting, and says nothing; nor if nearly all rows jump, as in shuffled data.
     """
     here, following = (np.asarray(tree.get(name)) for name in ("observations", "next_observations"))
     if here.ndim < 2 or here.shape != following.shape or len(here) != len(terminals):
         return None
     differ = (following[:-1] != here[1:]).reshape(len(here) - 1, -1).any(axis=1)
-    if not differ[terminals[:-1]].all() or not terminals[:-1].any() or 2 * differ.sum() > len(differ):
+    if not differ[terminals[:-1]].all() or not terminals[:-1].any() or differ.mean() > 0.9:
         return None
     return np.append(differ, False) & ~terminals
 
