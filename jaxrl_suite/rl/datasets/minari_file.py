@@ -136,10 +136,9 @@ def read_minari(
             parts.setdefault(name, []).append(value)
     joined = {name: _join(name, values, len(groups), str(folder)) for name, values in parts.items()}
     extra = {name: joined.pop(name) for name in list(joined) if "/" in name}
-    seeds = [group.get("@seed") for group in groups]
-    if all(isinstance(seed, (int, np.integer)) for seed in seeds):
-        wide = max(map(int, seeds)) > np.iinfo(np.int64).max
-        extra["episodes/seed"] = np.array([int(seed) for seed in seeds], np.uint64 if wide else np.int64)
+    seeds = [int(seed) for group in groups if isinstance(seed := group.get("@seed"), (int, np.integer))]
+    if len(seeds) == len(groups):
+        extra["episodes/seed"] = np.array(seeds, np.uint64 if max(seeds) > np.iinfo(np.int64).max else np.int64)
     if spaces[1].get("start") or spaces[1].get("type") in ("MultiDiscrete", "MultiBinary"):
         extra["metadata/action_space"] = described["action_space"]  # which the numbers are to be turned back into
     if isinstance(notes := described.get("extra"), dict):

@@ -115,6 +115,8 @@ def sizes_of(space: Mapping[str, Any], source: str) -> tuple[list[int], list[int
       UserError: if they are no whole numbers.
     """
     kind = space.get("type")
+    sizes: list[Any]
+    starts: list[Any]
     if kind == "Discrete":
         sizes, starts = [space.get("n")], [space.get("start", 0)]
     elif kind == "MultiDiscrete":
