@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxrl_suite import envs
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.core.trees import check_finite
 from jaxrl_suite.distill.task import Teacher, make_teacher
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.ddrl.config import Config
@@ -73,6 +74,7 @@ def train_expert(config: Config, run: Run, environment: str) -> Trained:
         if update is None:
             update = run.compile(learner.update, state, name=f"PPO on {environment}")
         state, metrics = update(state)
+        check_finite(learner.actor_params(state), f"PPO on {environment}, update {at + 1}")
         for leaf, row in zip(jax.tree.leaves(checkpoints), jax.tree.leaves(learner.actor_params(state)), strict=True):
             leaf[at] = np.asarray(row)
         returns[at] = float(metrics.score)

@@ -124,3 +124,12 @@ def test_actions_beyond_what_a_tanh_answers_are_refused():
     fit_recipe(free, free.init(jax.random.key(0)), X, 2 * Y, W, how, key)
     make_pairs(free, X, 2 * Y)
     fit_recipe(policy, params, X, np.clip(2 * Y, -1, 1), W, how, key)
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step():
+    policy = mlp_policy((3,), 2, widths=(8,), squash=False)
+    params = policy.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"cloning loss is not finite from step \d+ on: lower the learning rate"):
+        fit(policy, params, X, Y, None, optax.sgd(1e3), 100, jax.random.key(0))
+    with pytest.raises(ValueError, match="from step 0 on"):
+        fit(policy, params, X, Y * np.nan, None, optax.sgd(0.1), 3, jax.random.key(0))

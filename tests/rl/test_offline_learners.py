@@ -272,3 +272,11 @@ def try_on(learner, data):
 def test_refuses_what_cannot_be_trained(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_training_that_is_no_number_stops_with_its_step():
+    data = batch_of(4)
+    broken = data._replace(rewards=data.rewards * jnp.nan)
+    start = offline_fit.init_seeds(LEARNERS[0], jax.random.split(KEY, 2))
+    with pytest.raises(ValueError, match=r"TD3BC's \w+ is not finite from step \d on"):
+        offline_fit.fit(LEARNERS[0], start, broken, jax.random.split(KEY, 2), 3)

@@ -71,9 +71,8 @@ def read_d4rl(
         raise UserError(f"episode_steps must be a whole number of at least 1, got {episode_steps!r}")
     ends = take_ends(tree, str(path), episode_steps)
     arrays = {key: tree.pop(key) for key in ARRAYS if key in tree} | ends
-    if "rewards" in arrays and np.shape(arrays["rewards"])[1:] == (
-        1,
-    ):  # a column in some files, which D4RL's own loader flattens as well
+    # A column in some files, which D4RL's own loader flattens as well.
+    if "rewards" in arrays and np.shape(arrays["rewards"])[1:] == (1,):
         arrays["rewards"] = arrays["rewards"][:, 0]
     fields = {}
     for key, kind in _FIELDS.items():

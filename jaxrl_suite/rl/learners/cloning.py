@@ -18,6 +18,7 @@ import optax
 from jaxrl_suite.core.config import check_ranges
 from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.rl.datasets.transitions import check_range
+from jaxrl_suite.rl.learners.offline_fit import check_history
 from jaxrl_suite.rl.policies import Params, Policy
 
 Loss: TypeAlias = Literal["mse", "mae", "cross_entropy", "softmax_mse", "softmax_mae"]
@@ -179,7 +180,8 @@ def fit(
       The parameters, and the loss before each step, float32[T].
 
     Raises:
-      UserError: if the policy answers a tanh and targets lie beyond it (under `jit` nothing is looked at).
+      UserError: if the policy answers a tanh and targets lie beyond it, or the loss becomes NaN or infinite (under a
+        `jit` of the caller's nothing is looked at).
     """
     check_targets(policy, targets)
     grad = jax.value_and_grad(lambda p, x, y, w: cloning_loss(policy, p, x, y, w, kind))
@@ -197,6 +199,7 @@ def fit(
     keys = None if batch is None else jax.random.split(key, steps)
     start = (params, optimiser.init(params))
     (params, _), losses = jax.lax.scan(step, start, keys, length=steps, unroll=min(unroll, steps))
+    check_history(losses, "the cloning loss")
     return params, losses
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl_suite.envs.legal import is_concrete
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.datasets.transitions import Scaling, Transitions, check_range
 from jaxrl_suite.rl.policies import Policy
@@ -53,10 +54,24 @@ def fit(
 
     Raises:
       UserError: if updates is not positive, the data are not of the learner's kind of actions, or reach beyond
-        [-1, 1].
+        [-1, 1]; or a metric becomes NaN or infinite, with its step (not under a `jit` of the caller's).
     """
     check_range(data.actions)
-    return _fit(learner, state, data, keys, updates)
+    state, metrics = _fit(learner, state, data, keys, updates)
+    for name, values in metrics.items():
+        check_history(values, f"{type(learner).__name__}'s {name}")
+    return state, metrics
+
+
+def check_history(values: jax.Array, name: str) -> None:
+    """Stops at a loss or metric [..., T] that is NaN or infinite, and names its step; what is traced is not looked at.
+
+    Raises:
+      UserError: at the first step of any seed.
+    """
+    if is_concrete(values) and not (finite := np.isfinite(np.asarray(values))).all():
+        step = int(np.argwhere(~finite)[:, -1].min())
+        raise UserError(f"{name} is not finite from step {step} on: lower the learning rate, or check the data")
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "updates"))

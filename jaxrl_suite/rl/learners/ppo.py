@@ -3,7 +3,8 @@
 One `update` is a scan over iterations of collecting and learning, followed by an evaluation; the best evaluated policy
 is kept. Nothing else runs inside, so `jax.jit(ppo.update)` compiles once, and `jax.vmap` of both runs many seeds. The
 loop over updates is the caller's. Actions are masked by the environment's `legal`, if it has one, wherever one is
-chosen; parameters with a NaN are never the best ones, and `metrics.not_finite` counts them.
+chosen; parameters with a NaN are never the best ones, `metrics.not_finite` counts them, and
+`core.trees.check_finite(ppo.actor_params(state), where)` stops the loop and names the first:
 
     ppo = PPO(env, INVERTED_PENDULUM)
     state, update = jax.jit(ppo.init)(key), jax.jit(ppo.update)
