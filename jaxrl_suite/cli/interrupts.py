@@ -1,7 +1,8 @@
 """Signals that end a command: an interrupt (Ctrl-C) and a request to terminate, each raised where the program is.
 
 Python drops an exception that is raised inside a callback, such as those by which JAX forgets dead arrays, and goes on.
-Such an exception is raised again a moment later.
+Such an exception is raised again a moment later. One that is raised while an extension module is being initialised may
+crash the process, or come out as an ImportError; it waits for the end of that.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 from typing import Any
 
@@ -49,15 +52,20 @@ def catching() -> Iterator[Caught]:
         yield caught
         return
     hooks, before = (sys.unraisablehook, sys.excepthook), {}
+    inside = True
 
     def take(number: int, frame: FrameType | None) -> None:
         caught.number = caught.number or number
+        warnings.simplefilter("ignore")  # of what is left undone
+        if hasattr(signal, "setitimer") and _in_extension(frame):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
         raise Terminated if caught.number == signal.SIGTERM else KeyboardInterrupt
 
     def dropped(unraisable: Any) -> None:
-        if not isinstance(unraisable.exc_value, KeyboardInterrupt) or caught.number is None:
+        if caught.number is None:
             hooks[0](unraisable)
-        elif hasattr(signal, "setitimer"):
+        elif isinstance(unraisable.exc_value, KeyboardInterrupt) and inside and hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
     def printed(*error: Any) -> None:
@@ -76,11 +84,22 @@ def catching() -> Iterator[Caught]:
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.unraisablehook = hooks[0]
+        inside = False
         if caught.number is None:
-            sys.excepthook = hooks[1]
+            sys.unraisablehook, sys.excepthook = hooks
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _in_extension(frame: FrameType | None) -> bool:
+    """Whether an extension module is being made or initialised."""
+    while frame is not None:
+        if frame.f_code.co_name in ("create_module", "exec_module") and isinstance(
+            frame.f_locals.get("self"), ExtensionFileLoader
+        ):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def leave_at_the_next() -> None:

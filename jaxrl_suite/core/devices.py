@@ -8,11 +8,14 @@ kernel on one thread, and a sharded batch is how all cores are used.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import os
 import platform
 import re
+import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -206,8 +209,33 @@ def _enable_cache() -> None:
         except OSError:  # a read-only home: the programs are compiled each time
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    if not isinstance(warnings.showwarning, _CacheMender):
+        warnings.showwarning = _CacheMender(warnings.showwarning)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+class _CacheMender:
+    """Shows warnings, but for those of damaged entries of the compilation cache: JAX never replaces an entry.
+
+    It names the function alone, so its other programs go with the damaged one; all are compiled again when needed.
+    """
+
+    def __init__(self, show: Callable[..., None]):
+        self._show = show
+
+    def __call__(self, message: Warning | str, *rest: Any, **more: Any) -> None:
+        found = re.match(r"Error reading persistent compilation cache entry for '([^'/]+)'", str(message))
+        folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+        if found is None or not folder:
+            return self._show(message, *rest, **more)
+        try:
+            for path in Path(folder).glob(f"{glob.escape(found[1])}-*-cache"):
+                path.unlink(missing_ok=True)
+            done = "it was deleted and is compiled again"
+        except OSError as error:
+            done = f"it cannot be deleted ({error.strerror}): empty that folder, or set {CACHE_VARIABLE}=off"
+        print(f"The compilation cache {folder} holds a damaged program of {found[1]}: {done}.", file=sys.stderr)
 
 
 def _check_rows(tree: Any, mesh: Mesh) -> None:

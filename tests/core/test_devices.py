@@ -95,3 +95,36 @@ def test_describe_and_sizes():
         "2.5 GB",
         "30 TB",
     ]
+
+
+DAMAGED = """
+import sys
+from jaxrl_suite.core import devices
+devices.setup(num_devices=1)
+import jax, jax.numpy as jnp
+def f(x):
+    for i in range(5):
+        x = jnp.sin(x @ x.T) + i
+    return x.sum()
+print(float(jax.jit(f)(jnp.eye(4))))
+"""
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"", lambda data: data[:-9] + bytes(9)])
+def test_a_damaged_program_in_the_cache_is_replaced(damage, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+    def run():
+        done = subprocess.run([sys.executable, "-c", DAMAGED], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout, done.stderr
+
+    right, said = run()
+    (entry,) = tmp_path.glob("jit_f-*-cache")
+    entry.write_bytes(damage(entry.read_bytes()))
+    result, said = run()
+    assert result == right
+    line = f"The compilation cache {tmp_path} holds a damaged program of jit_f: it was deleted and is compiled again."
+    assert said.splitlines()[-1] == line
+    assert run() == (right, "")
