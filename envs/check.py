@@ -1,8 +1,9 @@
 """`check_env`: does an environment keep the contract of `envs.base`? For this package's environments and for yours.
 
-The checks run one random episode of legal actions: static shapes, `jit` = no `jit`, `vmap` = loop, masks, explicit
-chance that agrees with `step`, terminal states that absorb, no key in the state, and observations without hidden
-information. The state may be a NamedTuple or a dataclass that is a pytree; actions may be discrete or continuous.
+The checks run one random episode of legal actions: identity by value, static shapes, `jit` = no `jit`, `vmap` = loop,
+masks, explicit chance that agrees with `step`, terminal states that absorb, no key in the state, and no hidden
+information in observations. The state may be a NamedTuple or a dataclass that is a pytree; actions may be discrete or
+continuous.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
     Raises:
       EnvError: at the first broken promise.
     """
+    _check_identity(env)
     key = jax.random.key(seed)
     if hasattr(env, "num_actions") == hasattr(env, "action_size"):
         raise EnvError("an environment has num_actions if its actions are discrete, else action_size, and never both")
@@ -88,6 +90,17 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
     absorbed = step(state, _random_action(env, state, action_key), step_key)
     _same(absorbed, replace(state, reward=jnp.zeros_like(state.reward)), "a finished state must absorb, with reward 0")
     _check_vmap(env, step, states, batch_key)
+
+
+def _check_identity(env: AnyEnv) -> None:
+    """Environments are static in compiled programs, which are kept by their hash: two that differ must differ in it."""
+    name, remedy = type(env).__name__, "make it a dataclass(frozen=True) of numbers, text and tuples"
+    if getattr(env, "__dict__", None) and type(env).__hash__ is object.__hash__:
+        raise EnvError(f"{name} is hashed by identity: with another attribute it would keep its old program: {remedy}")
+    try:
+        hash(env)
+    except TypeError as error:
+        raise EnvError(f"{name} cannot be hashed ({error}): {remedy}") from None
 
 
 def _require(condition: Any, message: str) -> None:

@@ -1,14 +1,15 @@
 """`check_env` passes what keeps the contract and names what does not."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxrl_suite.envs import AutoReset, Gops, check_env
+from jaxrl_suite.envs import AutoReset, Gops, Pendulum, check_env
 
 
 @pytest.mark.parametrize(
@@ -213,6 +214,31 @@ def test_an_environment_may_have_masks_alone():
 def test_broken_promises_are_named(env, complaint):
     with pytest.raises(ValueError, match=complaint):
         check_env(env)
+
+
+class _Mutable(Pendulum):
+    """A frozen dataclass whose subclass can be changed again, and is hashed by identity."""
+
+    __setattr__ = object.__setattr__
+    __hash__ = object.__hash__
+
+
+def test_an_environment_whose_attributes_a_program_would_not_see_is_refused():
+    """A program is kept by the hash of its static arguments: by identity, it outlives a change of an attribute."""
+    env = _Mutable()
+    force = jax.jit(lambda env, x: env.max_turns * x, static_argnums=0)
+    assert force(env, 1.0) == env.max_turns
+    object.__setattr__(env, "max_turns", 7)
+    assert force(env, 1.0) != 7  # what would go wrong
+    with pytest.raises(ValueError, match=r"hashed by identity.*frozen=True"):
+        check_env(env)
+
+    @dataclasses.dataclass(frozen=True)
+    class Table(Pendulum):
+        rows: Any = None
+
+    with pytest.raises(ValueError, match=r"cannot be hashed.*frozen=True"):
+        check_env(Table(rows=np.zeros(2)))
 
 
 def test_hidden_information_that_stays_hidden_passes():
