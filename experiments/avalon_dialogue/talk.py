@@ -17,7 +17,7 @@ from jaxrl_suite.avalonbench.cheap_talk.game import Talked, play_and_talk
 from jaxrl_suite.avalonbench.cheap_talk.learning import Params, TalkLearner, TalkLearnerState
 from jaxrl_suite.avalonbench.cheap_talk.policies import ClaimPolicy, babbling, simple
 from jaxrl_suite.avalonbench.observation_models import FailCounts
-from jaxrl_suite.core import devices
+from jaxrl_suite.core import devices, trees
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.avalon.game import Avalon
 
@@ -87,6 +87,7 @@ def learn(config: Config, run: Run) -> Learned:
     loop = run.chunks(how.points, (state, curve), "learning to talk", name="talk")
     for point in loop:
         state = train(loop.carry[0], *flags, _keys(_LEARN, config.seeds * arms, point))
+        trees.check_finite(state.params, f"learning to talk, point {point + 1}")
         curve = loop.carry[1].copy()
         curve[:, point + 1] = measure(state.params, flags[1], fresh)
         loop.carry = state, curve

@@ -21,7 +21,7 @@ from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.avalonbench.matches import play_side
 from jaxrl_suite.avalonbench.observation_models import VotesAndProposals
 from jaxrl_suite.avalonbench.search_agent import SearchAgent
-from jaxrl_suite.core import devices, stats
+from jaxrl_suite.core import devices, stats, trees
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.gops.game import Gops
 from jaxrl_suite.experiments.strategist.search import OURS, Searches, seed_strategy
@@ -71,12 +71,12 @@ def write(config: Config, run: Run, judge: HeuristicJudge, searches: Searches) -
 def snapshots(numbers: Sequence[int], learner: GopsLearner, update: Any, seed: int) -> list[Any]:
     """The learner's parameters after each number of episodes, rounded up to whole updates."""
     init_key, steps_key = jax.random.split(jax.random.fold_in(jax.random.key(LEARNING), seed))
-    state, players = learner.init(init_key), []
-    done = 0
+    state, players, done = learner.init(init_key), [], 0
     for episodes in sorted(numbers):
         for step in range(done, -(-episodes // learner.games)):
             state, _ = update(state, jax.random.fold_in(steps_key, step))
             done = step + 1
+        trees.check_finite(state.params, f"training, seed {seed}, {episodes} episodes")
         players.append(state.params)
     return players
 
