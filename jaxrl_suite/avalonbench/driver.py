@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxrl_suite.avalonbench.game_records import GameRecorder, Turn
 from jaxrl_suite.avalonbench.player import Player
@@ -25,6 +26,7 @@ from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.state import AvalonState
 from jaxrl_suite.envs.bits import has_bit, lowest_bit
+from jaxrl_suite.envs.legal import is_concrete
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.tree_search import split_rows
 
@@ -82,7 +84,8 @@ def play(
       lanes: L, games in play at a time, each followed by the next; by default all of them.
 
     Raises:
-      UserError: if the players do not fit the seats.
+      UserError: if the players do not fit the seats, or one picked an action that is not legal. Under a `jit` of the
+        caller's, where nothing can be raised, that game has ended with reward NaN.
     """
     if holders is None:
         players, holders = seating(game, players)
@@ -103,7 +106,7 @@ def play(
     if lanes is None:
         carry = driver.seat(jnp.arange(count)), start
         table, record = jax.lax.while_loop(lambda carry: jnp.any(~driver.over(carry[0])), driver.advance, carry)
-        return Games(table.states, table.memories, table.plans, record)
+        return _legal(Games(table.states, table.memories, table.plans, record))
 
     def ended(rows: GameRows, record: Any) -> Games:
         return Games(rows.states, rows.memories, rows.plans, record)
@@ -122,7 +125,17 @@ def play(
     rows = driver.seat(jnp.arange(min(lanes, count)))
     empty = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape[1:]), leaf.dtype), ended(rows, ()))
     begin = jnp.int32(len(rows.number)), rows, empty._replace(record=start)
-    return jax.lax.while_loop(lambda carry: jnp.any(carry[1].number < count), advance, begin)[2]
+    return _legal(jax.lax.while_loop(lambda carry: jnp.any(carry[1].number < count), advance, begin)[2])
+
+
+def _legal(games: Games) -> Games:
+    """The games, if nobody picked an illegal action in them."""
+    if is_concrete(games.final) and (rows := np.flatnonzero(np.isnan(games.final.reward).any(axis=1))).size:
+        raise UserError(
+            f"in game {rows[0]} a player picked an action that is not legal: let it choose where game.legal(state) is "
+            "true"
+        )
+    return games
 
 
 def by_side(side: Side) -> Callable[[AvalonState], jax.Array]:

@@ -259,3 +259,21 @@ class Heavy(BotPlayer):
 def test_refuses_what_does_not_fit(call, match):
     with pytest.raises(UserError, match=match):
         call()
+
+
+def test_200_players_who_pick_anything_are_refused_or_were_lucky():
+    """In each of 200 games five players pick any number from -1 on."""
+
+    def anything(params, key, state, seat, memory):
+        return jax.random.randint(key, (), -1, 4), memory
+
+    player = PlayerPolicy(GAME, anything)
+    keys = jax.random.split(jax.random.key(5), 200)
+    final = jax.jit(lambda keys: play(GAME, [player] * 5, keys).final)(keys)
+    refused = np.isnan(final.reward).any(axis=1)
+    assert np.asarray(final.terminated).all()
+    assert 150 < refused.sum() <= 200  # in a whole game somebody picks -1 or more than there is
+    with pytest.raises(UserError, match=r"in game [0-9]+ a player picked an action that is not legal"):
+        play(GAME, [player] * 5, keys)
+    lucky = play(GAME, [RANDOM] * 5, keys).final
+    assert np.isfinite(lucky.reward).all()
