@@ -19,6 +19,8 @@ from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, Game, missing_methods
 from jaxrl_suite.envs.legal import replace
 from jaxrl_suite.errors import UserError
 
+LOOSE = ("legal", "start")  # methods of `Game` that another environment may have for itself
+
 
 class EnvError(UserError):
     """The environment breaks its contract; the message says where and how."""
@@ -55,7 +57,7 @@ def check_env(env: AnyEnv, *, seed: int = 0, max_steps: int = 1000, plain_steps:
     state = env.init(start_key)
     _check_fields(env, state)
     game = env if isinstance(env, Game) else None
-    given = [name for name in vars(Game) if not name.startswith("_") and name != "legal" and hasattr(env, name)]
+    given = [name for name in vars(Game) if not name.startswith("_") and name not in LOOSE and hasattr(env, name)]
     if game is None and given:
         raise EnvError(
             f"{type(env).__name__} has {given[0]}, as a game that search can play, but no "

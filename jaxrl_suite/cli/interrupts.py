@@ -1,8 +1,8 @@
 """Signals that end a command: an interrupt (Ctrl-C) and a request to terminate, each raised where the program is.
 
 Python drops an exception that is raised inside a callback, such as those by which JAX forgets dead arrays, and goes on.
-Such an exception is raised again a moment later. One that is raised while an extension module is being initialised may
-crash the process, or come out as an ImportError; it waits for the end of that.
+Such an exception is raised again a moment later. One that is raised while an extension module is being imported may
+crash the process, or come out as an ImportError; it waits for the end of imports.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 from typing import Any
 
 AGAIN = 0.02  # seconds until a dropped exception is raised again
+IMPORT_SECONDS = 10.0  # for which a signal waits for imports to end
 
 
 class Terminated(KeyboardInterrupt):
@@ -52,12 +53,14 @@ def catching() -> Iterator[Caught]:
         yield caught
         return
     hooks, before = (sys.unraisablehook, sys.excepthook), {}
-    inside = True
+    inside, patience = True, 0.0
 
     def take(number: int, frame: FrameType | None) -> None:
-        caught.number = caught.number or number
+        nonlocal patience
+        if caught.number is None:
+            caught.number, patience = number, time.monotonic() + IMPORT_SECONDS
         warnings.simplefilter("ignore")  # of what is left undone
-        if hasattr(signal, "setitimer") and _in_extension(frame):
+        if hasattr(signal, "setitimer") and time.monotonic() < patience and _in_import(frame):
             signal.setitimer(signal.ITIMER_REAL, AGAIN)
             return
         raise Terminated if caught.number == signal.SIGTERM else KeyboardInterrupt
@@ -91,12 +94,10 @@ def catching() -> Iterator[Caught]:
             signal.signal(number, handler)
 
 
-def _in_extension(frame: FrameType | None) -> bool:
-    """Whether an extension module is being made or initialised."""
+def _in_import(frame: FrameType | None) -> bool:
+    """Whether an import statement is being carried out."""
     while frame is not None:
-        if frame.f_code.co_name in ("create_module", "exec_module") and isinstance(
-            frame.f_locals.get("self"), ExtensionFileLoader
-        ):
+        if frame.f_code.co_name == "_find_and_load" and frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False

@@ -55,7 +55,9 @@ def find(where: str | Path) -> Path:
       UserError: if there is none.
     """
     path = fetch.locate(str(where)) if str(where) in fetch.MODELS else Path(where)
-    if (path.is_dir() and (path / CONFIG).exists()) or (path.suffix == ".gguf" and path.is_file()):
+    if path.is_dir() and not (path / CONFIG).exists():
+        raise UserError(f"no model at {where}: cannot read {path / CONFIG}; give a folder with it and safetensors")
+    if path.is_dir() or (path.suffix == ".gguf" and path.is_file()):
         return path
     hint = suggest(str(where), fetch.MODELS)
     raise UserError(f"no model at {where}: give a .gguf file, a folder with safetensors, or a name{hint}")
