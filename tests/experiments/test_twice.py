@@ -9,6 +9,7 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.automl_market import experiment as automl_market
 from jaxrl_suite.experiments.avalon_bots import experiment as avalon_bots
 from jaxrl_suite.experiments.data_values import experiment as data_values
+from jaxrl_suite.experiments.disc import experiment as disc
 from jaxrl_suite.experiments.gops_search import experiment as gops_search
 from jaxrl_suite.experiments.lm import experiment as lm
 
@@ -26,6 +27,7 @@ EXPERIMENTS = {
     "automl_market": (automl_market, MARKET),
     "avalon_bots": (avalon_bots, BOTS),
     "data_values": (data_values, VALUES),
+    "disc": (disc, disc.Config(seeds=(0,), problems=2, samples=8, chains=("run",), methods=("best_of_n", "Z"))),
     "gops_search": (
         gops_search,
         gops_search.Config(seeds=(0, 1), num_cards=3, simulations=(4,), rival_simulations=4, games=8, policy_samples=1),
