@@ -30,7 +30,7 @@ class Keys(ast.NodeVisitor):
     def visit_FunctionDef(self, node):
         self._scope(node, node.body)
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]  # noqa: N815
 
     def visit_Lambda(self, node):
         self._scope(node, [node.body])

@@ -196,7 +196,7 @@ def _difference(known: Sequence[Sequence[str]], like: Any) -> str:
     for path, signature in known:
         if path not in wanted:
             return f"it holds {_short(path)} ({signature}), which this program's state does not"
-    shapes = dict(known)
+    shapes = {path: signature for path, signature in known}  # noqa: C416 (pairs of a JSON record are lists)
     for path, name, signature in here:
         if shapes[path] != signature:
             return f"{name or 'it'} is {shapes[path]} there and {signature} here"

@@ -138,7 +138,7 @@ class _Paying(envs.NoChance):
 
     num_players = 2
     num_actions = 2
-    num_chance_outcomes = 2
+    num_chance_outcomes = 2  # type: ignore[assignment]
     max_turns = 2
 
     def start(self):
