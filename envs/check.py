@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, Game, missing_methods
-from jaxrl_suite.envs.legal import replace
+from jaxrl_suite.envs.rules import replace
 from jaxrl_suite.errors import UserError
 
 LOOSE = ("legal", "start")  # methods of `Game` that another environment may have for itself

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import NoChance
-from jaxrl_suite.envs.legal import refuse, takes_legal
+from jaxrl_suite.envs.rules import refuse, takes_legal
 from jaxrl_suite.errors import UserError
 
 MAX_POINTS = 512
@@ -103,7 +103,7 @@ class DataSelection(NoChance):
 
         Args:
           state: the current state.
-          action: int32[P], a legal action; any other is refused, see `envs.legal`.
+          action: int32[P], a legal action; any other is refused, see `envs.rules`.
         """
         chosen = state.chosen.at[action[0]].set(True)
         utility = self.value_of(chosen)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.legal import refuse, takes_legal
+from jaxrl_suite.envs.rules import refuse, takes_legal
 from jaxrl_suite.errors import UserError
 
 GO_ON, LEAVE, BUY = 0, 1, 2  # actions of the buyer; BUY + q buys the model of metric q
@@ -177,7 +177,7 @@ class PostedPriceMarket:
 
         Args:
           state: a state in which somebody acts; any other is returned unchanged, with reward 0.
-          action: int32[2]; if that of the player who acts is not legal it is refused, see `envs.legal`.
+          action: int32[2]; if that of the player who acts is not legal it is refused, see `envs.rules`.
         """
         posting = state.posted < self.num_metrics
         legal = self.legal(state)

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxrl_suite.envs.avalon import roles as tables
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, AvalonState
-from jaxrl_suite.envs.bits import has_bit
+from jaxrl_suite.envs.rules import has_bit
 
 if TYPE_CHECKING:
     from jaxrl_suite.envs.avalon.setup import AvalonSetup

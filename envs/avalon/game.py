@@ -28,8 +28,7 @@ from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS,
 from jaxrl_suite.envs.avalon.setup import AvalonSetup
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, NO_TARGET, QUEST, TEAM, VOTE, AvalonState, pack_proposal
 from jaxrl_suite.envs.base import NoChance
-from jaxrl_suite.envs.bits import has_bit, nth_bit, popcount
-from jaxrl_suite.envs.legal import refuse
+from jaxrl_suite.envs.rules import has_bit, nth_bit, popcount, refuse
 from jaxrl_suite.errors import UserError
 
 
@@ -203,7 +202,7 @@ class Avalon(NoChance, AvalonSetup):
 
         Args:
           state: the current state; a terminal one is returned unchanged, with reward 0.
-          action: int32[P], legal actions, any other is refused, see `envs.legal`; the entries of players who do not
+          action: int32[P], legal actions, any other is refused, see `envs.rules`; the entries of players who do not
             act now are ignored.
 
         Returns:

@@ -15,8 +15,7 @@ from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, TEAM, AvalonState
 from jaxrl_suite.envs.base import NoChance
-from jaxrl_suite.envs.bits import lowest_bit, popcount
-from jaxrl_suite.envs.legal import refuse, takes_legal
+from jaxrl_suite.envs.rules import lowest_bit, popcount, refuse, takes_legal
 
 
 class TurnState(NamedTuple):
@@ -83,7 +82,7 @@ class AvalonTurns(NoChance):
 
         Args:
           state: the current state; a terminal one is returned unchanged, with reward 0.
-          action: int32[P], of which the current player's entry counts; an illegal one is refused, see `envs.legal`.
+          action: int32[P], of which the current player's entry counts; an illegal one is refused, see `envs.rules`.
         """
         waiting = self.waiting(state)
         bit = waiting & -waiting

@@ -12,7 +12,7 @@ from jaxrl_suite.envs.avalon import roles as tables
 from jaxrl_suite.envs.avalon.roles import MAX_PROPOSALS, MAX_ROUNDS, NUM_QUESTS
 from jaxrl_suite.envs.avalon.setup import AvalonSetup
 from jaxrl_suite.envs.avalon.state import AvalonState
-from jaxrl_suite.envs.bits import has_bit
+from jaxrl_suite.envs.rules import has_bit
 
 
 def shown_to(game: AvalonSetup, state: AvalonState, role: int) -> jax.Array:

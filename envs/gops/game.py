@@ -17,8 +17,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrl_suite.envs.bits import has_bit, lowest_bit, nth_bit, popcount, top_bit
-from jaxrl_suite.envs.legal import refuse
+from jaxrl_suite.envs.rules import has_bit, lowest_bit, nth_bit, popcount, refuse, top_bit
 from jaxrl_suite.errors import UserError
 
 MIN_CARDS, MAX_CARDS = 2, 13
@@ -116,7 +115,7 @@ class Gops:
 
         Args:
           state: a state with a revealed prize; any other is returned unchanged, with reward 0.
-          action: int32[P], legal bids: action `a` bids card `a + 1`. Any other is refused, see `envs.legal`.
+          action: int32[P], legal bids: action `a` bids card `a + 1`. Any other is refused, see `envs.rules`.
 
         Returns:
           The state after the round.

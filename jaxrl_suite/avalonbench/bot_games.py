@@ -33,7 +33,7 @@ from jaxrl_suite.envs.avalon.roles import (
     seats_of,
 )
 from jaxrl_suite.envs.avalon.state import ASSASSINATION, QUEST, TEAM, AvalonState
-from jaxrl_suite.envs.bits import has_bit, popcount
+from jaxrl_suite.envs.rules import has_bit, popcount
 from jaxrl_suite.errors import UserError
 
 

@@ -25,8 +25,7 @@ from jaxrl_suite.avalonbench.player import Player
 from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.state import AvalonState
-from jaxrl_suite.envs.bits import has_bit, lowest_bit
-from jaxrl_suite.envs.legal import is_concrete
+from jaxrl_suite.envs.rules import has_bit, is_concrete, lowest_bit
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.tree_search import split_rows
 

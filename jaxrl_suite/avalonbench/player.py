@@ -21,7 +21,7 @@ from jaxrl_suite.avalonbench.bots import Bots, Memory
 from jaxrl_suite.envs.avalon import view
 from jaxrl_suite.envs.avalon.game import Avalon
 from jaxrl_suite.envs.avalon.state import QUEST, AvalonState
-from jaxrl_suite.envs.bits import has_bit
+from jaxrl_suite.envs.rules import has_bit
 
 # (the player's stream of a game key[], state, phases played int32[]) -> key[], of one phase of one game
 Schedule = Callable[[jax.Array, AvalonState, jax.Array], jax.Array]

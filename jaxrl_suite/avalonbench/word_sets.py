@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.bits import nth_bit
+from jaxrl_suite.envs.rules import nth_bit
 
 Words = tuple[jax.Array, ...]
 

@@ -193,3 +193,22 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def named_experiment(argv: Sequence[str]) -> str | None:
+    """The NAME among the words after `run`: the first that is no option and no option's value."""
+    taking = {a for action in _run_actions() if action.nargs != 0 for a in action.option_strings}
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+        elif word.startswith("-"):
+            skip = word in taking
+        else:
+            return word
+    return None
+
+
+def _run_actions() -> list[argparse.Action]:
+    commands = next(a for a in make_parser()._actions if a.dest == "command")
+    return commands.choices["run"]._actions  # pyright: ignore

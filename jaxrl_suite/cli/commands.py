@@ -1,4 +1,4 @@
-"""The subcommands of `jaxrl-suite`.
+"""The subcommands of `jaxrl-suite` but `run`.
 
 What they need beyond the standard library is imported when one needs it: listing and help start neither JAX nor
 matplotlib.
@@ -6,37 +6,18 @@ matplotlib.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxrl_suite.cli import catalog
-from jaxrl_suite.cli.arguments import describe_fields, make_parser, parse
 from jaxrl_suite.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
 
     from rich.console import Console
-
-
-def execute(argv: list[str]) -> int:
-    """Runs a command line; returns the exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on its own progress
-    try:
-        if argv[:1] == ["run"] and {"-h", "--help"} & set(argv) and (name := _first_word(argv[1:])):
-            print(describe_fields(catalog.find(name)))
-            return 0
-        arguments, overrides = parse(argv)
-        return _COMMANDS[arguments.command](arguments, overrides, argv)
-    except UserError as error:
-        print(f"jaxrl-suite: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _list(*_: Any) -> int:
@@ -61,21 +42,6 @@ def _envs(*_: Any) -> int:
     from jaxrl_suite.envs import registry
 
     _print_table(_stdout(), [{"environment": name, "what it is": about} for name, about in registry.describe_envs()])
-    return 0
-
-
-def _run(arguments: argparse.Namespace, overrides: dict[str, list[str]], argv: list[str]) -> int:
-    from jaxrl_suite.cli import runner
-
-    job = runner.prepare(arguments.name, arguments.preset, overrides)
-    if arguments.describe:
-        print(runner.describe_networks(job))
-        return 0
-    folder = Path(arguments.out) if arguments.out else runner.default_folder(job)
-    page = runner.run_job(
-        job, folder, resume=arguments.resume, devices=arguments.devices, command=_command(argv), console=_stderr()
-    )
-    print(page)
     return 0
 
 
@@ -127,10 +93,9 @@ def _fetch(arguments: argparse.Namespace, *_: Any) -> int:
     return 0
 
 
-_COMMANDS = {
+COMMANDS = {  # but `run`, which `runner` has
     "list": _list,
     "envs": _envs,
-    "run": _run,
     "reproduce": _reproduce,
     "bench": _bench,
     "report": _report,
@@ -167,22 +132,3 @@ def _stderr() -> Console:
 
 def _command(argv: Sequence[str]) -> list[str]:
     return ["jaxrl-suite", *argv]
-
-
-def _first_word(argv: Sequence[str]) -> str | None:
-    """The NAME of `run`: the first word that is no option and no option's value."""
-    taking = {a for action in _run_actions() if action.nargs != 0 for a in action.option_strings}
-    skip = False
-    for word in argv:
-        if skip:
-            skip = False
-        elif word.startswith("-"):
-            skip = word in taking
-        else:
-            return word
-    return None
-
-
-def _run_actions() -> list[argparse.Action]:
-    commands = next(a for a in make_parser()._actions if a.dest == "command")
-    return commands.choices["run"]._actions  # pyright: ignore

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
@@ -31,6 +32,25 @@ class PreparedRun(NamedTuple):
     module: ModuleType
     config: Any
     preset: str
+
+
+def run_command(arguments: argparse.Namespace, overrides: dict[str, list[str]], argv: list[str]) -> int:
+    """`jaxrl-suite run`; prints the page and returns the exit code."""
+    job = prepare(arguments.name, arguments.preset, overrides)
+    if arguments.describe:
+        print(describe_networks(job))
+        return 0
+    folder = Path(arguments.out) if arguments.out else default_folder(job)
+    page = run_job(
+        job,
+        folder,
+        resume=arguments.resume,
+        devices=arguments.devices,
+        command=["jaxrl-suite", *argv],
+        console=Console(stderr=True),
+    )
+    print(page)
+    return 0
 
 
 def prepare(name: str, preset: str, overrides: Mapping[str, Sequence[str]] | None = None) -> PreparedRun:

@@ -54,9 +54,10 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any]) -> None:
       UserError: if a leaf is none of these, which is named, the step is not larger, or the folder cannot be written.
     """
     folder = Path(folder)
-    leaves, names = jax.tree.leaves(tree), leaf_paths(tree)
-    for name, leaf in zip(names, leaves, strict=True):
-        _check_leaf(name, leaf)
+    leaves = jax.tree.leaves(tree)
+    for place, leaf in enumerate(leaves):
+        if problem := _leaf_problem(leaf):
+            raise UserError(f"leaf {leaf_paths(tree)[place]} of the carry {problem}")
     arrays = {str(i): _native(leaf) for i, leaf in enumerate(leaves) if _is_array(leaf)}
     record = {
         "meta": meta,
@@ -80,7 +81,7 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any]) -> None:
     except UserError:
         raise
     except Exception as error:  # orbax and tensorstore raise many kinds
-        raise UserError(f"cannot write the checkpoint {place}: {_cause(error, names, leaves)}") from None
+        raise UserError(f"cannot write the checkpoint {place}: {_cause(error, leaf_paths(tree), leaves)}") from None
 
 
 def latest_step(folder: Path) -> int | None:
@@ -154,20 +155,20 @@ def _manager(folder: Path, *, write: bool) -> Iterator[tuple[Any, Any]]:
         yield ocp, manager
 
 
-def _check_leaf(name: str, leaf: Any) -> None:
-    """Refuses a leaf that a checkpoint cannot hold."""
+def _leaf_problem(leaf: Any) -> str:
+    """Why a checkpoint cannot hold a leaf; empty if it can."""
     what = type(leaf).__name__
     if isinstance(leaf, jax.Array):
         if leaf.is_deleted():
-            raise UserError(f"leaf {name} of the carry was donated to a computation: keep the array that it returned")
-        return
+            return "was donated to a computation: keep the array that it returned"
+        return ""
     if isinstance(leaf, (np.ndarray, np.generic)):
         if not isinstance(leaf, np.ma.MaskedArray) and leaf.dtype.kind not in "USMmO" and leaf.dtype.names is None:
-            return
+            return ""
         what = "masked array" if isinstance(leaf, np.ma.MaskedArray) else f"array of {leaf.dtype}"
     elif type(leaf) in _PLAIN:
-        return
-    raise UserError(f"leaf {name} of the carry is a {what}: keep arrays of numbers, numbers and strings in it")
+        return ""
+    return f"is a {what}: keep arrays of numbers, numbers and strings in it"
 
 
 def _cause(error: Exception, names: Sequence[str], leaves: Sequence[Any]) -> str:
@@ -185,21 +186,18 @@ def _cause(error: Exception, names: Sequence[str], leaves: Sequence[Any]) -> str
 
 def _difference(known: Sequence[Sequence[str]], like: Any) -> str:
     """How the leaves of a checkpoint differ from those of `like`, at the first that does."""
-    here = [
-        (keystr(path), name, _signature(leaf))
-        for (path, leaf), name in zip(tree_leaves_with_path(like), leaf_paths(like), strict=True)
-    ]
-    there, wanted = {path for path, _ in known}, {path for path, _, _ in here}
-    for path, name, signature in here:
+    here = [(keystr(path), _signature(leaf)) for path, leaf in tree_leaves_with_path(like)]
+    there, wanted = {path for path, _ in known}, {path for path, _ in here}
+    for place, (path, signature) in enumerate(here):
         if path not in there:
-            return f"{name or 'it'} ({signature}) is not in it"
+            return f"{leaf_paths(like)[place] or 'it'} ({signature}) is not in it"
     for path, signature in known:
         if path not in wanted:
             return f"it holds {_short(path)} ({signature}), which this program's state does not"
     shapes = {path: signature for path, signature in known}  # noqa: C416 (pairs of a JSON record are lists)
-    for path, name, signature in here:
+    for place, (path, signature) in enumerate(here):
         if shapes[path] != signature:
-            return f"{name or 'it'} is {shapes[path]} there and {signature} here"
+            return f"{leaf_paths(like)[place] or 'it'} is {shapes[path]} there and {signature} here"
     return ""
 
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, State
-from jaxrl_suite.envs.legal import is_concrete, refuse, takes_legal
+from jaxrl_suite.envs.rules import is_concrete, refuse, takes_legal
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.actors import Actor, act
 from jaxrl_suite.rl.policies import Params

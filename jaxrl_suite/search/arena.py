@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import State
-from jaxrl_suite.envs.legal import FAULTS, is_concrete, policy_fault, refuse
+from jaxrl_suite.envs.rules import FAULTS, is_concrete, policy_fault, refuse
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search import matrix_game
 from jaxrl_suite.search.tree_search import split_rows
@@ -30,7 +30,7 @@ Policy = Callable[[jax.Array, State], jax.Array]
 class Match(NamedTuple):
     reward: jax.Array  # float32[B], of the first policy; NaN where a policy was refused
     final: State  # the states at the end, batched
-    faults: jax.Array  # int32[2, B], what was wrong with each policy: a number of `envs.legal.FAULTS`, 0 for nothing
+    faults: jax.Array  # int32[2, B], what was wrong with each policy: a number of `envs.rules.FAULTS`, 0 for nothing
 
 
 def play(game: Any, policies: tuple[Policy, Policy], keys: jax.Array, swapped: jax.Array | None = None) -> Match:

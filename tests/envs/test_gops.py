@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.envs import Gops, bits
+from jaxrl_suite.envs import Gops, rules
 from jaxrl_suite.envs.gops import render as gops_render
 
 KEY = jax.random.key(0)
@@ -100,10 +100,10 @@ def test_refuses_impossible_games(bad):
 def test_bit_masks_agree_with_lists(mask, n):
     ones = [bit for bit in range(13) if mask >> bit & 1]
     word = jnp.int32(mask)
-    assert int(bits.popcount(word, 13)) == len(ones)
-    assert int(bits.nth_bit(word, jnp.int32(n), 13)) == (ones[n] if n < len(ones) else 13)
-    assert int(bits.lowest_bit(word, 13)) == (ones[0] if ones else 13)
-    assert int(bits.top_bit(word, 13)) == (ones[-1] if ones else 0)
+    assert int(rules.popcount(word, 13)) == len(ones)
+    assert int(rules.nth_bit(word, jnp.int32(n), 13)) == (ones[n] if n < len(ones) else 13)
+    assert int(rules.lowest_bit(word, 13)) == (ones[0] if ones else 13)
+    assert int(rules.top_bit(word, 13)) == (ones[-1] if ones else 0)
 
 
 def test_pictures_show_the_facts():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.envs import Avalon, AvalonTurns, Gops, make
-from jaxrl_suite.envs.legal import FAULTS, policy_fault, takes_legal
+from jaxrl_suite.envs.rules import FAULTS, policy_fault, takes_legal
 
 GAMES = {
     "gops": Gops(4),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite import envs, search
-from jaxrl_suite.envs.legal import FAULTS
+from jaxrl_suite.envs.rules import FAULTS
 from jaxrl_suite.search.arena import play, play_both_seats
 from jaxrl_suite.search.evaluators import random_return
 

@@ -34,7 +34,7 @@ from jaxrl_suite.avalonbench.player import BotPlayer
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, SERVANT
 from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE
-from jaxrl_suite.envs.bits import has_bit
+from jaxrl_suite.envs.rules import has_bit
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.tree_search import split_rows
 

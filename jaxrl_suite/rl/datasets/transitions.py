@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxrl_suite.envs.legal import is_concrete
+from jaxrl_suite.envs.rules import is_concrete
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.datasets.offline import OfflineData
 

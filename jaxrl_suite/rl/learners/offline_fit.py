@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.legal import is_concrete
+from jaxrl_suite.envs.rules import is_concrete
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.rl.datasets.transitions import Scaling, Transitions, check_range
 from jaxrl_suite.rl.policies import Policy

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.gops.game import Gops, GopsState
-from jaxrl_suite.envs.legal import FAULTS, policy_fault
+from jaxrl_suite.envs.rules import FAULTS, policy_fault
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.gops.keys import decision_states, subsets
 from jaxrl_suite.search.gops.states import Layout, Successors, enumerate_states, slices, successors

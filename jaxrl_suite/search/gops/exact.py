@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxrl_suite.envs.bits import has_bit, popcount
 from jaxrl_suite.envs.gops.game import Gops, GopsState
+from jaxrl_suite.envs.rules import has_bit, popcount
 from jaxrl_suite.search.gops.keys import Detail, StateSpace
 from jaxrl_suite.search.gops.states import Layout, StateIndex, enumerate_states, slices, state_number, successors
 from jaxrl_suite.search.matrix_game import MatrixGameSolution, solve_batch_last

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.bits import popcount
 from jaxrl_suite.envs.gops.game import Gops, GopsState
+from jaxrl_suite.envs.rules import popcount
 from jaxrl_suite.search.gops.keys import Detail, StateSpace, state_key, subset_ranks, subsets
 
 _SUCCESSORS = 1 << 20  # held at a time on the host, in some ten arrays

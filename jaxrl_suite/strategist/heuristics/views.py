@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, MERLIN
 from jaxrl_suite.envs.avalon.state import VOTE
-from jaxrl_suite.envs.bits import has_bit, popcount
 from jaxrl_suite.envs.gops.game import Gops, GopsState
+from jaxrl_suite.envs.rules import has_bit, popcount
 from jaxrl_suite.errors import UserError
 
 StrategyGame: TypeAlias = Gops | Avalon

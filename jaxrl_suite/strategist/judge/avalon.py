@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxrl_suite.avalonbench.observation_models import VotesAndProposals
 from jaxrl_suite.envs.avalon.game import Avalon
-from jaxrl_suite.envs.bits import has_bit, lowest_bit
+from jaxrl_suite.envs.rules import has_bit, lowest_bit
 from jaxrl_suite.strategist.heuristics.features_avalon import avalon_library
 from jaxrl_suite.strategist.heuristics.pool import Choice, Pool
 from jaxrl_suite.strategist.heuristics.views import AVALON_TURNS, avalon_view, random_state

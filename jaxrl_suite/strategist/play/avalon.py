@@ -26,7 +26,7 @@ from jaxrl_suite.avalonbench.player import Planner
 from jaxrl_suite.avalonbench.search_agent import BotRollout
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.state import ASSASSINATION
-from jaxrl_suite.envs.bits import has_bit, lowest_bit, popcount
+from jaxrl_suite.envs.rules import has_bit, lowest_bit, popcount
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.simultaneous import packing_of
 from jaxrl_suite.search.tree_search import split_rows

@@ -32,7 +32,7 @@ from jaxrl_suite.avalonbench.player import BotPlayer, Player
 from jaxrl_suite.envs.avalon.game import Avalon, AvalonState
 from jaxrl_suite.envs.avalon.roles import ASSASSIN, MAX_ROUNDS, NUM_QUESTS
 from jaxrl_suite.envs.avalon.state import QUEST, TEAM, VOTE
-from jaxrl_suite.envs.bits import has_bit, popcount
+from jaxrl_suite.envs.rules import has_bit, popcount
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.search.tree_search import split_rows
 from jaxrl_suite.strategist.learners.deeprole.cfr import likelihood
