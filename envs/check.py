@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrl_suite.envs.base import AnyEnv, ContinuousEnv, Game, missing_methods
-from jaxrl_suite.envs.rules import replace
+from jaxrl_suite.envs.rules import random_legal, replace
 from jaxrl_suite.errors import UserError
 
 LOOSE = ("legal", "start")  # methods of `Game` that another environment may have for itself
@@ -184,9 +184,7 @@ def _random_action(env: Any, state: Any, key: jax.Array) -> jax.Array:
         return jax.random.uniform(key, (env.num_players, env.action_size), minval=-1.0, maxval=1.0)
     if not hasattr(env, "legal"):
         return jax.random.randint(key, (env.num_players,), 0, env.num_actions)
-    legal = env.legal(state)
-    drawn = jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf))
-    return jnp.where(jnp.any(legal, axis=1), drawn, 0).astype(jnp.int32)
+    return random_legal(key, env.legal(state))
 
 
 def _check_vmap(env: AnyEnv, step: Any, states: list[Any], key: jax.Array) -> None:

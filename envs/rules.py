@@ -38,6 +38,16 @@ def takes_legal(legal: jax.Array, action: jax.Array) -> jax.Array:
     return jnp.all((taken & inside) | ~jnp.any(legal, axis=1))
 
 
+def random_legal(key: jax.Array, legal: jax.Array) -> jax.Array:
+    """int32[P]: a uniformly random legal action of each player, 0 for one without any; `key` is consumed.
+
+    Args:
+      legal: bool[P, A].
+    """
+    drawn = jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf))
+    return jnp.where(jnp.any(legal, axis=1), drawn, 0).astype(jnp.int32)
+
+
 def refused(state: Any) -> Any:
     """The state after an illegal action: as it was, but ended, with reward NaN."""
     return replace(state, reward=jnp.full_like(state.reward, jnp.nan), terminated=jnp.ones_like(state.terminated))

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.envs.tasks.tokens import Text, Verdict, end_text
+from jaxrl_suite.envs.tasks.tokens import Text, Verdict, check_limits, end_text, known_tokens
 from jaxrl_suite.errors import UserError
 
 LARGEST_RESULT = 100
@@ -58,26 +58,15 @@ class Countdown:
       UserError: if one is out of range.
     """
 
+    vocab_size = VOCAB_SIZE
+    eos = EOS
+    pad = PAD
+
     max_numbers: int = 4
     largest: int = 20
 
     def __post_init__(self):
-        if not 2 <= self.max_numbers <= MAX_NUMBERS:
-            raise UserError(f"max_numbers must be 2 to {MAX_NUMBERS}, got {self.max_numbers}")
-        if not 2 <= self.largest <= LARGEST_RESULT:
-            raise UserError(f"largest must be 2 to {LARGEST_RESULT}, got {self.largest}")
-
-    @property
-    def vocab_size(self) -> int:
-        return VOCAB_SIZE
-
-    @property
-    def eos(self) -> int:
-        return EOS
-
-    @property
-    def pad(self) -> int:
-        return PAD
+        check_limits(self, max_numbers=(2, MAX_NUMBERS), largest=(2, LARGEST_RESULT))
 
     @property
     def max_prompt(self) -> int:
@@ -156,9 +145,7 @@ class Countdown:
     def render(self, tokens: ArrayLike) -> str:
         """Any tokens as text, on the host; `parse` is its inverse."""
         pieces, before, last = [], PAD, PAD
-        for token in np.asarray(tokens).tolist():
-            if not 0 <= token < VOCAB_SIZE:
-                raise UserError(f"token {token} is not in the vocabulary: give 0 to {VOCAB_SIZE - 1}")
+        for token in known_tokens(self, tokens):
             if token <= LARGEST_RESULT and last <= LARGEST_RESULT:
                 pieces.append("=" if before in (ADD, SUBTRACT, MULTIPLY) else " ")
             pieces.append(_SYMBOLS.get(token, str(token)))

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.envs.tasks.tokens import Text, Verdict, end_text
+from jaxrl_suite.envs.tasks.tokens import Text, Verdict, check_limits, end_text, known_tokens, sequences
 from jaxrl_suite.errors import UserError
 
 BOUND = 20
@@ -132,28 +132,17 @@ class ListFunctions:
       UserError: if one is out of range.
     """
 
+    vocab_size = VOCAB_SIZE
+    eos = EOS
+    pad = PAD
+
     max_operations: int = 2
     examples: int = 4
     hidden: int = 14
     longest: int = 4
 
     def __post_init__(self):
-        limits = {"max_operations": (1, MAX_OPERATIONS), "examples": (1, 8), "hidden": (1, 64), "longest": (2, 8)}
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"{name} must be {low} to {high}, got {getattr(self, name)}")
-
-    @property
-    def vocab_size(self) -> int:
-        return VOCAB_SIZE
-
-    @property
-    def eos(self) -> int:
-        return EOS
-
-    @property
-    def pad(self) -> int:
-        return PAD
+        check_limits(self, max_operations=(1, MAX_OPERATIONS), examples=(1, 8), hidden=(1, 64), longest=(2, 8))
 
     @property
     def max_prompt(self) -> int:
@@ -236,19 +225,12 @@ class ListFunctions:
 
     def programs(self) -> tuple[np.ndarray, np.ndarray]:
         """All programs int32[M, N] and their operations int32[M], short ones first; the search of an exact solver."""
-        rows, steps = [], []
-        for count in range(1, self.max_operations + 1):
-            grid = np.indices((len(NAMES),) * count).reshape(count, -1).T
-            rows.append(np.pad(grid, ((0, 0), (0, self.max_operations - count))))
-            steps.append(np.full(len(grid), count))
-        return np.concatenate(rows).astype(np.int32), np.concatenate(steps).astype(np.int32)
+        return sequences(len(NAMES), self.max_operations)
 
     def render(self, tokens: ArrayLike) -> str:
         """Any tokens as text, on the host; `parse` is its inverse."""
         pieces, was_symbol = [], True
-        for token in np.asarray(tokens).tolist():
-            if not 0 <= token < VOCAB_SIZE:
-                raise UserError(f"token {token} is not in the vocabulary: give 0 to {VOCAB_SIZE - 1}")
+        for token in known_tokens(self, tokens):
             symbol = _SYMBOLS.get(token)
             text = symbol or (str(token - ZERO) if token < FIRST else NAMES[token - FIRST])
             pieces.append(text if was_symbol or symbol else f" {text}")

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.envs.tasks.tokens import Text, Verdict, end_text
+from jaxrl_suite.envs.tasks.tokens import Text, Verdict, check_limits, end_text, known_tokens
 from jaxrl_suite.errors import UserError
 
 MODULUS = 23
@@ -59,26 +59,15 @@ class ModChain:
       UserError: if one is out of range.
     """
 
+    vocab_size = VOCAB_SIZE
+    eos = EOS
+    pad = PAD
+
     max_steps: int = 6
     largest: int = 9
 
     def __post_init__(self):
-        if not 1 <= self.largest < MODULUS:
-            raise UserError(f"largest must be 1 to {MODULUS - 1}, got {self.largest}")
-        if not 1 <= self.max_steps <= MAX_STEPS:
-            raise UserError(f"max_steps must be 1 to {MAX_STEPS}, got {self.max_steps}")
-
-    @property
-    def vocab_size(self) -> int:
-        return VOCAB_SIZE
-
-    @property
-    def eos(self) -> int:
-        return EOS
-
-    @property
-    def pad(self) -> int:
-        return PAD
+        check_limits(self, largest=(1, MODULUS - 1), max_steps=(1, MAX_STEPS))
 
     @property
     def max_prompt(self) -> int:
@@ -178,9 +167,7 @@ class ModChain:
           UserError: if one is not in the vocabulary.
         """
         pieces, last = [], -1
-        for token in np.asarray(tokens).tolist():
-            if not 0 <= token < VOCAB_SIZE:
-                raise UserError(f"token {token} is not in the vocabulary: give 0 to {VOCAB_SIZE - 1}")
+        for token in known_tokens(self, tokens):
             if token < MODULUS:
                 pieces.append(f",{token}" if 0 <= last < MODULUS else str(token))
             elif token < TIMES:

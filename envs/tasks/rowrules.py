@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxrl_suite.envs.tasks.tokens import Text, Verdict, end_text
+from jaxrl_suite.envs.tasks.tokens import Text, Verdict, check_limits, end_text, known_tokens, sequences
 from jaxrl_suite.errors import UserError
 
 COLOURS = 5
@@ -92,26 +92,16 @@ class RowRules:
       UserError: if one is out of range.
     """
 
+    vocab_size = VOCAB_SIZE
+    eos = EOS
+    pad = PAD
+
     max_rules: int = 2
     pairs: int = 3
     length: int = 8
 
     def __post_init__(self):
-        for name, (low, high) in {"max_rules": (1, MAX_RULES), "pairs": (1, 6), "length": (4, 16)}.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(f"{name} must be {low} to {high}, got {getattr(self, name)}")
-
-    @property
-    def vocab_size(self) -> int:
-        return VOCAB_SIZE
-
-    @property
-    def eos(self) -> int:
-        return EOS
-
-    @property
-    def pad(self) -> int:
-        return PAD
+        check_limits(self, max_rules=(1, MAX_RULES), pairs=(1, 6), length=(4, 16))
 
     @property
     def max_prompt(self) -> int:
@@ -177,20 +167,11 @@ class RowRules:
 
         The best guess is the completion that most of those which fit the pairs agree on.
         """
-        rows, steps = [], []
-        for count in range(1, self.max_rules + 1):
-            grid = np.indices((len(RULES),) * count).reshape(count, -1).T
-            rows.append(np.pad(grid, ((0, 0), (0, self.max_rules - count))))
-            steps.append(np.full(len(grid), count))
-        return np.concatenate(rows).astype(np.int32), np.concatenate(steps).astype(np.int32)
+        return sequences(len(RULES), self.max_rules)
 
     def render(self, tokens: ArrayLike) -> str:
         """Any tokens as text, on the host; `parse` is its inverse."""
-        found = np.asarray(tokens).tolist()
-        odd = next((token for token in found if not 0 <= token < VOCAB_SIZE), None)
-        if odd is not None:
-            raise UserError(f"token {odd} is not in the vocabulary: give 0 to {VOCAB_SIZE - 1}")
-        return "".join(_TEXT[token] for token in found)
+        return "".join(_TEXT[token] for token in known_tokens(self, tokens))
 
     def parse(self, text: str) -> np.ndarray:
         """Tokens of a text, on the host.

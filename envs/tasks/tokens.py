@@ -108,6 +108,40 @@ def end_text(tokens: jax.Array, length: jax.Array, last: int, pad: int) -> Text:
     return Text(ended.astype(jnp.int32), length + 1)
 
 
+def check_limits(task: Any, **limits: tuple[int, int]) -> None:
+    """Refuses a task with a field outside its limits, both of which are allowed.
+
+    Raises:
+      UserError: with the field and its limits.
+    """
+    for name, (low, high) in limits.items():
+        if not low <= getattr(task, name) <= high:
+            raise UserError(f"{name} must be {low} to {high}, got {getattr(task, name)}")
+
+
+def known_tokens(task: TokenTask, tokens: ArrayLike) -> list[int]:
+    """Tokens as a list, on the host.
+
+    Raises:
+      UserError: if one is not in the vocabulary of the task.
+    """
+    found = np.asarray(tokens).tolist()
+    odd = next((token for token in found if not 0 <= token < task.vocab_size), None)
+    if odd is not None:
+        raise UserError(f"token {odd} is not in the vocabulary: give 0 to {task.vocab_size - 1}")
+    return found
+
+
+def sequences(choices: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """All sequences of 1 to `longest` of `choices` numbers, short first: int32[M, longest], and lengths int32[M]."""
+    rows, lengths = [], []
+    for count in range(1, longest + 1):
+        grid = np.indices((choices,) * count).reshape(count, -1).T
+        rows.append(np.pad(grid, ((0, 0), (0, longest - count))))
+        lengths.append(np.full(len(grid), count))
+    return np.concatenate(rows).astype(np.int32), np.concatenate(lengths).astype(np.int32)
+
+
 def pad_rows(rows: Sequence[np.ndarray], length: int, pad: int) -> np.ndarray:
     """Token rows of different lengths as one array int32[B, length], on the host; longer ones are refused.
 

@@ -28,7 +28,7 @@ def main(config: Config, run: Run) -> None:
     loop = run.chunks(len(cells), carry, "searches")
     for cell in loop:
         chain, method = cells[cell]
-        loop.carry[cell], _ = run_searches(config, chain, method)
+        loop.carry[cell] = run_searches(config, chain, method)
         run.log(chain=chain, method=method, solved=float(loop.carry[cell][..., 0].mean()))
     found = dict(zip(cells, loop.carry, strict=True))
     run.throughput("samples", float(loop.carry[..., COLUMNS.index("samples")].sum()), loop.seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc.config import ChainName, MethodName
-from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, run_searches
+from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, first_search
+from jaxrl_suite.scaling.metrics import success_by_budget
 from jaxrl_suite.scaling.pivot_chain import EOS, FILLER, RIGHT, WRONG
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def write_curves(config: Config, run: Run, found: Found) -> None:
             for method in config.methods:
                 values = found[chain, method]
                 costs = np.where(column(values, "solved") > 0, column(values, axis), np.inf)
-                shares = [float((costs <= budget).mean()) for budget in budgets]
+                shares = success_by_budget(costs.tolist(), budgets).mean(axis=0).tolist()
                 series[LABELS[method]] = (budgets, shares)
                 rows += [
                     {
@@ -110,7 +110,7 @@ def write_one_search(config: Config, run: Run) -> None:
     if "Z" not in config.methods:
         return
     chain = config.chains[0]
-    _, result = run_searches(dataclasses.replace(config, seeds=config.seeds[:1], problems=1), chain, "Z")
+    result = first_search(config, chain, "Z")
     rows = []
     for visit in result.visits:
         best = max(visit.solutions, key=lambda solution: solution.reward, default=None)

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from jaxrl_suite.experiments.disc.config import ChainName, Config, MethodName
-from jaxrl_suite.llm.jobs import Algorithm, Job
+from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.scaling import DiscConfig, PivotChain, ScalingResult, VisibleProblem, best_of_n, disc
 
@@ -42,29 +42,32 @@ def search(config: Config, method: MethodName, problem: VisibleProblem) -> Algor
     return disc(problem, options)
 
 
-def run_searches(config: Config, chain: ChainName, method: MethodName) -> tuple[np.ndarray, ScalingResult]:
-    """All searches of a chain and method, in lockstep.
-
-    Returns:
-      float64[seeds, problems, COLUMNS]: whether it was solved, what was spent until it was or the search ended, the
-      highest reward; and the first search, to be shown.
-
-    Raises:
-      Exception: what a search raised.
-    """
-    kind = CHAINS[chain]
+def run_searches(config: Config, chain: ChainName, method: MethodName) -> np.ndarray:
+    """float64[seeds, problems, COLUMNS]: of each search, whether it solved its chain, what was spent until it did or
+    ended, and the highest reward."""
     cells = [(seed, number) for seed in config.seeds for number in range(config.problems)]
+    rows = []
+    for outcome in _outcomes(config, chain, method, cells):
+        result, total = outcome.value, outcome.ledger.total
+        rows.append([result.solved_after is not None, *(getattr(total, axis) for axis in AXES), result.best.reward])
+    return np.asarray(rows, np.float64).reshape(len(config.seeds), config.problems, len(COLUMNS))
+
+
+def first_search(config: Config, chain: ChainName, method: MethodName) -> ScalingResult:
+    """The first of `run_searches`, with all that it drew."""
+    return _outcomes(config, chain, method, [(config.seeds[0], 0)])[0].value
+
+
+def _outcomes(config: Config, chain: ChainName, method: MethodName, cells: list[tuple[int, int]]) -> list[JobOutcome]:
+    """Searches of (seed, problem) in lockstep; an error of one is raised."""
+    kind = CHAINS[chain]
 
     def start(cell: tuple[int, int], _: object) -> Algorithm:
         return search(config, method, kind.problem(cell[1], cell[0]))
 
     jobs = [Job(f"{cell}", functools.partial(start, cell)) for cell in cells]
     outcomes = run_lockstep(jobs, kind.sampler(), {"reward": kind.verifier})
-    rows = []
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
-        result, total = outcome.value, outcome.ledger.total
-        rows.append([result.solved_after is not None, *(getattr(total, axis) for axis in AXES), result.best.reward])
-    table = np.asarray(rows, np.float64).reshape(len(config.seeds), config.problems, len(COLUMNS))
-    return table, outcomes[0].value
+    return outcomes

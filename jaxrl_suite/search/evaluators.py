@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl_suite.envs.base import Game, State, missing_methods
+from jaxrl_suite.envs.rules import random_legal
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.networks.apply import apply_batched
 
@@ -75,9 +76,7 @@ def random_return(game: Game, key: jax.Array, state: State) -> jax.Array:
     def move(carry: tuple[jax.Array, State, jax.Array]) -> tuple[jax.Array, State, jax.Array]:
         key, now, total = carry
         key, action_key, chance_key = jax.random.split(key, 3)
-        legal, pending = game.legal(now), game.chance_pending(now)
-        drawn = jax.random.categorical(action_key, jnp.where(legal, 0.0, -jnp.inf))
-        actions = jnp.where(jnp.any(legal, axis=1), drawn, 0).astype(jnp.int32)
+        actions, pending = random_legal(action_key, game.legal(now)), game.chance_pending(now)
         outcome = jax.random.categorical(chance_key, jnp.where(pending, game.chance_logits(now), 0.0))
         shown, moved = game.step_chance(now, outcome.astype(jnp.int32)), game.apply(now, actions)
         after = jax.tree.map(lambda a, b: jnp.where(pending, a, b), shown, moved)

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fixtures.drawn_problems import draw_problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrl_suite.envs.tasks import Countdown, TokenTask, example, pad_rows
+from jaxrl_suite.envs.tasks import Countdown, TokenTask, pad_rows
 from jaxrl_suite.envs.tasks.countdown import EOS, PAD, VOCAB_SIZE, solutions
 
 TASK = Countdown()
@@ -38,13 +39,7 @@ def interpret(numbers: list[int], target: int, text: str) -> tuple[int, float, b
 
 @pytest.fixture(scope="module")
 def drawn():
-    """300 problems of 1 to 3 operations, with prompts, answers and examples, on the host."""
-
-    def one(key, steps):
-        problem = TASK.problem(key, steps)
-        return problem, TASK.prompt(problem), TASK.answer(problem), example(TASK, problem)
-
-    return jax.device_get(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 300), np.arange(300) % 3 + 1))
+    return draw_problems(TASK, 300, seed=0, most_steps=3)
 
 
 def of(problem, row):

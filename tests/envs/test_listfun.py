@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fixtures.drawn_problems import draw_problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,11 +74,7 @@ def test_every_program_of_two_operations_is_what_plain_python_computes():
 
 @pytest.fixture(scope="module")
 def drawn():
-    def one(key, steps):
-        problem = TASK.problem(key, steps)
-        return problem, TASK.prompt(problem), TASK.answer(problem)
-
-    return jax.device_get(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), 120), np.arange(120) % 3 + 1))
+    return draw_problems(TASK, 120, seed=1, most_steps=3)[:3]
 
 
 def test_prompts_show_what_the_program_does_and_its_answer_is_right(drawn):

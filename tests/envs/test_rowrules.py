@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fixtures.drawn_problems import draw_problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,11 +49,7 @@ def complete(names, row):
 
 @pytest.fixture(scope="module")
 def drawn():
-    def one(key, steps):
-        problem = TASK.problem(key, steps)
-        return problem, TASK.prompt(problem), TASK.answer(problem)
-
-    return jax.device_get(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(2), 200), np.arange(200) % 2 + 1))
+    return draw_problems(TASK, 200, seed=2, most_steps=2)[:3]
 
 
 def test_all_pairs_of_rules_are_what_plain_python_computes():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite import envs, search
+from jaxrl_suite.envs.data_selection import DataSelectionState
 from jaxrl_suite.envs.rules import FAULTS
 from jaxrl_suite.search.arena import play, play_both_seats
 from jaxrl_suite.search.evaluators import random_return
@@ -142,7 +143,7 @@ class _Paying(envs.NoChance):
     max_turns = 2
 
     def start(self):
-        return envs.data_selection.DataSelectionState(
+        return DataSelectionState(
             chosen=jnp.zeros(2, bool), utility=jnp.float32(0), reward=jnp.zeros(2), terminated=jnp.bool_(False),
             truncated=jnp.bool_(False),
         )  # fmt: skip
