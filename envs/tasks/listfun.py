@@ -210,6 +210,13 @@ class ListFunctions:
         that are right, and an answer is solved if all examples and all hidden inputs are. An answer that is no
         program of 1 to N operations with its end gets nothing.
         """
+        right = self.right(problem, tokens)
+        shown = right[: self.examples]
+        leading = jnp.sum(jnp.cumprod(shown))
+        return Verdict(leading.astype(jnp.int32), jnp.mean(shown.astype(jnp.float32)), jnp.all(right))
+
+    def right(self, problem: ListProblem, tokens: jax.Array) -> jax.Array:
+        """bool[E + H], the inputs on which an answer int32[T] gives what the problem's program gives."""
         length = self.max_answer
         tokens = jnp.concatenate([tokens, jnp.full(length, PAD, tokens.dtype)])[:length]
         steps = jnp.argmax(tokens == EOS)
@@ -218,10 +225,7 @@ class ListFunctions:
         valid = (steps > 0) & jnp.all(~inside | ((program >= 0) & (program < len(NAMES))))
         wanted = self.run(problem.program, problem.steps, problem.inputs)
         found = self.run(program, steps, problem.inputs)
-        right = valid & jnp.all(wanted.values == found.values, axis=1)
-        shown = right[: self.examples]
-        leading = jnp.sum(jnp.cumprod(shown))
-        return Verdict(leading.astype(jnp.int32), jnp.mean(shown.astype(jnp.float32)), jnp.all(right))
+        return valid & jnp.all(wanted.values == found.values, axis=1)
 
     def programs(self) -> tuple[np.ndarray, np.ndarray]:
         """All programs int32[M, N] and their operations int32[M], short ones first; the search of an exact solver."""
