@@ -20,7 +20,7 @@ from jaxrl_suite.avalonbench.bot_games import play_bots
 from jaxrl_suite.avalonbench.bots import Bots
 from jaxrl_suite.core import devices
 from jaxrl_suite.envs import Avalon, Gops
-from jaxrl_suite.experiments.bench import distill, heuristics, lm, rewards, strategist, values
+from jaxrl_suite.experiments.bench import distill, heuristics, lm, rewards, scaling, strategist, values
 from jaxrl_suite.search import tree_search
 from jaxrl_suite.search.evaluators import Rollout
 from jaxrl_suite.search.gops import exact as gops_exact
@@ -210,4 +210,5 @@ BENCHES = {
     "self_play": strategist.self_play,
     "distill": distill.rows,
     "rewards": rewards.rows,
+    "scaling": scaling.rows,
 }

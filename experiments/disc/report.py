@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxrl_suite.core import plot, stats
+from jaxrl_suite.core import plot, stats, tree_plot
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc.config import ChainName, MethodName
 from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, first_search
 from jaxrl_suite.scaling.metrics import success_by_budget
 from jaxrl_suite.scaling.pivot_chain import EOS, FILLER, RIGHT, WRONG
+from jaxrl_suite.scaling.traces import trace_dots, trace_rows, trace_tree
+from jaxrl_suite.scaling.trap_chain import TRAP, WAY
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.disc.config import Config
@@ -27,8 +30,14 @@ LABELS: dict[MethodName, str] = {
     "R": "DISC-R",
     "negZ": "DISC-negZ",
     "line": "fixed steps",
+    "disc_beam": "DISC-Z, beam",
+    "disc_tree": "DISC-Z, tree",
+    "uct": "UCT by steps",
+    "beam": "beam, process reward",
+    "dvts": "DVTS, process reward",
 }
-TEXT = {FILLER: ".", RIGHT: "+", WRONG: "x", EOS: "$"}
+TEXT = {FILLER: ".", RIGHT: "+", WRONG: "x", EOS: "$", TRAP: "T", WAY: "W"}
+SHOWN: tuple[MethodName, ...] = ("Z", "disc_tree", "uct")  # methods whose first search is shown as a tree
 
 
 def column(values: np.ndarray, name: str) -> np.ndarray:
@@ -50,7 +59,8 @@ def write_success(config: Config, run: Run, found: Found) -> None:
         row |= {axis.replace("_", " "): float(column(values, axis).mean()) for axis in AXES}
         rows.append(row | {"searches": solved.size})
     caption = (
-        f"Share of searches that solve their chain with at most {config.samples} samples, all draws counted. "
+        f"Share of searches that solve their chain with at most {config.samples} samples, all draws counted; beams "
+        "draw steps, as many as so many answers have. "
         "Gains are paired: both methods have the same draws from the prompt. Costs are means over all searches, solved "
         "or not. The exact share is the closed form."
     )
@@ -70,7 +80,11 @@ def write_success(config: Config, run: Run, found: Found) -> None:
         "it lives on. What the paper leaves open is set so: draws from the prompt count; a step of one token is always "
         "accepted; the answer that a prefix was cut from counts among its draws; equal statistics are refused; at the "
         "end of an answer the search begins again; standard deviations are those of the population; no cap on draws "
-        "from one prefix but the budget."
+        "from one prefix but the budget. DISC with a beam keeps the 3 best answers of a generation, DISC with a tree "
+        "chooses by UCT with c = 1 and mean rewards, as UCT by steps does, which draws 3 times from a prefix before it "
+        "goes on. "
+        "Beam search keeps 4 prefixes of 4 steps each, DVTS 1 in each of 4 subtrees; their process reward is the "
+        "reward of the unfinished answer."
     )
 
 
@@ -106,30 +120,31 @@ def write_curves(config: Config, run: Run, found: Found) -> None:
 
 
 def write_one_search(config: Config, run: Run) -> None:
-    """The first search of DISC-Z on the first chain, prefix by prefix."""
-    if "Z" not in config.methods:
-        return
+    """The first search of a method on the first chain, prefix by prefix, and its tree."""
     chain = config.chains[0]
-    result = first_search(config, chain, "Z")
-    rows = []
-    for visit in result.visits:
-        best = max(visit.solutions, key=lambda solution: solution.reward, default=None)
-        rows.append(
-            {
-                "prefix": "".join(TEXT[token] for token in visit.prefix) or "(the prompt)",
-                "draws": len(visit.solutions),
-                "best reward": None if best is None else best.reward,
-                "z": None if not np.isfinite(visit.priority) else visit.priority,
-                "accepted": visit.accepted,
-                "best answer": "" if best is None else "".join(TEXT[token] for token in best.tokens),
-                "solved": best is not None and best.reward >= 1 - 1e-9,
-            }
+    for method in SHOWN:
+        if method not in config.methods:
+            continue
+        result = first_search(config, chain, method)
+        nodes = trace_tree(result)
+        rows = trace_rows(nodes, _text)
+        name = "one_search" if method == "Z" else f"one_search_{method}"
+        of = "score" if method == "uct" else "z"
+        caption = (
+            f"One search of {LABELS[method]} on {chain}: + a right pivot, x a wrong one, $ the end. A node is a prefix "
+            f"that was drawn from, its priority the {of} by which the search chose."
         )
-    caption = (
-        f"One search of DISC-Z on {chain}: + a right pivot, x a wrong one, $ the end. The way to the answer is the "
-        "rows that were accepted."
-    )
-    run.table("one_search", rows, caption=caption)
+        run.table(name, rows, caption=caption)
+        figure = tree_plot.draw_tree(
+            trace_dots(nodes), title=f"{LABELS[method]} on {chain}: {len(result.solutions)} answers",
+            unit="best reward of the answers drawn there", xlabel="steps held fixed",
+        )  # fmt: skip
+        caption = f"The tree of that search, numbers as in table {name}; the way to its best answer is dark."
+        run.figure(name, figure, caption)
+
+
+def _text(tokens: Sequence[int]) -> str:
+    return "".join(TEXT[token] for token in tokens)
 
 
 def write_claim(config: Config, run: Run, found: Found) -> None:

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 
 from jaxrl_suite.experiments.disc.config import ChainName, Config, MethodName
 from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
+from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.lockstep import run_lockstep
-from jaxrl_suite.scaling import DiscConfig, PivotChain, ScalingResult, VisibleProblem, best_of_n, disc
+from jaxrl_suite.scaling import (
+    BeamConfig,
+    DiscBeamConfig,
+    DiscConfig,
+    DiscTreeConfig,
+    PivotChain,
+    ScalingResult,
+    TrapChain,
+    UctConfig,
+    VisibleProblem,
+    beam_search,
+    best_of_n,
+    disc,
+    disc_beam,
+    disc_tree,
+    uct,
+)
 
-CHAINS: dict[ChainName, PivotChain] = {
+CHAINS: dict[ChainName, PivotChain | TrapChain] = {
     "run": PivotChain(pivots=5, right=0.35, reward="run"),
     "tests": PivotChain(pivots=8, right=0.5, reward="tests"),
     "fraction": PivotChain(pivots=5, right=0.35, reward="fraction"),
     "easy": PivotChain(pivots=8, right=0.7, reward="fraction"),
     "binary": PivotChain(pivots=5, right=0.35, reward="binary"),
+    "trap": TrapChain(trap=0.7, pivots=4, right=0.35),
 }
 DESCRIPTIONS: dict[ChainName, str] = {
     "run": "5 pivots at .35; right ones before the first wrong one",
@@ -24,22 +43,35 @@ DESCRIPTIONS: dict[ChainName, str] = {
     "fraction": "5 pivots at .35; share of right ones",
     "easy": "8 pivots at .7; share of right ones",
     "binary": "5 pivots at .35; all or nothing",
+    "trap": "a dead end at .7 with reward .5; else 4 pivots at .35, below .5 until all are right",
 }
 AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent
 COLUMNS = ("solved", *AXES, "highest")
 
 
-def search(config: Config, method: MethodName, problem: VisibleProblem) -> Algorithm:
+def search(config: Config, method: MethodName, problem: VisibleProblem, ledger: Ledger) -> Algorithm:
     """One method on one problem."""
+    samples, step = config.samples, config.line
     if method == "best_of_n":
-        return best_of_n(problem, config.samples)
+        return best_of_n(problem, samples, block=config.block, ledger=ledger)
+    if method == "uct":
+        return uct(problem, UctConfig(samples, step=step))
+    if method in ("beam", "dvts"):  # as many steps as that many answers have
+        steps = samples * math.ceil(problem.decoding.max_tokens / step)
+        width, subtrees = (4, 1) if method == "beam" else (1, 4)
+        return beam_search(problem, BeamConfig(steps, width, 4, subtrees, step))
+    common = DiscConfig(samples, config.alpha, block=config.block)
+    if method == "disc_beam":
+        return disc_beam(problem, DiscBeamConfig(common), ledger)
+    if method == "disc_tree":
+        return disc_tree(problem, DiscTreeConfig(common), ledger)
     if method == "line":
-        options = DiscConfig(config.samples, static_step=config.line)
+        common = DiscConfig(samples, static_step=step, block=config.block)
     elif method == "Z_sigma2":
-        options = DiscConfig(config.samples, config.alpha, sigma=2.0)
+        common = DiscConfig(samples, config.alpha, sigma=2.0, block=config.block)
     else:
-        options = DiscConfig(config.samples, config.alpha, acceptance=method)
-    return disc(problem, options)
+        common = DiscConfig(samples, config.alpha, acceptance=method, block=config.block)
+    return disc(problem, common, ledger)
 
 
 def run_searches(config: Config, chain: ChainName, method: MethodName) -> np.ndarray:
@@ -49,7 +81,8 @@ def run_searches(config: Config, chain: ChainName, method: MethodName) -> np.nda
     rows = []
     for outcome in _outcomes(config, chain, method, cells):
         result, total = outcome.value, outcome.ledger.total
-        rows.append([result.solved_after is not None, *(getattr(total, axis) for axis in AXES), result.best.reward])
+        highest = 0.0 if result.best is None else result.best.reward  # a beam may have finished no answer
+        rows.append([result.solved_after is not None, *(getattr(total, axis) for axis in AXES), highest])
     return np.asarray(rows, np.float64).reshape(len(config.seeds), config.problems, len(COLUMNS))
 
 
@@ -62,11 +95,12 @@ def _outcomes(config: Config, chain: ChainName, method: MethodName, cells: list[
     """Searches of (seed, problem) in lockstep; an error of one is raised."""
     kind = CHAINS[chain]
 
-    def start(cell: tuple[int, int], _: object) -> Algorithm:
-        return search(config, method, kind.problem(cell[1], cell[0]))
+    def start(cell: tuple[int, int], ledger: Ledger) -> Algorithm:
+        return search(config, method, kind.problem(cell[1], cell[0]), ledger)
 
     jobs = [Job(f"{cell}", functools.partial(start, cell)) for cell in cells]
-    outcomes = run_lockstep(jobs, kind.sampler(), {"reward": kind.verifier})
+    # The process reward of a prefix is the reward of an answer that ends there: what it lacks is wrong.
+    outcomes = run_lockstep(jobs, kind.sampler(), {"reward": kind.verifier, "process": kind.verifier})
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxrl_suite.core import plot
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.core.tree_plot import bend, tree_layout, value_scale
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve import evolve
 from jaxrl_suite.evolve.attempts import SearchSetup
@@ -106,8 +107,6 @@ def _improve(setup: SearchSetup, search: Search, ledger: Ledger) -> Asking[Searc
     return (yield from evolve.improve(setup, search, ledger))
 
 
-LOW, HIGH = "#d0524a", "#3a82c4"  # of the scale of strength, through grey
-_MIDDLE = "#b9bec4"
 _LABELLED = 60  # a tree with more strategies has numbers only on the way to the best
 
 
@@ -128,8 +127,6 @@ def tree_figure(
     ranked = tree.ranked(ranking)
     if not ranked:
         raise UserError("no strategy was played: judge the tree before it is drawn")
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
     from matplotlib.ticker import MaxNLocator
 
     spots, crosses = layout(tree)
@@ -137,21 +134,18 @@ def tree_figure(
     played, parents = sorted(tree.judged), {strategy.parent for strategy in tree} | set(_attempts(tree))
     rows = 1 + max(y for _, y in [*spots, *crosses])
     figure, axes = plot.new_figure(width=7.2, height=max(2.2, min(1.3 + 0.17 * rows, 9.0)))
-    scale = ScalarMappable(
-        Normalize(values[played].min(), values[played].max() + 1e-9),
-        LinearSegmentedColormap.from_list("strength", [LOW, _MIDDLE, HIGH]),
-    )
+    scale = value_scale(values[played].min(), values[played].max(), "strength")
     colours = scale.to_rgba(values)
     for strategy in tree:
         if strategy.parent is not None:
             marked = strategy.id in best
             axes.plot(
-                *_bend(spots[strategy.parent], spots[strategy.id]), zorder=2 if marked else 1,
+                *bend(spots[strategy.parent], spots[strategy.id]), zorder=2 if marked else 1,
                 color=plot.INK if marked else plot.MUTED, linewidth=2.0 if marked else 0.7,
                 alpha=1.0 if marked else 0.7,
             )  # fmt: skip
     for attempt, spot in zip(_attempts(tree), crosses, strict=True):
-        axes.plot(*_bend(spots[attempt], spot), color=plot.MUTED, linewidth=0.6, alpha=0.45, zorder=1)
+        axes.plot(*bend(spots[attempt], spot), color=plot.MUTED, linewidth=0.6, alpha=0.45, zorder=1)
         axes.plot(*spot, "x", color=plot.MUTED, markersize=3.5, markeredgewidth=0.9, zorder=3)
     size = 7.5 if len(tree) <= _LABELLED else 4.5
     for strategy in tree:
@@ -186,44 +180,17 @@ def layout(tree: StrategyTree) -> tuple[list[tuple[float, float]], list[tuple[fl
 
     Every leaf has a row of its own; a parent stands in the middle of its children's rows.
     """
-    below: list[list[tuple[str, int]]] = [[] for _ in tree]
+    size, attempts = len(tree), _attempts(tree)
+    children: list[list[int]] = [[] for _ in range(size + len(attempts))]
+    for number, parent in enumerate(attempts, size):
+        children[parent].append(number)
     for strategy in tree:
         if strategy.parent is not None:
-            below[strategy.parent].append(("strategy", strategy.id))
-    for number, parent in enumerate(_attempts(tree)):
-        below[parent].append(("attempt", number))
-    depth = [0] * len(tree)
-    for strategy in tree:
-        if strategy.parent is not None:
-            depth[strategy.id] = depth[strategy.parent] + 1
-    spots, crosses = [(0.0, 0.0)] * len(tree), [(0.0, 0.0)] * len(_attempts(tree))
-    row = 0
-    todo = [(strategy.id, False) for strategy in reversed(tree.strategies) if strategy.parent is None]
-    while todo:  # a stack, as a line of a thousand strategies is deeper than Python's
-        at, children_done = todo.pop()
-        if children_done:
-            rows = [(spots if kind == "strategy" else crosses)[number][1] for kind, number in below[at]]
-            spots[at] = (float(depth[at]), (min(rows) + max(rows)) / 2)
-            continue
-        if not below[at]:
-            spots[at], row = (float(depth[at]), float(row)), row + 1
-            continue
-        todo.append((at, True))
-        strategies = [number for kind, number in below[at] if kind == "strategy"]
-        todo += [(child, False) for child in reversed(strategies)]
-        for kind, number in below[at]:
-            if kind == "attempt":
-                crosses[number], row = (depth[at] + 1.0, float(row)), row + 1
-    return spots, crosses
+            children[strategy.parent].append(strategy.id)
+    spots = tree_layout(children, [strategy.id for strategy in tree if strategy.parent is None])
+    return spots[:size], spots[size:]
 
 
 def _attempts(tree: StrategyTree) -> list[int]:
     """The parents of the dropped attempts that have one."""
     return [attempt.parent for attempt in tree.dropped if attempt.parent is not None]
-
-
-def _bend(start: Sequence[float], end: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """A smooth line that leaves and arrives level."""
-    t = np.linspace(0.0, 1.0, 16)
-    ease = t * t * (3 - 2 * t)
-    return start[0] + (end[0] - start[0]) * t, start[1] + (end[1] - start[1]) * ease

@@ -63,6 +63,7 @@ class Budget:
 
 
 LIMITS = tuple(field.name for field in dataclasses.fields(Budget))
+MOVED = tuple(name for name in COLUMNS if name not in ("seconds", "speculative_tokens"))  # by `set_aside`
 
 
 class Ledger:
@@ -153,6 +154,25 @@ class Ledger:
                     f"{usage.discarded_tokens} of them discarded already"
                 )
             self._charge(Usage(discarded_tokens=tokens), role)
+
+    def set_aside(self, usage: Usage, role: str = "solve") -> None:
+        """Moves what was drawn ahead of need, and is not needed, out of the counts that limits know.
+
+        Its prompt and output tokens go to `speculative_tokens`, its samples, requests and verifier calls to no column;
+        seconds stay. Then all other counts are those of a search that draws one by one.
+
+        Raises:
+          UserError: if the role has not used as much.
+        """
+        with self._lock:
+            used = self._roles.get(role, Usage())
+            more = next((name for name in MOVED if getattr(usage, name) > getattr(used, name)), None)
+            if more is not None:
+                raise UserError(
+                    f"role {role!r} cannot set {getattr(usage, more)} {more} aside: it has {getattr(used, more)}"
+                )
+            moved = Usage(**{name: getattr(usage, name) for name in MOVED})
+            self._charge(_minus(Usage(speculative_tokens=usage.total_tokens), moved), role)
 
     def reason(self, request: Request | None = None) -> str:
         """One line: what limit refuses `request`, or a verifier call if None."""

@@ -167,6 +167,7 @@ class Usage:
     discarded_tokens: int = 0  # output tokens that no one used; part of `output_tokens`
     verifier_calls: int = 0
     seconds: float = 0.0
+    speculative_tokens: int = 0  # of draws ahead of need, prompt and output; in no other count, see `Ledger.set_aside`
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(  # part by part: a search of a thousand samples adds thousands
@@ -178,6 +179,7 @@ class Usage:
             self.discarded_tokens + other.discarded_tokens,
             self.verifier_calls + other.verifier_calls,
             self.seconds + other.seconds,
+            self.speculative_tokens + other.speculative_tokens,
         )
 
     @property

@@ -10,3 +10,16 @@ from .prompt_mixture import beta_any_right as beta_any_right
 from .records import ScalingResult as ScalingResult
 from .records import Solution as Solution
 from .records import VisibleProblem as VisibleProblem
+from .trap_chain import TrapChain as TrapChain
+from .trees.beam import BeamConfig as BeamConfig
+from .trees.beam import beam_search as beam_search
+from .trees.disc_trees import DiscBeamConfig as DiscBeamConfig
+from .trees.disc_trees import DiscTreeConfig as DiscTreeConfig
+from .trees.disc_trees import disc_beam as disc_beam
+from .trees.disc_trees import disc_tree as disc_tree
+from .trees.policy import TreePolicy as TreePolicy
+from .trees.uct import UctConfig as UctConfig
+from .trees.uct import uct as uct
+from .votes import majority_vote as majority_vote
+from .votes import self_consistency as self_consistency
+from .votes import weighted_vote as weighted_vote

@@ -22,8 +22,9 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.jobs import Algorithm
-from jaxrl_suite.llm.ledger import BudgetExhaustedError
-from jaxrl_suite.scaling.records import SOLVED, ScalingResult, SearchVisit, Solution, VisibleProblem, best_of, draw
+from jaxrl_suite.llm.ledger import BudgetExhaustedError, Ledger
+from jaxrl_suite.scaling.draws import check_block, draw_until
+from jaxrl_suite.scaling.records import SOLVED, ScalingResult, SearchVisit, Solution, VisibleProblem, best_of
 
 Acceptance = Literal["Z", "negZ", "Q", "negQ", "R"]
 TOLERANCE = 1e-9  # rewards are shares: sums and z that differ by less are equal
@@ -48,6 +49,7 @@ class DiscConfig:
         by token (1) or by line that the paper compares with.
       restart: whether to begin again at the prompt when the prefix has reached the end; else the search ends there.
       seed: of the coin of rule R.
+      block: draws that are asked for together, see `scaling.draws`; the outcome is that of one by one.
 
     Raises:
       UserError: if a value is out of range.
@@ -64,12 +66,13 @@ class DiscConfig:
     static_step: int = 0
     restart: bool = True
     seed: int = 0
+    block: int = 1
 
     def __post_init__(self):
-        if self.num_samples < 1 or self.draws_per_prefix < 0 or self.static_step < 0:
+        if self.num_samples < 1 or self.block < 1 or self.draws_per_prefix < 0 or self.static_step < 0:
             raise UserError(
-                "num_samples must be at least 1, draws_per_prefix and static_step at least 0, got "
-                f"{self.num_samples}, {self.draws_per_prefix}, {self.static_step}"
+                "num_samples and block must be at least 1, draws_per_prefix and static_step at least 0, got "
+                f"{self.num_samples}, {self.block}, {self.draws_per_prefix}, {self.static_step}"
             )
         if not 0 < self.alpha < 1 or not 0 < self.sigma < math.inf:
             raise UserError(f"alpha must lie between 0 and 1 and sigma be above 0, got {self.alpha}, {self.sigma}")
@@ -107,71 +110,111 @@ def accepts(rule: Acceptance, candidate: Draws, base: Draws, coin: np.random.Gen
     return lower if rule in ("Z", "Q") else higher
 
 
-def disc(problem: VisibleProblem, config: DiscConfig = DiscConfig()) -> Algorithm:
+def disc(problem: VisibleProblem, config: DiscConfig = DiscConfig(), ledger: Ledger | None = None) -> Algorithm:
     """Greedy DISC: an advance is final.
 
     Args:
       problem: which.
       config: its constants.
+      ledger: of the job, for blocks above 1.
 
     Returns:
       A `ScalingResult`; the priority of a visit is its z. A visit that the budget cut short is among them.
     """
-    search = _Search(problem, config)
+    search = PrefixSearch(problem, config, ledger)
     with contextlib.suppress(BudgetExhaustedError):
-        yield from search.run()
-    solutions = [solution for visit in search.visits for solution in visit.solutions]
-    return ScalingResult(best_of(solutions), tuple(search.visits))
+        yield from _greedy(search)
+    return search.result()
 
 
-class _Search:
-    """A search and what it has seen; a node is numbered when it is first drawn from."""
+def _greedy(search: PrefixSearch) -> Generator[Any, Any, None]:
+    while not search.is_over:
+        base: Draws | None = yield from search.begin()
+        while base is not None:
+            base = yield from search.expand(base, base.best)
+        if not search.config.restart:
+            return
 
-    def __init__(self, problem: VisibleProblem, config: DiscConfig):
-        self.problem, self.config = problem, config
+
+class PrefixSearch:
+    """A search over prefixes and what it has seen, which greedy DISC, beam and tree have in common.
+
+    A prefix is numbered when it is first drawn from.
+
+    Args:
+      problem: which.
+      config: its constants.
+      ledger: of the job, for blocks above 1.
+
+    Raises:
+      UserError: if blocks are asked for without a ledger.
+    """
+
+    def __init__(self, problem: VisibleProblem, config: DiscConfig, ledger: Ledger | None):
+        check_block(config.block, ledger)
+        self.problem, self.config, self.ledger = problem, config, ledger
         self.visits: list[SearchVisit] = []
         self.count = self.nodes = 0
+        self.is_solved = False
         self.coin = np.random.default_rng((config.seed, problem.seed, problem.number))
 
     @property
     def is_over(self) -> bool:
-        solved = bool(self.visits) and any(x.reward >= SOLVED for x in self.visits[-1].solutions[-1:])
-        return solved or self.count >= self.config.num_samples
+        return self.is_solved or self.count >= self.config.num_samples
 
-    def run(self) -> Generator[Any, Any, None]:
-        config = self.config
+    def result(self) -> ScalingResult:
+        solutions = [solution for visit in self.visits for solution in visit.solutions]
+        return ScalingResult(best_of(solutions), tuple(self.visits))
+
+    def begin(self) -> Generator[Any, Any, Draws]:
+        """Draws from the prompt."""
+        base = yield from self._draws((), None)
+        if not self.config.count_base and not self.visits[1:]:
+            self.count = 0
+        return base
+
+    def expand(self, base: Draws, own: Solution) -> Generator[Any, Any, Draws | None]:
+        """Holds a first part of `own` fixed after the prefix of `base`, which is shortened until it is accepted.
+
+        Returns:
+          The draws from the longer prefix; None at the end of the answer, where nothing is left to draw, or of the
+          search.
+        """
+        config, alpha = self.config, self.config.alpha
+        rest = len(own.tokens) - len(base.prefix)
         while not self.is_over:
-            base = yield from self._draws((), None)
-            if not config.count_base and not self.visits[1:]:
-                self.count = 0
-            alpha = config.alpha
-            while not self.is_over:
-                rest = len(base.best.tokens) - len(base.prefix)
-                step = config.static_step or max(1, math.ceil(alpha * rest - TOLERANCE))
-                if step >= rest:
-                    break  # the end of the answer: nothing is left to draw
-                prefix = base.best.tokens[: len(base.prefix) + step]
-                candidate = yield from self._draws(prefix, base.best if config.carry_best else None)
-                always = config.static_step > 0 or (step == 1 and config.min_step == "step")
-                if always or accepts(config.acceptance, candidate, base, self.coin):
-                    self.visits[-1] = self.visits[-1]._replace(accepted=True)
-                    base, alpha = candidate, config.alpha
-                else:
-                    alpha *= config.alpha
-            if not config.restart:
-                return
+            step = config.static_step or max(1, math.ceil(alpha * rest - TOLERANCE))
+            if step >= rest:
+                return None
+            prefix = own.tokens[: len(base.prefix) + step]
+            candidate = yield from self._draws(prefix, own if config.carry_best else None)
+            always = config.static_step > 0 or (step == 1 and config.min_step == "step")
+            if always or accepts(config.acceptance, candidate, base, self.coin):
+                self.visits[-1] = self.visits[-1]._replace(accepted=True)
+                return candidate
+            alpha *= config.alpha
+        return None
 
     def _draws(self, prefix: tuple[int, ...], carried: Solution | None) -> Generator[Any, Any, Draws]:
         """Draws until the rewards add up to sigma, a whole reward ends the search, or a limit is met."""
-        config, node, solutions = self.config, self.nodes, []
+        config, node, solutions, total = self.config, self.nodes, [], 0.0
         self.nodes += 1
         self.visits.append(SearchVisit(prefix, (), math.nan, accepted=not prefix))
-        most = config.draws_per_prefix or math.inf
-        total = 0.0
-        while total < config.sigma - TOLERANCE and len(solutions) < most and not self.is_over:
-            solutions += yield from draw(self.problem, prefix, node, len(solutions))
-            total += solutions[-1].reward
+
+        def take(solution: Solution) -> bool:
+            nonlocal total
+            solutions.append(solution)
+            total += solution.reward
             self.count += 1
+            self.is_solved = solution.reward >= SOLVED
+            return total < config.sigma - TOLERANCE and not self.is_over
+
+        most = min(config.draws_per_prefix or math.inf, config.num_samples - self.count)
+        try:
+            yield from draw_until(
+                self.problem, prefix, node, take, most, block=config.block, ledger=self.ledger
+            )  # fmt: skip
+        finally:
             self.visits[-1] = self.visits[-1]._replace(solutions=tuple(solutions))
         everything = [*solutions, *([carried] if carried is not None else [])]
         mean, z = priority([solution.reward for solution in everything])

@@ -72,6 +72,7 @@ class ScalingResult(NamedTuple):
 
     best: Solution | None  # the highest visible reward, the earliest of several; None if nothing was drawn
     visits: tuple[SearchVisit, ...]
+    votes: tuple[tuple[Any, float], ...] = ()  # what was answered and its votes, in the order of the first ones
 
     @property
     def solutions(self) -> tuple[Solution, ...]:

@@ -1,5 +1,6 @@
 """Budgets hold whatever the concurrency, and what was paid for stays counted."""
 
+import dataclasses
 import json
 import threading
 
@@ -82,6 +83,24 @@ def test_only_what_was_granted_can_be_settled():
     assert ledger.total == Usage()
 
 
+def test_what_is_set_aside_is_in_no_count_that_a_limit_knows():
+    ledger = Ledger(Budget(output_tokens=20, verifier_calls=3))
+    one = Usage(samples=1, requests=1, prompt_tokens=3, cached_tokens=2, output_tokens=6, verifier_calls=1, seconds=0.5)
+    ledger.charge(one)
+    ledger.charge(one)
+    ledger.set_aside(one)
+    assert ledger.total == dataclasses.replace(one, seconds=1.0, speculative_tokens=9)
+    assert (ledger.left.output_tokens, ledger.left.verifier_calls) == (14, 2)
+    again = Ledger.from_json(json.loads(json.dumps(ledger.to_json())))
+    assert again.total == ledger.total
+    ledger.set_aside(one)
+    with pytest.raises(ValueError, match="cannot set 1 samples aside: it has 0"):
+        ledger.set_aside(one)
+    with pytest.raises(ValueError, match="'judge' cannot"):
+        ledger.set_aside(one, "judge")
+    assert ledger.total == Usage(seconds=1.0, speculative_tokens=18)
+
+
 def test_discarded_tokens_are_part_of_the_output():
     ledger = Ledger()
     ledger.charge(Usage(output_tokens=5), "solve")
@@ -101,12 +120,12 @@ def test_verifier_calls_are_cut():
 
 def test_rows_and_json_hold_every_column():
     ledger = Ledger(Budget(samples=7, seconds=1.5))
-    ledger.charge(Usage(1, 2, 3, 4, 50, 6, 7, 0.1), "solve")
+    ledger.charge(Usage(1, 2, 3, 4, 50, 6, 7, 0.1, 8), "solve")
     ledger.charge(Usage(samples=1, seconds=0.25), "idea")
     granted = ledger.grant(request())
     rows = ledger.rows()
     assert [row["role"] for row in rows] == ["idea", "solve", "total"]
-    assert rows[2] == {"role": "total", **dict(zip(COLUMNS, (2, 2, 3, 4, 50, 6, 7, 0.35), strict=True))}
+    assert rows[2] == {"role": "total", **dict(zip(COLUMNS, (2, 2, 3, 4, 50, 6, 7, 0.35, 8), strict=True))}
     assert to_csv(rows).startswith("role,samples,requests,prompt_tokens,")
     again = Ledger.from_json(json.loads(json.dumps(ledger.to_json())))
     assert again.rows() == rows

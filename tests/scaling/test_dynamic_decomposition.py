@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 import pytest
+from fixtures.scaling_searches import every_outcome, run
 
-from jaxrl_suite.llm import Budget, Job, Reply, Sample, Verdicts, run_lockstep
+from jaxrl_suite.llm import Budget, Job, run_lockstep
 from jaxrl_suite.llm.jobs import together
-from jaxrl_suite.llm.protocol import Completion, Usage
 from jaxrl_suite.scaling import DiscConfig, PivotChain, best_of_n, disc
 from jaxrl_suite.scaling.disc import priority
 from jaxrl_suite.scaling.metrics import tokens_to_solve
@@ -18,44 +18,6 @@ from jaxrl_suite.scaling.pivot_chain import START
 
 RULES = ("Z", "negZ", "Q", "negQ", "R")
 TINY = PivotChain(pivots=2, right=0.4, length=5)
-
-
-def run(chain, search, numbers, budget=Budget(), order=None):  # noqa: B008 (it is frozen)
-    """Results of a search on the problems `numbers`, in one lockstep."""
-    jobs = [Job(f"{i}", functools.partial(lambda i, _: search(chain.problem(i)), i), budget) for i in numbers]
-    outcomes = run_lockstep([jobs[i] for i in order] if order else jobs, chain.sampler(), {"reward": chain.verifier})
-    assert [outcome.error for outcome in outcomes if outcome.error] == []
-    return [outcome.value for outcome in outcomes], [outcome.ledger.total for outcome in outcomes]
-
-
-def every_outcome(search, chain):
-    """(probability, result) of each way that a search can go, by trying every completion at every draw."""
-    sampler, problem = chain.sampler(), chain.problem(0)
-
-    def answer(question, choice):
-        if isinstance(question, Sample):
-            completion = Completion(None, np.asarray(choice), None, "stop", len(choice))
-            return Reply((completion,), Usage(), Usage())
-        return Verdicts(tuple(chain.verifier(question.items)))
-
-    def explore(choices, chance):
-        algorithm, made, question = search(problem), iter(choices), None
-        try:
-            question = next(algorithm)
-            while True:
-                choice = next(made, None) if isinstance(question, Sample) else ()
-                if choice is None:
-                    break
-                question = algorithm.send(answer(question, choice))
-        except StopIteration as stop:
-            yield chance, stop.value
-            return
-        algorithm.close()
-        law = sampler.probabilities(question.request.prefix, question.request.decoding)
-        for tokens, probability in law.items():
-            yield from explore((*choices, tokens), chance * probability)
-
-    return explore((), 1.0)
 
 
 @pytest.mark.parametrize("reward", ["run", "fraction", "tests", "binary"])
@@ -236,7 +198,7 @@ def test_searches_can_share_a_job():
     "options",
     [
         {"num_samples": 0}, {"alpha": 0.0}, {"alpha": 1.0}, {"sigma": 0.0}, {"sigma": math.nan}, {"acceptance": "z"},
-        {"min_step": "none"}, {"draws_per_prefix": -1}, {"static_step": -1},
+        {"min_step": "none"}, {"draws_per_prefix": -1}, {"static_step": -1}, {"block": 0},
     ],
 )  # fmt: skip
 def test_constants_out_of_range_are_refused(options):
