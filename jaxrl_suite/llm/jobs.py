@@ -128,7 +128,9 @@ class Running:
                 asked = next(algorithm)
             else:
                 answers = tuple(slot.answer() for slot in self._slots)
-                self._fresh += sum((answer.fresh for answer in answers if isinstance(answer, Reply)), Usage())
+                for answer in answers:
+                    if isinstance(answer, Reply):
+                        self._fresh += answer.fresh
                 problem = self._problem(answers)
                 if problem is not None:
                     asked = self._algorithm.throw(problem)

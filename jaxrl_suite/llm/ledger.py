@@ -75,6 +75,7 @@ class Ledger:
 
     def __init__(self, budget: Budget | None = None):
         self.budget = Budget() if budget is None else budget
+        self._is_unlimited = all(getattr(self.budget, name) is None for name in LIMITS)
         self._lock = threading.Lock()
         self._roles: dict[str, Usage] = {}
         self._granted: collections.Counter[Request] = collections.Counter()
@@ -94,6 +95,9 @@ class Ledger:
           The request, or its first samples; None if nothing of it may be spent. What is returned must be settled.
         """
         with self._lock:
+            if self._is_unlimited:  # nothing to reserve from
+                self._granted[request] += 1
+                return request
             left = self._left()
             if self._refusal(request, left) is not None:
                 return None
@@ -118,17 +122,21 @@ class Ledger:
           UserError: if it was not granted, or was settled before.
         """
         with self._lock:
-            if not self._granted[granted]:
+            count = self._granted.pop(granted, 0)
+            if not count:
                 raise UserError("this request is not in flight: settle what `grant` returned, once")
-            self._granted[granted] -= 1
-            if not self._granted[granted]:
-                del self._granted[granted]
-            self._reserved = _minus(self._reserved, _worst_case(granted))
+            if count > 1:
+                self._granted[granted] = count - 1
+            if not self._is_unlimited:
+                self._reserved = _minus(self._reserved, _worst_case(granted))
             self._charge(usage, granted.role)
 
     def grant_calls(self, calls: int, role: str = "solve") -> int:
         """Charges up to `calls` verifier calls; returns how many there are left for it, 0 to `calls`."""
         with self._lock:
+            if self._is_unlimited:
+                self._charge(Usage(verifier_calls=calls), role)
+                return calls
             left = self._left()
             calls = 0 if left["seconds"] <= 0 else int(min(calls, left["verifier_calls"]))
             if calls > 0:
@@ -222,7 +230,8 @@ class Ledger:
         return ledger
 
     def _charge(self, usage: Usage, role: str) -> None:
-        self._roles[role] = self._roles.get(role, Usage()) + usage
+        used = self._roles.get(role)
+        self._roles[role] = usage if used is None else used + usage
 
     def _left(self) -> dict[str, float]:
         """Each limit less what is used and reserved; integers unless there is no limit."""

@@ -122,9 +122,9 @@ class SampleSlot(Slot):
 
     def grant(self, *, alone: bool) -> bool:
         got, ledger = len(self._completions), self.ledger
-        rest = dataclasses.replace(
-            self.request, first_draw=self.request.first_draw + got, num_samples=self.request.num_samples - got
-        )
+        rest = self.request
+        if got:
+            rest = dataclasses.replace(rest, first_draw=rest.first_draw + got, num_samples=rest.num_samples - got)
         granted = ledger.grant(rest, cut_tokens=alone)
         self.is_whole = granted is not None and granted.num_samples == rest.num_samples
         if granted is not None:
@@ -136,8 +136,11 @@ class SampleSlot(Slot):
     def take(self, reply: Reply) -> None:
         """The reply to `granted`."""
         self.ledger.settle(self.granted, reply.usage)
+        if self._completions:
+            self._usage, self._fresh = self._usage + reply.usage, self._fresh + reply.fresh
+        else:
+            self._usage, self._fresh = reply.usage, reply.fresh
         self._completions += reply.completions
-        self._usage, self._fresh = self._usage + reply.usage, self._fresh + reply.fresh
         missing = self.granted.num_samples - len(reply.completions)
         if missing or reply.error:
             self.error = reply.error or f"the sampler gave {missing} samples too few"
