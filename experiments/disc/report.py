@@ -81,8 +81,8 @@ def write_success(config: Config, run: Run, found: Found) -> None:
         "accepted; the answer that a prefix was cut from counts among its draws; equal statistics are refused; at the "
         "end of an answer the search begins again; standard deviations are those of the population; no cap on draws "
         "from one prefix but the budget. DISC with a beam keeps the 3 best answers of a generation, DISC with a tree "
-        "chooses by UCT with c = 1 and mean rewards, as UCT by steps does, which draws 3 times from a prefix before it "
-        "goes on. "
+        "chooses by UCT with the maximum and c = 0.3, UCT by steps by the mean and c = 1, after 2 sqrt(n) draws of n "
+        "visits. "
         "Beam search keeps 4 prefixes of 4 steps each, DVTS 1 in each of 4 subtrees; their process reward is the "
         "reward of the unfinished answer."
     )
@@ -137,7 +137,7 @@ def write_one_search(config: Config, run: Run) -> None:
         run.table(name, rows, caption=caption)
         figure = tree_plot.draw_tree(
             trace_dots(nodes), title=f"{LABELS[method]} on {chain}: {len(result.solutions)} answers",
-            unit="best reward of the answers drawn there", xlabel="steps held fixed",
+            unit="best reward from there", xlabel="steps held fixed",
         )  # fmt: skip
         caption = f"The tree of that search, numbers as in table {name}; the way to its best answer is dark."
         run.figure(name, figure, caption)

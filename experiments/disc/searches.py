@@ -19,6 +19,7 @@ from jaxrl_suite.scaling import (
     PivotChain,
     ScalingResult,
     TrapChain,
+    TreePolicy,
     UctConfig,
     VisibleProblem,
     beam_search,
@@ -45,6 +46,7 @@ DESCRIPTIONS: dict[ChainName, str] = {
     "binary": "5 pivots at .35; all or nothing",
     "trap": "a dead end at .7 with reward .5; else 4 pivots at .35, below .5 until all are right",
 }
+TREE_POLICY = TreePolicy("uct", "max", 0.3)  # of DISC with a tree, chosen of six on seeds of its own
 AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent
 COLUMNS = ("solved", *AXES, "highest")
 
@@ -64,7 +66,7 @@ def search(config: Config, method: MethodName, problem: VisibleProblem, ledger: 
     if method == "disc_beam":
         return disc_beam(problem, DiscBeamConfig(common), ledger)
     if method == "disc_tree":
-        return disc_tree(problem, DiscTreeConfig(common), ledger)
+        return disc_tree(problem, DiscTreeConfig(common, TREE_POLICY), ledger)
     if method == "line":
         common = DiscConfig(samples, static_step=step, block=config.block)
     elif method == "Z_sigma2":

@@ -103,8 +103,8 @@ def plain_choice(history, config, prior):
 
 
 CONFIGS = (
-    UctConfig(40, step=3),
-    UctConfig(40, step=1, branching=2, policy=TreePolicy("uct", "max", 0.5)),
+    UctConfig(40, step=3, branching=3, growth=0.0),
+    UctConfig(40, step=1, branching=2, growth=0.0, policy=TreePolicy("uct", "max", 0.5)),
     UctConfig(40, step=2, branching=1, growth=0.5),
     UctConfig(40, step=4, policy=TreePolicy("puct", "mean", 2.0)),
     UctConfig(40, delimiter=0, branching=2, policy=TreePolicy("puct", "max", 1.0)),

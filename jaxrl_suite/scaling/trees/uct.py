@@ -6,7 +6,7 @@ up. So every request is one graded answer, as in best-of-N, and the first draws 
 
 A prefix is drawn from until it has had `branching * visits ** growth` draws, or while none of its children can be drawn
 from; then the search goes down to one of them. With growth 0 the branching is fixed, above it widens as a prefix is
-visited more often (progressive widening).
+visited more often (progressive widening), without which a search is lost where none of the first draws went right.
 
 Reference: Couetoux et al., "Continuous upper confidence trees", 2011, for the widening.
 """
@@ -55,8 +55,8 @@ class UctConfig:
     num_samples: int = 100
     step: int = 8
     delimiter: int | None = None
-    branching: int = 3
-    growth: float = 0.0
+    branching: int = 2
+    growth: float = 0.5
     policy: TreePolicy = TreePolicy()  # noqa: RUF009 (it is frozen)
 
     def __post_init__(self):
