@@ -24,6 +24,8 @@ from .recorder import Recorder as Recorder
 from .recorder import ReplaySampler as ReplaySampler
 from .recording import Recording as Recording
 from .tabular import TabularSampler as TabularSampler
+from .task_models.shipped import TaskModel as TaskModel
+from .task_models.shipped import load_task_model as load_task_model
 from .transformer.config import LMConfig as LMConfig
 from .transformer.config import preset as preset
 from .transformer.generate import Generated as Generated

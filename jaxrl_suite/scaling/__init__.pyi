@@ -2,8 +2,12 @@ from .best_of_n import best_of_n as best_of_n
 from .disc import Acceptance as Acceptance
 from .disc import DiscConfig as DiscConfig
 from .disc import disc as disc
+from .diverse import diverse_best_of_n as diverse_best_of_n
 from .metrics import pass_at_k as pass_at_k
 from .metrics import success_by_budget as success_by_budget
+from .perturbations import FromPool as FromPool
+from .perturbations import IdeaInjection as IdeaInjection
+from .perturbations import Perturbation as Perturbation
 from .pivot_chain import PivotChain as PivotChain
 from .prompt_mixture import PromptMixture as PromptMixture
 from .prompt_mixture import beta_any_right as beta_any_right
@@ -23,3 +27,5 @@ from .trees.uct import uct as uct
 from .votes import majority_vote as majority_vote
 from .votes import self_consistency as self_consistency
 from .votes import weighted_vote as weighted_vote
+from .text_perturbations import sentences as sentences
+from .token_problems import TokenProblems as TokenProblems

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.ledger import BudgetExhaustedError
-from jaxrl_suite.llm.protocol import Decoding, Request
+from jaxrl_suite.llm.protocol import Decoding, Prefix, Request
 from jaxrl_suite.llm.questions import Sample, Verify
 
 SOLVED = 1.0 - 1e-9  # a reward from here on is the whole one; shares that add up to 1 fall short of it in floats
@@ -24,7 +24,7 @@ class VisibleProblem:
 
     Args:
       number: names it, to the random streams and the verifier.
-      prompt: token ids.
+      prompt: token ids; a search over whole answers takes text and chats as well.
       decoding: how answers are drawn; `max_tokens` is the longest whole answer.
       verifier: which gives the visible reward in [0, 1] of an `GradedAnswer`.
       seed: of the search; two searches with the same seed share the draws from the prompt.
@@ -34,7 +34,7 @@ class VisibleProblem:
     """
 
     number: int
-    prompt: tuple[int, ...]
+    prompt: Prefix
     decoding: Decoding
     verifier: str = "reward"
     seed: int = 0

@@ -284,7 +284,7 @@ def _attend(config: LMConfig, q: jax.Array, k: jax.Array, v: jax.Array, mask: ja
     """[B, S, H d]; a token that may attend to nothing (padding) gets the mean of all values."""
     B, S = q.shape[:2]
     K, G = config.num_kv_heads, config.num_heads // config.num_kv_heads
-    if S == 1:  # sums of products: on a CPU a fused loop is twice as fast as many tiny matrix products
+    if S == 1 and G > 1:  # where heads share keys, a fused loop on a CPU is twice as fast as tiny matrix products
         q = q.reshape(B, K, G, 1, config.head_dim).astype(jnp.float32)
         scores = jnp.sum(q * k[:, :, None], axis=-1)
         weights = _attention_weights(config, scores, mask[:, None])

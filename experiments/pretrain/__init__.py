@@ -1,0 +1,1 @@
+"""Small models of token tasks, trained: `config` at the bottom, its parts, `experiment` on top."""

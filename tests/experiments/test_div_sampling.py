@@ -1,0 +1,97 @@
+"""The experiment `div_sampling` at its smallest: its tables, paired methods, and a killed run as if never stopped."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from jaxrl_suite.cli import catalog
+from jaxrl_suite.core.claims import load_claims
+from jaxrl_suite.core.run import Run
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.div_sampling import config as div_config
+from jaxrl_suite.experiments.div_sampling import draws, experiment
+
+SMALL = div_config.Config(
+    seeds=(0, 1), methods=("plain", "style", "idea"), problems=4, samples=3, temperatures=(0.7,), tuning=2, prompts=2,
+    draws=4, noise=(0, 2),
+)  # fmt: skip
+
+
+def rows(folder, name):
+    with open(folder / "tables" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class _KilledError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("div")
+    claims = load_claims(catalog.experiments_folder() / "claims.csv")
+    with Run.start(place / "whole", name="div_sampling", config=SMALL, claims=claims) as run:
+        experiment.main(SMALL, run)
+    original, calls = draws.search, []
+
+    def dies(*arguments):
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise _KilledError
+        return original(*arguments)
+
+    def start(**options):
+        return Run.start(place / "parts", name="div_sampling", config=SMALL, claims=claims, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draws, "search", dies)
+        with pytest.raises(_KilledError), start() as run:
+            experiment.main(SMALL, run)
+    with start(resume=True) as run:
+        experiment.main(SMALL, run)
+    return place
+
+
+@pytest.mark.tier2
+def test_killed_and_resumed_is_as_if_never_stopped(folder):
+    whole = sorted(path.relative_to(folder / "whole") for path in (folder / "whole" / "tables").iterdir())
+    assert {"exact_any", "exact_votes", "success_countdown-early", "predictions_countdown-early"} <= {
+        path.stem for path in whole
+    }
+    for path in whole:
+        assert (folder / "whole" / path).read_bytes() == (folder / "parts" / path).read_bytes(), path
+
+
+@pytest.mark.tier2
+def test_every_method_is_charged_for_all_it_asks(folder):
+    found = {row["method"]: row for row in rows(folder / "whole", "success_countdown-early")}
+    assert list(found) == ["one prompt", "styles", "ideas, own"]
+    ideas, plain = found["ideas, own"], found["one prompt"]
+    assert float(ideas["samples"]) * 8 % 2 == 0  # 8 searches; an idea and an answer each
+    assert float(plain["samples"]) <= 3 < float(ideas["samples"]) <= 6
+
+
+@pytest.mark.tier2
+def test_exact_tables_are_those_of_the_paper(folder):
+    table = {int(row["answers"]): row for row in rows(folder / "whole", "exact_any")}
+    assert float(table[10]["one prompt for all"]) == pytest.approx(0.789, abs=5e-4)
+    assert float(table[10]["a prompt each"]) == pytest.approx(0.893, abs=5e-4)
+    votes = rows(folder / "whole", "exact_votes")
+    gains = [float(row["a prompt each"]) - float(row["one prompt"]) for row in votes]
+    assert min(gains) < -0.01
+    assert max(gains) > 0.01
+
+
+def test_numbers_change_places_and_the_target_does_not():
+    prompt = (3, 7, 2, 20, 58, 104)
+    seen = {draws.permute_numbers(prompt, np.random.default_rng(i)) for i in range(200)}
+    assert len(seen) == 24
+    assert all(sorted(row[:4]) == [2, 3, 7, 20] and row[4:] == prompt[4:] for row in seen)
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(UserError, match="must have plain"):
+        div_config.Config(methods=("style",))
+    with pytest.raises(UserError, match="at least the 10 samples"):
+        div_config.Config(draws=5)
