@@ -1,0 +1,168 @@
+"""Methods of `solve`: which search a name stands for, what it may cost, and its result in one form."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.solve.config import VOTES, Config
+from jaxrl_suite.experiments.solve.grading import final_answer
+from jaxrl_suite.experiments.solve.problems import VisibleTask
+from jaxrl_suite.llm.jobs import Algorithm
+from jaxrl_suite.llm.ledger import Ledger
+from jaxrl_suite.llm.parsing import code_of, fill
+from jaxrl_suite.llm.protocol import Decoding, Message
+from jaxrl_suite.scaling.disc import DiscConfig, disc
+from jaxrl_suite.scaling.diverse import diverse_best_of_n
+from jaxrl_suite.scaling.forest import (
+    ForestResult,
+    SfsConfig,
+    fun_search,
+    line_search,
+    plain_tree,
+    refine_instructions,
+    rex,
+    sfs,
+    verbalized_sampling,
+)
+from jaxrl_suite.scaling.forest.text import PACKAGE, TextThinker
+from jaxrl_suite.scaling.forest.trial import resample
+from jaxrl_suite.scaling.perturbations import Perturbation
+from jaxrl_suite.scaling.records import ScalingResult, VisibleProblem
+from jaxrl_suite.scaling.text_perturbations import Rephrased, TextIdeas, pool_from_file, sentences
+from jaxrl_suite.scaling.votes import majority_vote, self_consistency
+
+CHARACTERS_PER_TOKEN = 4  # of English and code, roughly; for the estimate alone
+SYSTEM_ANSWER = "Solve the problem. Think step by step, then end with a line `Answer: ` and the answer alone."
+
+
+class Found(NamedTuple):
+    """Result of one search."""
+
+    text: str  # the program, or the answer in words; "" if nothing was written
+    score: float | None  # share of the visible tests that it passes; None if there are none
+    trace: list[dict[str, Any]]  # solutions in the order in which they were written
+
+
+class Estimate(NamedTuple):
+    """Most that a run may ask for."""
+
+    requests: int
+    prompt_tokens: int
+    output_tokens: int
+
+
+def check_method(config: Config, tasks: list[VisibleTask]) -> None:
+    """Refuses a method that the problems do not fit.
+
+    Raises:
+      UserError: naming the problem.
+    """
+    if config.method in VOTES:
+        return
+    odd = next((task for task in tasks if not task.entry), None)
+    if odd is not None:
+        raise UserError(
+            f"{config.method} grades programs, and problem {odd.id} names no entry: give the function that tests call, "
+            f"or use --method {VOTES[0]}"
+        )
+
+
+def estimate(config: Config, tasks: list[VisibleTask]) -> Estimate:
+    """An upper bound of what the problems may cost, tokens of prompts roughly."""
+    asked = {"sfs": 3, "irri": 2, "div_idea": 2, "div_rephrase": 2}.get(config.method, 1)
+    written = sum(config.method not in VOTES and not task.tests for task in tasks)
+    requests = len(tasks) * config.samples * asked + 20 * written
+    longest = max(len(task.prompt) for task in tasks) // CHARACTERS_PER_TOKEN + 200
+    if config.method in ("sfs", "line", "tree", "rex", "islands", "irri"):
+        longest += config.max_tokens  # a program is shown
+    output = len(tasks) * config.samples * config.max_tokens
+    output += len(tasks) * config.samples * (asked - 1) * 600 + written * 600
+    total = Estimate(requests, requests * longest, output)
+    if config.budget_tokens:
+        most = config.budget_tokens * len(tasks)
+        total = total._replace(prompt_tokens=min(total.prompt_tokens, most), output_tokens=min(output, most))
+    return total
+
+
+def thinker(config: Config, task: VisibleTask, number: int) -> TextThinker:
+    write = Decoding(max_tokens=config.max_tokens, temperature=config.temperature)
+    talk = Decoding(max_tokens=600, temperature=config.temperature)
+    return TextThinker(number, config.seed, task.prompt, task.entry, write=write, talk=talk)
+
+
+def search(config: Config, task: VisibleTask, number: int, ledger: Ledger) -> Algorithm:
+    """The search on one problem."""
+    name, most = config.method, config.samples
+    problem = _problem(config, task, number)
+    if name == "majority":
+        return majority_vote(problem, most, _said)
+    if name == "self_consistency":
+        return self_consistency(problem, most, _said)
+    if name == "disc":
+        return disc(problem, DiscConfig(most, seed=config.seed))
+    if name.startswith("div_"):
+        return diverse_best_of_n(problem, _perturbation(config), most)
+    mind = thinker(config, task, number)
+    if name == "sfs":
+        return sfs(mind, SfsConfig(most, seeds=max(1, most // 2), seed=config.seed))
+    if name == "rex":
+        return rex(mind, most, seed=config.seed)
+    if name == "islands":
+        return fun_search(mind, most, seed=config.seed)
+    if name == "irri":
+        return refine_instructions(mind, most, seeds=max(1, most // 2))
+    plain = {"best_of_n": resample, "line": line_search, "tree": plain_tree, "verbalized": verbalized_sampling}
+    return plain[name](mind, most)
+
+
+def found(config: Config, task: VisibleTask, result: ForestResult | ScalingResult) -> Found:
+    """The result of any search in one form."""
+    if isinstance(result, ForestResult):
+        rows = [
+            {"node": n.id, "parent": n.parent, "direction": n.direction, "score": n.score, "value": n.value, "text": n.text}
+            for n in result.nodes
+        ]
+        best = result.submission
+        return Found("", None, rows) if best is None else Found(best.text, best.score, rows)
+    voted = config.method in VOTES
+    texts = ["".join(map(str, solution.tokens)) for solution in result.solutions]
+    shown = texts if voted else [_program(text, task) for text in texts]
+    scores = [None if voted else solution.reward for solution in result.solutions]
+    rows = [
+        {"node": i, "parent": None, "direction": "", "score": score, "value": score, "text": text}
+        for i, (text, score) in enumerate(zip(shown, scores, strict=True))
+    ]
+    if result.best is None:
+        return Found("", None, rows)
+    place = result.solutions.index(result.best)
+    return Found(shown[place], scores[place], rows)
+
+
+def _program(text: str, task: VisibleTask) -> str:
+    code = code_of(text, task.entry)
+    return "" if code.problem else code.text
+
+
+def _problem(config: Config, task: VisibleTask, number: int) -> VisibleProblem:
+    if config.method in VOTES:
+        messages = (Message("system", SYSTEM_ANSWER), Message("user", task.prompt.strip()))
+    else:
+        asked = f"{task.prompt.strip()}\n\nWrite a solution of the problem. {fill(PACKAGE, 'form')}"
+        messages = (Message("user", asked),)
+    decoding = Decoding(max_tokens=config.max_tokens, temperature=config.temperature)
+    return VisibleProblem(number, messages, decoding, seed=config.seed)
+
+
+def _perturbation(config: Config) -> Perturbation:
+    if config.method == "div_pool":
+        return pool_from_file(config.pool)
+    if config.method == "div_idea":
+        return TextIdeas()
+    if config.method == "div_rephrase":
+        return Rephrased()
+    return sentences(config.method.removeprefix("div_"), config.subject)  # pyright: ignore[reportArgumentType]
+
+
+def _said(units: Any) -> str | None:
+    return final_answer("".join(map(str, units)))
