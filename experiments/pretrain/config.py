@@ -15,13 +15,13 @@ Size = Literal["0.1M", "0.35M", "0.8M", "1.1M"]
 
 STEPS: dict[tuple[FamilyName, Stage], int] = {  # of the models that come with the package
     ("countdown", "early"): 1000,
-    ("countdown", "late"): 4000,
+    ("countdown", "late"): 3200,
     ("listfun", "early"): 800,
-    ("listfun", "late"): 2400,
+    ("listfun", "late"): 1800,
     ("modchain", "early"): 800,
-    ("modchain", "late"): 2400,
+    ("modchain", "late"): 1600,
     ("rowrules", "early"): 800,
-    ("rowrules", "late"): 2400,
+    ("rowrules", "late"): 1600,
 }
 
 

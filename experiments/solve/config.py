@@ -62,7 +62,7 @@ class Config:
 
     @property
     def proposer(self) -> str:
-        """The kind of model, as `llm.run_sampler` calls it; "none" where there is none yet, or it is on this machine."""
+        """The kind of model, as `llm.run_sampler` calls it; "none" where it is on this machine."""
         if self.recording:
             return "replay"
         return "openai" if self.base_url else "none"

@@ -136,7 +136,11 @@ def _grade(
 
 
 def _write(
-    run: Run, tasks: list[VisibleTask], written: list[JobOutcome], outcomes: list[JobOutcome], rows: list[dict[str, Any]]
+    run: Run,
+    tasks: list[VisibleTask],
+    written: list[JobOutcome],
+    outcomes: list[JobOutcome],
+    rows: list[dict[str, Any]],
 ) -> None:
     traces = [{"id": row["id"], **node} for row in rows for node in row.pop("trace")]
     for name, lines in (("answers", rows), ("traces", traces)):
@@ -149,13 +153,17 @@ def _write(
     if known:
         said += f"; {np.mean(known):.0%} of {len(known)} are right by what was hidden"
     run.text(f"{said}. Whole answers are in answers.jsonl, all that was written in traces.jsonl.")
-    caption = "Of each problem the answer that is submitted; `right` by hidden tests or the answer, where there are any."
+    caption = (
+        "Of each problem the answer that is submitted; `right` by hidden tests or the answer, where there are any."
+    )
     run.table("answers", [row | {"answer": _clip(row["answer"])} for row in rows], caption=caption)
     shown = [row | {"text": _clip(row["text"])} for row in traces[:200]]
     run.table("trace", shown, caption="Solutions in the order in which they were written; the first 200.")
     if written:
         tests = [
-            {"id": outcome.name.removeprefix("tests of "), "test": test} for outcome in written for test in outcome.value
+            {"id": outcome.name.removeprefix("tests of "), "test": test}
+            for outcome in written
+            for test in outcome.value
         ]
         run.table("written_tests", tests, caption="Tests that the model wrote; whether they are true was not checked.")
     ledger = Ledger()

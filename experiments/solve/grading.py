@@ -48,7 +48,9 @@ class TestJudge:
         for place, report in zip(places, run_programs(self.sandbox, programs, tests, LIMITS), strict=True):
             code = self.tests(answers[place].number)
             passed = tuple(outcome.verdict is SandboxVerdict.PASS for outcome in report.outcomes)
-            lines = tuple(f"{test.strip()}: {o.feedback or o.verdict}" for test, o in zip(code, report.outcomes, strict=True))
+            lines = tuple(
+                f"{test.strip()}: {o.feedback or o.verdict}" for test, o in zip(code, report.outcomes, strict=True)
+            )
             found[place] = Feedback(report.reward, passed, lines)
         return found
 

@@ -120,7 +120,14 @@ def found(config: Config, task: VisibleTask, result: ForestResult | ScalingResul
     """The result of any search in one form."""
     if isinstance(result, ForestResult):
         rows = [
-            {"node": n.id, "parent": n.parent, "direction": n.direction, "score": n.score, "value": n.value, "text": n.text}
+            {
+                "node": n.id,
+                "parent": n.parent,
+                "direction": n.direction,
+                "score": n.score,
+                "value": n.value,
+                "text": n.text,
+            }
             for n in result.nodes
         ]
         best = result.submission

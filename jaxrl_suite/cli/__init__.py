@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _how_to_resume(argv: Sequence[str]) -> str:
     import shlex
 
-    if argv[:1] not in (["run"], ["reproduce"]):
+    if argv[:1] not in (["run"], ["reproduce"], ["solve"]):
         return ""
     again = [*argv] if "--resume" in argv else [*argv, "--resume"]
     return f"; continue with: {shlex.join(['jaxrl-suite', *again])}"
@@ -58,15 +58,18 @@ def _how_to_resume(argv: Sequence[str]) -> str:
 
 def _execute(argv: list[str]) -> int:
     """Runs a command line; returns the exit code."""
-    from jaxrl_suite.cli.arguments import describe_fields, named_experiment, parse
+    from jaxrl_suite.cli.arguments import SOLVE, describe_fields, named_experiment, parse
     from jaxrl_suite.errors import UserError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on its own progress
+    if argv[:1] == ["solve"]:
+        argv = ["run", *argv]  # an experiment, whose task is the user's
     try:
         if argv[:1] == ["run"] and {"-h", "--help"} & set(argv) and (name := named_experiment(argv[1:])):
             from jaxrl_suite.cli import catalog
 
-            print(describe_fields(catalog.find(name)))
+            text = describe_fields(catalog.find(name))
+            print(f"{SOLVE}\n{text}" if name == "solve" else text)
             return 0
         arguments, overrides = parse(argv)
         if arguments.command == "run":

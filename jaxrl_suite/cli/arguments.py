@@ -41,6 +41,19 @@ examples:
   jaxrl-suite reproduce --only gops_search --out runs/check
   jaxrl-suite reproduce --out runs/check --resume
 """
+SOLVE = """\
+Solves problems of your own by a model and a search; the same as `run solve`, whose fields are its options.
+
+A file has a JSON object a line: `prompt`, and where they are known `id`; `entry`, the function that a program must
+define; `tests`, which the search sees; `setup`, code that tests use; `hidden_tests` and `answer`, which decide at the
+end. Where a program has no tests the model writes some. What is paid for is on disk at once: --resume goes on.
+
+examples:
+  jaxrl-suite solve --task problems.jsonl --method sfs --base-url http://127.0.0.1:8080/v1
+  jaxrl-suite solve --task problems.jsonl --method div_role --samples 20 --base-url http://127.0.0.1:8080/v1
+  jaxrl-suite solve --task questions.jsonl --method majority --weights smollm2 --max-tokens 200
+  jaxrl-suite solve --task problems.jsonl --method sfs --recording runs/solve-quick-1a2b3c4d
+"""
 _BENCH = """\
 Runs the benchmarks, or the one called NAME, and prints a table.
 
@@ -89,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
-COMMANDS = ("list", "envs", "run", "reproduce", "bench", "report", "fetch")
+COMMANDS = ("list", "envs", "run", "solve", "reproduce", "bench", "report", "fetch")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -117,6 +130,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--describe", action="store_true", help="print the layers of its networks, and run nothing")
     run.add_argument("--devices", type=_positive, metavar="N", help="how many devices to use (default: all)")
+
+    add("solve", SOLVE)
 
     reproduce = add("reproduce", _REPRODUCE)
     reproduce.add_argument("--only", metavar="A,B", help="these experiments only")

@@ -14,6 +14,7 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.ledger import BudgetExhaustedError
 from jaxrl_suite.llm.protocol import Decoding, Prefix, Request
 from jaxrl_suite.llm.questions import Sample, Verify
+from jaxrl_suite.scaling.units import Units, continued, units_of
 
 SOLVED = 1.0 - 1e-9  # a reward from here on is the whole one; shares that add up to 1 fall short of it in floats
 
@@ -24,7 +25,7 @@ class VisibleProblem:
 
     Args:
       number: names it, to the random streams and the verifier.
-      prompt: token ids; a search over whole answers takes text and chats as well.
+      prompt: token ids, or a text or chat: its answers are made of words then.
       decoding: how answers are drawn; `max_tokens` is the longest whole answer.
       verifier: which gives the visible reward in [0, 1] of an `GradedAnswer`.
       seed: of the search; two searches with the same seed share the draws from the prompt.
@@ -48,20 +49,20 @@ class GradedAnswer(NamedTuple):
     """Answer that a verifier grades."""
 
     number: int  # of the problem
-    tokens: tuple[int, ...]  # the whole answer, its end included
+    tokens: Units  # the whole answer, its end included
 
 
 class Solution(NamedTuple):
     """An answer and its visible reward."""
 
-    tokens: tuple[int, ...]
+    tokens: Units
     reward: float
 
 
 class SearchVisit(NamedTuple):
     """A prefix that a search drew from, for its trace."""
 
-    prefix: tuple[int, ...]  # the part of the answer that was held fixed
+    prefix: Units  # the part of the answer that was held fixed
     solutions: tuple[Solution, ...]  # in the order of the draws
     priority: float  # by which the search chose; nan where it had no choice
     accepted: bool
@@ -91,7 +92,7 @@ def best_of(solutions: Generator[Solution] | tuple[Solution, ...] | list[Solutio
 
 
 def draw(
-    problem: VisibleProblem, prefix: tuple[int, ...], node: int, first: int, count: int = 1
+    problem: VisibleProblem, prefix: Units, node: int, first: int, count: int = 1
 ) -> Generator[Any, Any, list[Solution]]:
     """Draws answers that begin with `prefix`, and has them graded; fewer than asked for if the budget ends.
 
@@ -107,9 +108,9 @@ def draw(
     """
     decoding = dataclasses.replace(problem.decoding, max_tokens=problem.decoding.max_tokens - len(prefix))
     path = (problem.seed, problem.number, node)
-    request = Request(problem.prompt + prefix, count, decoding, path, first_draw=first)
+    request = Request(continued(problem.prompt, prefix), count, decoding, path, first_draw=first)
     reply = yield Sample(request)
-    answers = [prefix + tuple(completion.tokens.tolist()) for completion in reply.completions]
+    answers = [prefix + units_of(completion, problem.prompt) for completion in reply.completions]
     verdicts = yield Verify(problem.verifier, tuple(GradedAnswer(problem.number, answer) for answer in answers))
     if not verdicts.values:
         raise BudgetExhaustedError(verdicts.error)
