@@ -1,4 +1,4 @@
-"""Grades of `solve`: visible tests for a search, hidden ones and answers at the end. Programs run in the sandbox alone."""
+"""Grades of `solve`: visible tests for a search, hidden ones and answers at the end; programs run in the sandbox."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TestJudge:
 
 
 def final_answer(text: str) -> str | None:
-    """What an answer in words says in the end: its last box, else what follows "answer", else its last line."""
+    """The end of an answer in words: its last box, else what follows "answer", else its last line."""
     text = without_thinking(text).strip()
     boxed = _BOXED.findall(text)
     if boxed:
@@ -74,7 +74,7 @@ def final_answer(text: str) -> str | None:
 
 
 def normal(text: str) -> str:
-    """An answer in one form: no dollars, stars, blanks or last point; a number without separators or zeros at its end."""
+    """An answer in one form: no dollars, stars, blanks or last point; numbers without separators or last zeros."""
     text = re.sub(r"[\s$*`]+", " ", text).strip().rstrip(".").strip()
     number = text.replace(",", "").replace(" ", "")
     try:

@@ -1,0 +1,181 @@
+"""The command `solve`: problems in, answers, traces and a ledger out; what cannot be solved is refused before it costs."""
+
+import csv
+import json
+
+import pytest
+from fixtures.fake_server import FakeServer
+
+from jaxrl_suite.cli import main
+from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.solve import config as solve_config
+from jaxrl_suite.experiments.solve import grading, methods, problems
+from jaxrl_suite.experiments.solve.problems import VisibleTask
+
+ADD = "\n```python\ndef add(a, b):\n    return a + b\n```\n"
+PROBLEMS = [
+    {"id": "sum", "prompt": "Write add(a, b), the sum.", "entry": "add", "tests": ["assert add(1, 2) == 3"]},
+    {
+        "prompt": "Write add(a, b), the difference.",
+        "entry": "add",
+        "tests": "assert add(3, 3) == 0",
+        "hidden_tests": "assert add(5, 2) == 3",
+    },
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    write(tmp_path / "p.jsonl", *PROBLEMS)
+    return tmp_path
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def lines(folder, name):
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+
+
+def table(folder, name):
+    with open(folder / "tables" / f"{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.tier2
+@pytest.mark.parametrize("method", ["best_of_n", "sfs", "line", "tree", "rex", "islands", "irri", "div_role", "div_idea"])
+def test_a_program_that_passes_is_submitted_and_all_is_paid_once(folder, method, capfd):
+    words = f"--task p.jsonl --method {method} --samples 3 --model m --out run".split()
+    with FakeServer(words=ADD) as server:
+        assert main(["solve", *words, "--base-url", server.base_url]) == 0
+        asked = len(server.requests)
+        assert main(["solve", *words, "--base-url", server.base_url, "--resume"]) == 0
+        assert len(server.requests) == asked
+    good, bad = lines(folder / "run", "answers")
+    assert good["answer"].startswith("def add")
+    assert (good["visible_score"], good["right"]) == (1.0, None)
+    assert (bad["visible_score"], bad["right"]) == (0.0, False)
+    total = table(folder / "run", "ledger")[-1]
+    assert int(total["requests"]) == asked
+    assert len([row for row in lines(folder / "run", "traces") if row["id"] == "sum"]) == 1
+    said = capfd.readouterr()
+    assert "at most" in said.out + said.err
+    everything = "".join(path.read_text(errors="replace") for path in (folder / "run").rglob("*") if path.is_file())
+    assert "sk-secret" not in everything
+
+
+@pytest.mark.tier2
+def test_tests_are_written_where_there_are_none_and_shown(folder):
+    write(folder / "p.jsonl", {"prompt": "Write add(a, b), the sum.", "entry": "add"})
+    words = "\n```python\ndef add(a, b):\n    return a + b\n\nassert add(1, 1) == 2\nassert add(2, 2) == 5\n```\n"
+    with FakeServer(words=words) as server:
+        command = "solve --task p.jsonl --samples 2 --written-tests 2 --model m --out run --base-url".split()
+        assert main([*command, server.base_url]) == 0
+    assert [row["test"] for row in table(folder / "run", "written_tests")] == [
+        "assert add(1, 1) == 2",
+        "assert add(2, 2) == 5",
+    ]
+    (row,) = lines(folder / "run", "answers")
+    assert row["visible_score"] == 0.5
+    assert {r["role"] for r in table(folder / "run", "ledger")} == {"solve", "test", "total"}
+
+
+@pytest.mark.tier2
+def test_an_answer_is_voted_for_and_judged_and_replayed(folder):
+    write(folder / "p.jsonl", {"prompt": "6 times 7?", "answer": 42}, {"prompt": "6 times 8?", "answer": "48"})
+    command = "solve --task p.jsonl --method majority --samples 3 --model m".split()
+    with FakeServer(words="so the answer is 42.") as server:
+        assert main([*command, "--out", "run", "--base-url", server.base_url]) == 0
+    assert [row["right"] for row in lines(folder / "run", "answers")] == [True, False]
+    again = "solve --task p.jsonl --method majority --samples 3 --recording run --out again".split()
+    assert main(again) == 0
+    assert (folder / "run" / "answers.jsonl").read_bytes() == (folder / "again" / "answers.jsonl").read_bytes()
+
+
+REFUSED = [
+    ("", "needs --task FILE"),
+    ("--task none.jsonl", "no file none.jsonl"),
+    ("--task p.jsonl", "needs a model"),
+    ("--task p.jsonl --weights a --base-url http://127.0.0.1:1/v1", "name two models"),
+    ("--task p.jsonl --weights nowhere", "no model at nowhere"),
+    ("--task p.jsonl --base-url http://127.0.0.1:1/v1", "cannot reach"),
+    ("--task q.jsonl --weights a", "names no entry"),
+    ("--task p.jsonl --weights a --method div_pool", "--pool FILE goes with"),
+    ("--task bad.jsonl --weights a", "line 1 is no JSON"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_what_cannot_be_solved_is_one_line_and_nothing_is_written(folder, words, message, capsys):
+    write(folder / "q.jsonl", {"prompt": "6 times 7?", "answer": 42})
+    (folder / "bad.jsonl").write_text("{\n")
+    before = sorted(folder.iterdir())
+    assert main(["solve", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": " "}, "has no prompt"),
+        ({"prompt": "p", "promt": 1}, "unknown field 'promt'"),
+        ({"prompt": "p", "tests": ["assert f()"]}, "no entry"),
+        ({"prompt": "p", "entry": "f", "tests": [1]}, "must be test code"),
+        ({"prompt": "p", "answer": True}, "answer must be"),
+        ({"prompt": "p", "entry": 3}, "entry must be text"),
+        ([], "no JSON object"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path, row, message):
+    write(tmp_path / "p.jsonl", {"prompt": "fine"}, row)
+    with pytest.raises(UserError, match=message) as error:
+        problems.read_problems(str(tmp_path / "p.jsonl"))
+    assert "line 2" in str(error.value)
+
+
+def test_names_must_differ_and_a_file_must_hold_a_problem(tmp_path):
+    write(tmp_path / "p.jsonl", {"id": "a", "prompt": "p"}, {"id": "a", "prompt": "q"})
+    with pytest.raises(UserError, match="two problems called 'a'"):
+        problems.read_problems(str(tmp_path / "p.jsonl"))
+    assert len(problems.read_problems(str(tmp_path / "p.jsonl"), limit=1)) == 1
+    write(tmp_path / "p.jsonl")
+    with pytest.raises(UserError, match="holds no problem"):
+        problems.read_problems(str(tmp_path / "p.jsonl"))
+
+
+def test_what_is_hidden_is_in_no_type_that_a_search_is_given():
+    visible = {field for field in VisibleTask.__dataclass_fields__}
+    assert visible == {"id", "prompt", "entry", "setup", "tests"}
+    task = VisibleTask("a", "p", "f", "", ("assert f()",))
+    config = solve_config.Config(method="sfs")
+    assert "hidden" not in repr(methods.thinker(config, task, 0))
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
+        ("The answer is 42.", "42"),
+        ("Answer: **1,000.50**", "1000.5"),
+        ("<think>answer: 3</think>\nAnswer: B", "b"),
+        ("first\nlast line ", "last line"),
+        ("", None),
+    ],
+)
+def test_what_an_answer_says_in_the_end(text, answer):
+    assert grading.final_answer(text) == answer
+
+
+def test_the_estimate_is_an_upper_bound_that_a_budget_lowers():
+    task = VisibleTask("a", "p" * 400, "f", "", ("assert f()",))
+    config = solve_config.Config(samples=5, max_tokens=100)
+    assert methods.estimate(config, [task] * 2) == (10, 10 * 300, 1000)
+    scouted = methods.estimate(solve_config.Config(method="sfs", samples=5, max_tokens=100), [task] * 2)
+    assert scouted.requests == 30
+    assert scouted.output_tokens > 1000
+    few = methods.estimate(solve_config.Config(samples=5, max_tokens=100, budget_tokens=200), [task] * 2)
+    assert few.output_tokens == 400
