@@ -22,7 +22,7 @@ SubjectName = Literal["code", "math", "reasoning"]
 class Config:
     """Config: all that decides the result."""
 
-    task: str = ""  # a JSON-lines file of problems, see `jaxrl-suite solve --help`
+    task: str = ""  # a JSON-lines file of problems, see `jaxrl-suite solve --help`; or humaneval
     method: MethodName = "best_of_n"
     samples: int = 10  # most answers to a problem
     temperature: float = 0.8
@@ -55,7 +55,7 @@ class Config:
         if len(named) > 1:
             raise UserError(f"{named[0]} and {named[1]} name two models: give one")
         check_options(self)
-        if self.task and not os.path.isfile(self.task):
+        if self.task not in ("", "humaneval") and not os.path.isfile(self.task):
             raise UserError(f"no file {self.task}: give --task FILE, JSON lines with a prompt each")
         if (self.method == "div_pool") != bool(self.pool):
             raise UserError("--pool FILE goes with --method div_pool: give both, or neither")

@@ -24,6 +24,7 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.solve import methods
 from jaxrl_suite.experiments.solve.config import PRESETS, VOTES, Config
 from jaxrl_suite.experiments.solve.grading import TestJudge, judge
+from jaxrl_suite.experiments.solve.humaneval import NAME, humaneval
 from jaxrl_suite.experiments.solve.problems import HiddenTask, VisibleTask, read_problems
 from jaxrl_suite.llm.jobs import Job, JobOutcome
 from jaxrl_suite.llm.ledger import Budget, Ledger
@@ -35,7 +36,7 @@ __all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "check", "main"]
 
 SYSTEM = ""  # it serves users' own problems
 CLAIMS = ()
-NAME = "solve"  # of the file of draws
+DRAWS = "solve"  # name of the file of draws
 
 
 def check(config: Config) -> None:
@@ -44,7 +45,7 @@ def check(config: Config) -> None:
         raise UserError('solve needs --task FILE: JSON lines such as {"prompt": "What is 6 times 7?", "answer": "42"}')
     if not (config.base_url or config.weights or config.recording):
         raise UserError("solve needs a model: give --base-url of a server, --weights of one here, or --recording")
-    tasks = [visible for visible, _ in read_problems(config.task, config.limit)]
+    tasks = [visible for visible, _ in _problems(config)]
     methods.check_method(config, tasks)
     if config.weights:
         from jaxrl_suite.llm.transformer.weights import find
@@ -55,8 +56,14 @@ def check(config: Config) -> None:
     check_server(config)
 
 
+def _problems(config: Config) -> list[tuple[VisibleTask, HiddenTask]]:
+    if config.task != NAME:
+        return read_problems(config.task, config.limit)
+    return humaneval(config.limit)
+
+
 def main(config: Config, run: Run) -> None:
-    problems = read_problems(config.task, config.limit)
+    problems = _problems(config)
     tasks = [visible for visible, _ in problems]
     bound = methods.estimate(config, tasks)
     run.say(
@@ -177,7 +184,7 @@ def _write(
 @contextlib.contextmanager
 def _sampler(config: Config, run: Run) -> Iterator[Any]:
     if not config.weights:
-        with open_sampler(config, run, NAME) as sampler:
+        with open_sampler(config, run, DRAWS) as sampler:
             yield sampler
         return
     from jaxrl_suite.llm.recorder import Recorder
@@ -192,7 +199,7 @@ def _sampler(config: Config, run: Run) -> Iterator[Any]:
     options = SamplerConfig(seed=config.seed, max_rows=32)
     name = f"{model.name}-{config.seed}"
     local = TransformerSampler(name, model.config, model.params, tokenizer=model.tokenizer, options=options)
-    with Recording(draws_path(config, run, NAME)) as draws:
+    with Recording(draws_path(config, run, DRAWS)) as draws:
         yield Recorder(local, draws)
 
 

@@ -46,7 +46,9 @@ def table(folder, name):
 
 
 @pytest.mark.tier2
-@pytest.mark.parametrize("method", ["best_of_n", "sfs", "line", "tree", "rex", "islands", "irri", "div_role", "div_idea"])
+@pytest.mark.parametrize(
+    "method", ["best_of_n", "sfs", "line", "tree", "rex", "islands", "irri", "div_role", "div_idea"]
+)
 def test_a_program_that_passes_is_submitted_and_all_is_paid_once(folder, method, capfd):
     words = f"--task p.jsonl --method {method} --samples 3 --model m --out run".split()
     with FakeServer(words=ADD) as server:
