@@ -13,8 +13,7 @@ from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Request
 from jaxrl_suite.llm.task_models.prefixes import NOISE, Prefixes
 from jaxrl_suite.llm.task_models.shipped import TaskModel, load_task_model
-from jaxrl_suite.scaling.diverse import diverse_best_of_n
-from jaxrl_suite.scaling.perturbations import (
+from jaxrl_suite.scaling.diverse.perturbations import (
     Combined,
     FromPool,
     IdeaInjection,
@@ -22,6 +21,7 @@ from jaxrl_suite.scaling.perturbations import (
     Rewritten,
     Unchanged,
 )
+from jaxrl_suite.scaling.diverse.search import diverse_best_of_n
 from jaxrl_suite.scaling.records import GradedAnswer
 from jaxrl_suite.scaling.token_problems import TokenProblems
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxrl_suite.core import plot
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.scaling.prompt_mixture import PromptMixture, beta_any_right
+from jaxrl_suite.scaling.diverse.prompt_mixture import PromptMixture, beta_any_right
 
 COUNTS = (1, 2, 5, 10, 20, 100)
 VOTES = (1, 3, 5, 7, 9, 11, 15, 21, 31)

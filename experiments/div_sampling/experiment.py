@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.div_sampling import draws, exact_report, report
-from jaxrl_suite.experiments.div_sampling.config import PRESETS, Config
+from jaxrl_suite.experiments.div_sampling.config import PRESETS, Config, MethodName
 from jaxrl_suite.experiments.div_sampling.draws import COLUMNS, MEASURED
 
 __all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
@@ -41,7 +41,7 @@ def _measure(config: Config, run: Run, name: draws.ModelName) -> dict[str, np.nd
     problems = draws.problems_of(model, config.problems)
     tuning = draws.problems_of(model, config.tuning, tuning=True)
     how = {method: draws.perturbation(method, prefixes) for method in config.methods}
-    measured = ["plain", *(method for method in MEASURED if method in config.methods)]
+    measured: list[MethodName] = ["plain", *(method for method in MEASURED if method in config.methods)]
     S, M, P = len(config.seeds), len(config.methods), config.problems
     carry = {
         "tuned": np.zeros((M, len(config.temperatures))),
@@ -71,7 +71,7 @@ def _measure(config: Config, run: Run, name: draws.ModelName) -> dict[str, np.nd
             answers = draws.answers_of(name, how[config.methods[at]], few, config.samples, plain)
             found[kind][at] = [[measure(rows) for measure in report.MEASURES.values()] for rows in answers]
         elif kind == "right":
-            method = how[measured[at]]  # pyright: ignore[reportArgumentType]
+            method = how[measured[at]]
             found[kind][at] = draws.failure_rates(config, name, method, problems, plain)
         else:
             noisy = draws.noise(prefixes, config.noise[at])

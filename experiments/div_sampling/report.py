@@ -11,9 +11,9 @@ from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.div_sampling.config import MethodName, ModelName
 from jaxrl_suite.experiments.div_sampling.draws import AXES, COLUMNS, MEASURED
-from jaxrl_suite.scaling import diversity
+from jaxrl_suite.scaling.diverse import measures
+from jaxrl_suite.scaling.diverse.prompt_mixture import beta_any_right
 from jaxrl_suite.scaling.metrics import pass_at_k, success_by_budget
-from jaxrl_suite.scaling.prompt_mixture import beta_any_right
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.div_sampling.config import Config
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Found = dict[str, np.ndarray]
 DIVERSITY_PROBLEMS = 20
 MEASURES = {
-    "different answers": diversity.distinct_share,
-    "entropy": diversity.entropy,
-    "edit distance": functools.partial(diversity.mean_pairwise, distance=diversity.edit_distance),
-    "Jaccard distance": functools.partial(diversity.mean_pairwise, distance=diversity.jaccard_distance),
-    "block distance": functools.partial(diversity.mean_pairwise, distance=diversity.block_distance),
+    "different answers": measures.distinct_share,
+    "entropy": measures.entropy,
+    "edit distance": functools.partial(measures.mean_pairwise, distance=measures.edit_distance),
+    "Jaccard distance": functools.partial(measures.mean_pairwise, distance=measures.jaccard_distance),
+    "block distance": functools.partial(measures.mean_pairwise, distance=measures.block_distance),
 }
 LABELS: dict[MethodName, str] = {
     "plain": "one prompt",
@@ -113,9 +113,9 @@ def _curves(config: Config, method: MethodName, searches: np.ndarray) -> list[di
 
 
 def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -> None:
-    """What measured failure rates say that diversity gains, beside fresh draws at the same temperature."""
+    """Gains of diversity that measured failure rates predict, beside fresh draws at the same temperature."""
     K, N = config.samples, config.draws
-    measured = ["plain", *(method for method in MEASURED if method in config.methods)]
+    measured: list[MethodName] = ["plain", *(method for method in MEASURED if method in config.methods)]
     best = found["tuned"].argmax(axis=1)
     plain_place = config.methods.index("plain")
     rows = []
@@ -125,14 +125,14 @@ def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -
         rates = right / N
         pooled = pass_at_k(np.full(len(right), right.shape[1] * N), right.sum(axis=1), K)
         one = pass_at_k(np.full(right.size, N), right.reshape(-1), K).reshape(right.shape).mean(axis=1)
-        place = config.methods.index(method)  # pyright: ignore[reportArgumentType]
+        place = config.methods.index(method)
         same = best[place] == best[plain_place]
         realised = column(found["searches"][place], "solved").mean(axis=1)
         gap = realised - pooled
         error = float(gap.std(ddof=1) / np.sqrt(len(gap)))
         rows.append(
             {
-                "prompts": LABELS[method],  # pyright: ignore[reportArgumentType]
+                "prompts": LABELS[method],
                 "success rate": float(rates.mean()),
                 "spread of rates": float(rates.std(axis=1).mean()),
                 "worse than the original": float(np.mean(rates.mean(axis=1) < original)),
@@ -196,7 +196,7 @@ def write_diversity(config: Config, run: Run, name: ModelName, found: Found) -> 
 def write_claims(config: Config, run: Run, found: dict[ModelName, Found]) -> None:
     name = config.models[0]
     plain = column(found[name]["searches"][config.methods.index("plain")], "solved")
-    gains = {
+    gains: dict[MethodName, stats.Interval] = {
         method: _gain(column(found[name]["searches"][at], "solved"), plain)
         for at, method in enumerate(config.methods)
         if method != "plain"

@@ -123,9 +123,7 @@ def _grade(
     rows = []
     for (visible, hidden), outcome in zip(problems, outcomes, strict=True):
         result = methods.found(config, visible, outcome.value)
-        right = None
-        if sandbox is not None or not hidden.tests:
-            right = judge(sandbox, visible, hidden, result.text)
+        right = judge(sandbox, visible, hidden, result.text)
         total = outcome.ledger.total
         rows.append(
             {

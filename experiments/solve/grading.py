@@ -36,7 +36,7 @@ class TestJudge:
         return self.tasks[number].tests or self.written.get(number, ())
 
     def feedback(self, answers: Sequence[TextAnswer]) -> list[Feedback]:
-        """What the tests say of programs; an answer without a program, or a problem without tests, scores 0."""
+        """Verdicts of the tests on programs; an answer without a program, or a problem without tests, scores 0."""
         programs, tests, places = [], [], []
         for place, answer in enumerate(answers):
             task, code = self.tasks[answer.number], self.tests(answer.number)
@@ -83,16 +83,16 @@ def normal(text: str) -> str:
         return text.casefold()
 
 
-def judge(sandbox: Sandbox, visible: VisibleTask, hidden: HiddenTask, text: str) -> bool | None:
+def judge(sandbox: Sandbox | None, visible: VisibleTask, hidden: HiddenTask, text: str) -> bool | None:
     """Decides at the end whether an answer is right: by hidden tests, by the answer, else by nothing (None).
 
     Args:
-      sandbox: where programs run.
+      sandbox: where programs run; needed for hidden tests alone.
       visible: the problem.
       hidden: what decides.
       text: the program, or the answer in words.
     """
-    if hidden.tests:
+    if hidden.tests and sandbox is not None:
         if not text.strip():
             return False
         program = Program(text, visible.entry)

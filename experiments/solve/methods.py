@@ -13,7 +13,9 @@ from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.parsing import code_of, fill
 from jaxrl_suite.llm.protocol import Decoding, Message
 from jaxrl_suite.scaling.disc import DiscConfig, disc
-from jaxrl_suite.scaling.diverse import diverse_best_of_n
+from jaxrl_suite.scaling.diverse.perturbations import Perturbation
+from jaxrl_suite.scaling.diverse.search import diverse_best_of_n
+from jaxrl_suite.scaling.diverse.text_perturbations import Rephrased, TextIdeas, pool_from_file, sentences
 from jaxrl_suite.scaling.forest import (
     ForestResult,
     SfsConfig,
@@ -27,9 +29,7 @@ from jaxrl_suite.scaling.forest import (
 )
 from jaxrl_suite.scaling.forest.text import PACKAGE, TextThinker
 from jaxrl_suite.scaling.forest.trial import resample
-from jaxrl_suite.scaling.perturbations import Perturbation
 from jaxrl_suite.scaling.records import ScalingResult, VisibleProblem
-from jaxrl_suite.scaling.text_perturbations import Rephrased, TextIdeas, pool_from_file, sentences
 from jaxrl_suite.scaling.votes import majority_vote, self_consistency
 
 CHARACTERS_PER_TOKEN = 4  # of English and code, roughly; for the estimate alone
@@ -44,7 +44,7 @@ class Found(NamedTuple):
     trace: list[dict[str, Any]]  # solutions in the order in which they were written
 
 
-class Estimate(NamedTuple):
+class CostBound(NamedTuple):
     """Most that a run may ask for."""
 
     requests: int
@@ -68,7 +68,7 @@ def check_method(config: Config, tasks: list[VisibleTask]) -> None:
         )
 
 
-def estimate(config: Config, tasks: list[VisibleTask]) -> Estimate:
+def estimate(config: Config, tasks: list[VisibleTask]) -> CostBound:
     """An upper bound of what the problems may cost, tokens of prompts roughly."""
     asked = {"sfs": 3, "irri": 2, "div_idea": 2, "div_rephrase": 2}.get(config.method, 1)
     written = sum(config.method not in VOTES and not task.tests for task in tasks)
@@ -78,7 +78,7 @@ def estimate(config: Config, tasks: list[VisibleTask]) -> Estimate:
         longest += config.max_tokens  # a program is shown
     output = len(tasks) * config.samples * config.max_tokens
     output += len(tasks) * config.samples * (asked - 1) * 600 + written * 600
-    total = Estimate(requests, requests * longest, output)
+    total = CostBound(requests, requests * longest, output)
     if config.budget_tokens:
         most = config.budget_tokens * len(tasks)
         total = total._replace(prompt_tokens=min(total.prompt_tokens, most), output_tokens=min(output, most))

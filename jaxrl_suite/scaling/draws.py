@@ -17,6 +17,7 @@ from jaxrl_suite.llm.ledger import BudgetExhaustedError, Ledger
 from jaxrl_suite.llm.protocol import Completion, Request, Usage
 from jaxrl_suite.llm.questions import Sample, Verify
 from jaxrl_suite.scaling.records import GradedAnswer, Solution, VisibleProblem
+from jaxrl_suite.scaling.units import Units, continued, units_of
 
 DrawnAnswer = tuple[Completion, Usage]
 
@@ -35,7 +36,7 @@ def check_block(block: int, ledger: Ledger | None) -> None:
 
 def draw_until(
     problem: VisibleProblem,
-    prefix: tuple[int, ...],
+    prefix: Units,
     node: int,
     take: Callable[[Solution], bool],
     most: float,
@@ -60,13 +61,13 @@ def draw_until(
     """
     check_block(block, ledger)
     decoding = dataclasses.replace(problem.decoding, max_tokens=problem.decoding.max_tokens - len(prefix))
-    path, prompt = (problem.seed, problem.number, node), problem.prompt + prefix
+    path, prompt = (problem.seed, problem.number, node), continued(problem.prompt, prefix)
     count, wanted = 0, True
     while wanted and count < most:
         size = int(min(block, most - count))
         replies = yield tuple(Sample(Request(prompt, 1, decoding, path, first_draw=count + i)) for i in range(size))
         drawn: list[DrawnAnswer] = [(c, reply.usage) for reply in replies for c in reply.completions]
-        answers = [prefix + tuple(completion.tokens.tolist()) for completion, _ in drawn]  # pyright: ignore
+        answers = [prefix + units_of(completion, problem.prompt) for completion, _ in drawn]
         items = tuple(GradedAnswer(problem.number, answer) for answer in answers)
         try:
             verdicts = yield Verify(problem.verifier, items)

@@ -77,7 +77,7 @@ class TokenProblems:
 
     def solved(self, answers: Sequence[GradedAnswer]) -> np.ndarray:
         """bool[B]: which answers are right. Not for a search: this looks at what is hidden."""
-        return self.verdicts(answers).solved
+        return np.asarray(self.verdicts(answers).solved)
 
     @functools.cached_property
     def _most(self) -> np.ndarray:

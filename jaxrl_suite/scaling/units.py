@@ -18,7 +18,7 @@ _WORD = re.compile(r"\s*\S+|\s+$")
 
 def units_of(completion: Completion, prompt: Prefix) -> Units:
     """The units of a completion: its tokens where the prompt has tokens, else its words."""
-    if isinstance(prompt, tuple) and isinstance(prompt[0], int):
+    if tokens_of(prompt):
         if completion.tokens is None:
             raise UserError("the model gives no tokens: choose one that does, or write the prompt as text")
         return tuple(completion.tokens.tolist())
@@ -31,6 +31,16 @@ def continued(prompt: Prefix, units: Units) -> Prefix:
         return prompt
     if isinstance(prompt, str):
         return prompt + "".join(units)
-    if isinstance(prompt[0], Message):
-        return (*prompt, Message("assistant", "".join(units)))
-    return (*prompt, *units)
+    if messages := messages_of(prompt):
+        return (*messages, Message("assistant", "".join(units)))
+    return (*tokens_of(prompt), *units)
+
+
+def messages_of(prompt: Prefix) -> tuple[Message, ...]:
+    """The messages of a chat; none of another kind of prompt."""
+    return () if isinstance(prompt, str) else tuple(part for part in prompt if isinstance(part, Message))
+
+
+def tokens_of(prompt: Prefix) -> tuple[int, ...]:
+    """The token ids of a prompt; none of another kind."""
+    return () if isinstance(prompt, str) else tuple(part for part in prompt if isinstance(part, int))

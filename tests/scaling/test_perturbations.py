@@ -13,8 +13,8 @@ from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Decoding, Message
 from jaxrl_suite.llm.tabular import TabularSampler
 from jaxrl_suite.scaling import best_of_n
-from jaxrl_suite.scaling.diverse import diverse_best_of_n
-from jaxrl_suite.scaling.perturbations import Combined, FromPool, IdeaInjection, Rewritten, Unchanged, insert
+from jaxrl_suite.scaling.diverse.perturbations import Combined, FromPool, IdeaInjection, Rewritten, Unchanged, insert
+from jaxrl_suite.scaling.diverse.search import diverse_best_of_n
 from jaxrl_suite.scaling.records import VisibleProblem
 
 START, GOOD, BAD, END = range(4)

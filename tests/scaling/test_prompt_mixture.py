@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrl_suite.scaling import PromptMixture, beta_any_right
-from jaxrl_suite.scaling.prompt_mixture import vote
+from jaxrl_suite.scaling.diverse.prompt_mixture import vote
 
 MIXTURE = PromptMixture(((0.5, 0.3, 0.2), (0.2, 0.7, 0.1), (0.4, 0.1, 0.5)), (0.5, 0.25, 0.25))
 

@@ -7,9 +7,9 @@ from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.jobs import Job
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Message, Reply, Usage
-from jaxrl_suite.scaling.perturbations import Combined
+from jaxrl_suite.scaling.diverse.perturbations import Combined
+from jaxrl_suite.scaling.diverse.text_perturbations import Rephrased, TextIdeas, pool_from_file, question, sentences
 from jaxrl_suite.scaling.records import VisibleProblem
-from jaxrl_suite.scaling.text_perturbations import Rephrased, TextIdeas, pool_from_file, question, sentences
 
 CHAT = (Message("system", "Be brief."), Message("user", "Add 2 and 3."))
 

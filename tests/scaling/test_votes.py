@@ -9,8 +9,8 @@ from fixtures.scaling_searches import every_outcome, run, run_side_by_side
 from scipy import stats
 
 from jaxrl_suite.scaling import PivotChain, majority_vote, self_consistency, weighted_vote
+from jaxrl_suite.scaling.diverse.prompt_mixture import vote
 from jaxrl_suite.scaling.pivot_chain import RIGHT, START
-from jaxrl_suite.scaling.prompt_mixture import vote
 from jaxrl_suite.scaling.votes import beta_lead, dirichlet_lead
 
 CHAIN = PivotChain(pivots=2, right=0.4, length=2)  # four answers

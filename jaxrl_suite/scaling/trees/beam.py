@@ -34,6 +34,7 @@ from jaxrl_suite.scaling.records import (
     VisibleProblem,
     best_of,
 )
+from jaxrl_suite.scaling.units import continued
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +176,7 @@ class _BeamSearch:
         else:
             first, self.starts = self.starts, self.starts + size
         path = (self.problem.seed, self.problem.number, node)
-        return Request(self.problem.prompt + beam.prefix, size, decoding, path, first_draw=first)
+        return Request(continued(self.problem.prompt, beam.prefix), size, decoding, path, first_draw=first)
 
     def _is_end(self, prefix: tuple[int, ...], step: tuple[int, ...], finish: Finish) -> bool:
         if len(prefix) + len(step) >= self.problem.decoding.max_tokens:

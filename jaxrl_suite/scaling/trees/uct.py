@@ -34,6 +34,7 @@ from jaxrl_suite.scaling.records import (
     best_of,
 )
 from jaxrl_suite.scaling.trees.policy import PrefixNode, TreePolicy, backup, select
+from jaxrl_suite.scaling.units import continued
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _grow(problem: VisibleProblem, config: UctConfig, visits: list[SearchVisit])
             limit = problem.decoding.max_tokens - held
             decoding = decodings[held] = dataclasses.replace(problem.decoding, max_tokens=limit)
         path = (problem.seed, problem.number, node.number)
-        reply = yield Sample(Request(problem.prompt + node.prefix, 1, decoding, path, first_draw=node.draws))
+        reply = yield Sample(Request(continued(problem.prompt, node.prefix), 1, decoding, path, first_draw=node.draws))
         completion: Completion = reply.completions[0]
         rest: list[int] = completion.tokens.tolist()  # pyright: ignore[reportOptionalMemberAccess]
         answer = node.prefix + tuple(rest)

@@ -14,7 +14,7 @@ from typing import Any
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.jobs import Algorithm, together
 from jaxrl_suite.llm.ledger import BudgetExhaustedError
-from jaxrl_suite.scaling.perturbations import Perturbation
+from jaxrl_suite.scaling.diverse.perturbations import Perturbation
 from jaxrl_suite.scaling.records import SOLVED, ScalingResult, SearchVisit, Solution, VisibleProblem, best_of, draw
 
 

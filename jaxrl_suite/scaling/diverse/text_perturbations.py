@@ -19,10 +19,11 @@ from jaxrl_suite.llm.ledger import BudgetExhaustedError
 from jaxrl_suite.llm.parsing import fill
 from jaxrl_suite.llm.protocol import Decoding, Message, Prefix, Request
 from jaxrl_suite.llm.questions import Sample
-from jaxrl_suite.scaling.perturbations import THINKER, Asking, FromPool, stream
+from jaxrl_suite.scaling.diverse.perturbations import THINKER, Asking, FromPool, stream
 from jaxrl_suite.scaling.records import VisibleProblem
+from jaxrl_suite.scaling.units import messages_of
 
-PACKAGE = "jaxrl_suite.scaling"
+PACKAGE = "jaxrl_suite.scaling.diverse"
 PoolName = Literal["role", "instruction", "nonsense"]
 Subject = Literal["code", "math", "reasoning"]
 NARRATOR = 2**31 + 1  # last part of the paths of what is drawn here
@@ -124,7 +125,7 @@ def question(prompt: Prefix) -> str:
     """
     if isinstance(prompt, str):
         return prompt
-    asked = [message.content for message in prompt if isinstance(message, Message) and message.role == "user"]
+    asked = [message.content for message in messages_of(prompt) if message.role == "user"]
     if not asked:
         raise UserError("ideas and other words need a question in text: use IdeaInjection and Rewritten for tokens")
     return asked[0]
@@ -134,7 +135,7 @@ def with_question(prompt: Prefix, text: str) -> Prefix:
     """A prompt with another question in place of its own."""
     if isinstance(prompt, str):
         return text
-    messages = [message for message in prompt if isinstance(message, Message)]
+    messages = messages_of(prompt)
     at = next(i for i, message in enumerate(messages) if message.role == "user")
     return (*messages[:at], Message("user", text), *messages[at + 1 :])
 

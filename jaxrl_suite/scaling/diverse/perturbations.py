@@ -19,9 +19,10 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.ledger import BudgetExhaustedError
-from jaxrl_suite.llm.protocol import Decoding, Message, Prefix, Request
+from jaxrl_suite.llm.protocol import Decoding, Prefix, Request
 from jaxrl_suite.llm.questions import Sample
 from jaxrl_suite.scaling.records import VisibleProblem
+from jaxrl_suite.scaling.units import messages_of, tokens_of
 
 Asking = Generator[Any, Any, Prefix]
 POOL, REWRITE, THINKER = range(3)  # streams of what is drawn
@@ -41,12 +42,12 @@ def insert(prompt: Prefix, addition: tuple[int, ...] | str) -> Prefix:
     """
     if isinstance(prompt, str) and isinstance(addition, str):
         return f"{addition}\n\n{prompt}"
-    if isinstance(prompt, tuple) and isinstance(prompt[0], Message) and isinstance(addition, str):
-        at = next((i for i, message in enumerate(prompt) if message.role == "user"), 0)
-        changed = prompt[at]._replace(content=f"{addition}\n\n{prompt[at].content}")
-        return (*prompt[:at], changed, *prompt[at + 1 :])
-    if isinstance(prompt, tuple) and isinstance(prompt[0], int) and isinstance(addition, tuple):
-        return (*addition, *prompt)
+    if (messages := messages_of(prompt)) and isinstance(addition, str):
+        at = next((i for i, message in enumerate(messages) if message.role == "user"), 0)
+        changed = messages[at]._replace(content=f"{addition}\n\n{messages[at].content}")
+        return (*messages[:at], changed, *messages[at + 1 :])
+    if (tokens := tokens_of(prompt)) and isinstance(addition, tuple):
+        return (*addition, *tokens)
     kind = "tokens" if isinstance(addition, tuple) else "text"
     raise UserError(f"a pool of {kind} does not fit a prompt of another kind: give both as text, or both as tokens")
 
