@@ -18,8 +18,8 @@ STEPS: dict[tuple[FamilyName, Stage], int] = {  # of the models that come with t
     ("countdown", "late"): 3200,
     ("listfun", "early"): 800,
     ("listfun", "late"): 1800,
-    ("modchain", "early"): 800,
-    ("modchain", "late"): 1600,
+    ("modchain", "early"): 300,
+    ("modchain", "late"): 400,
     ("rowrules", "early"): 800,
     ("rowrules", "late"): 1600,
 }
@@ -32,7 +32,7 @@ class Config:
     families: tuple[FamilyName, ...] = ("countdown",)
     stages: tuple[Stage, ...] = ("early",)
     steps: int = 0  # of every model; 0: as many as the model that comes with the package had
-    seed: int = 0
+    seeds: tuple[int, ...] = (0,)  # a model each
     size: Size = "0.1M"  # parameters
     batch: int = 128
     learning_rate: float = 6e-3
@@ -45,7 +45,7 @@ class Config:
         check_ranges(
             self,
             steps=(0, 10**8),
-            seed=(0, 2**32 - 1),
+            seeds=(0, 2**32 - 1),
             batch=(1, 10**6),
             learning_rate=(1e-9, 10.0),
             chunk=(1, 10**6),
@@ -53,7 +53,7 @@ class Config:
             samples=(10, 10**4),
             temperature=(0.0, 100.0),
         )
-        check_distinct(self, "families", "stages")
+        check_distinct(self, "families", "stages", "seeds")
         for family in self.families:
             for stage in self.stages:
                 if self.steps_of(family, stage) % self.chunk:

@@ -7,6 +7,7 @@ package; each is written to `models/NAME` of the run, a folder that `load_task_m
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -42,7 +43,7 @@ def networks(config: Config) -> dict[str, Described]:
 
 
 def make_model_trainer(config: Config, name: FamilyName, stage: Stage, chunk: int, mesh: Any = None) -> Trainer:
-    """The training of one model; `init(key(config.seed))` is its start."""
+    """The training of one model; `init(key(seed))` is its start."""
     kind, train = family(name), config.training(name, stage)
     shape = kind.shape(config.size)
     source = functools.partial(kind.batch, size=train.batch, steps=train.steps)
@@ -52,22 +53,20 @@ def make_model_trainer(config: Config, name: FamilyName, stage: Stage, chunk: in
 
 def main(config: Config, run: Run) -> None:
     rows, transcripts, curves, series = [], [], [], {}
-    for name in config.families:
-        for stage in config.stages:
-            losses, trained = _train(config, run, name, stage)
-            accuracy = measure(config, trained)
-            card = _card(config, name, stage, losses)
-            figures = {"greedy": accuracy.greedy} | {f"pass@{k}": accuracy.pass_at[k] for k in KS}
-            save_task_model(run.folder / "models" / trained.name, trained.config, trained.params, card | figures)
-            size = trained.config.num_params
-            rows.append({"model": trained.name, "parameters": size, "steps": config.steps_of(name, stage)} | figures)
-            transcripts += accuracy.transcripts
-            steps = config.chunk * np.arange(1, len(losses) // config.chunk + 1)
-            means = losses.reshape(-1, config.chunk).mean(axis=1)
-            series[trained.name] = (steps, means)
-            curves += [
-                {"model": trained.name, "step": int(a), "loss": float(b)} for a, b in zip(steps, means, strict=True)
-            ]
+    wanted = itertools.product(config.families, config.stages, config.seeds)
+    for name, stage, seed in wanted:
+        losses, trained = _train(config, run, name, stage, seed)
+        accuracy = measure(config, trained)
+        card = _card(config, name, stage, seed, losses)
+        figures = {"greedy": accuracy.greedy} | {f"pass@{k}": accuracy.pass_at[k] for k in KS}
+        save_task_model(run.folder / "models" / trained.name, trained.config, trained.params, card | figures)
+        size = trained.config.num_params
+        rows.append({"model": trained.name, "parameters": size, "steps": config.steps_of(name, stage)} | figures)
+        transcripts += accuracy.transcripts
+        steps = config.chunk * np.arange(1, len(losses) // config.chunk + 1)
+        means = losses.reshape(-1, config.chunk).mean(axis=1)
+        series[trained.name] = (steps, means)
+        curves += [{"model": trained.name, "step": int(a), "loss": float(b)} for a, b in zip(steps, means, strict=True)]
     caption = (
         f"Share of {config.problems} held-out problems that are solved: at temperature 0, and by k of independent "
         f"samples at temperature {config.temperature:g} (unbiased, of {config.samples})."
@@ -79,35 +78,38 @@ def main(config: Config, run: Run) -> None:
     run.table("training", curves, caption="Training loss.")
 
 
-def _train(config: Config, run: Run, name: FamilyName, stage: Stage) -> tuple[np.ndarray, TaskModel]:
+def _train(config: Config, run: Run, name: FamilyName, stage: Stage, seed: int) -> tuple[np.ndarray, TaskModel]:
     """The loss of every step float64[steps], and the model."""
     kind, train = family(name), config.training(name, stage)
+    label = f"{name}-{stage}" + f"-{seed}" * (seed != config.seeds[0])
     trainer = make_model_trainer(config, name, stage, config.chunk, run.mesh(batch=config.batch))
-    state = trainer.init(jax.random.key(config.seed))
-    update: Any = run.compile(trainer.update, state, name=f"{config.chunk} training steps, {name} {stage}")
+    state = trainer.init(jax.random.key(seed))
+    update: Any = run.compile(trainer.update, state, name=f"{config.chunk} training steps, {label}")
     carry = state, np.zeros(train.steps, np.float32)
-    loop = run.chunks(train.steps // config.chunk, carry, f"{name} {stage}", name=f"{name}-{stage}")
+    loop = run.chunks(train.steps // config.chunk, carry, label, name=label)
     for chunk in loop:
         state, losses = loop.carry
         state, metrics = update(state)
-        check_finite({"loss": metrics.loss, "params": state.params}, f"training of {name}, {stage}, chunk {chunk}")
+        check_finite({"loss": metrics.loss, "params": state.params}, f"training of {label}, chunk {chunk}")
         losses[chunk * config.chunk : (chunk + 1) * config.chunk] = metrics.loss
         loop.carry = state, losses
-        run.log(model=f"{name}-{stage}", train_step=int(state.step), loss=float(jnp.mean(metrics.loss)))
+        run.log(model=label, train_step=int(state.step), loss=float(jnp.mean(metrics.loss)))
     state, losses = loop.carry
     params = jax.device_put(state.params, jax.devices()[0])
     tokens = config.batch * kind.context * train.steps
-    run.throughput(f"training tokens, {name} {stage}", tokens, loop.seconds)
-    trained = TaskModel(f"{name}-{stage}", kind, kind.shape(config.size), params, {})
+    run.throughput(f"training tokens, {label}", tokens, loop.seconds)
+    trained = TaskModel(label, kind, kind.shape(config.size), params, {})
     return np.asarray(losses, np.float64), trained
 
 
-def _card(config: Config, name: FamilyName, stage: Stage, losses: np.ndarray) -> dict[str, Any]:
+def _card(config: Config, name: FamilyName, stage: Stage, seed: int, losses: np.ndarray) -> dict[str, Any]:
     """What is known of a model before it is measured."""
     kind = family(name)
     default = Config()
     command = f"jaxrl-suite run pretrain --families {name} --stages {stage}"
-    for field in ("seed", "size", "batch", "learning_rate"):
+    if seed:
+        command += f" --seeds {seed}"
+    for field in ("size", "batch", "learning_rate"):
         if getattr(config, field) != getattr(default, field):
             command += f" --{field.replace('_', '-')} {getattr(config, field)}"
     return {

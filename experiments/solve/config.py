@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Literal, get_args
 
-from jaxrl_suite.core.config import check_choices, check_ranges
+from jaxrl_suite.core.config import check_choices, check_distinct, check_ranges
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.run_sampler import check_options
 
@@ -32,7 +31,7 @@ class Config:
     written_tests: int = 6  # that the model writes for a problem without tests; they are paid for and shown
     budget_tokens: int = 0  # most tokens of one problem, prompts included; 0 for no limit but the samples
     limit: int = 0  # problems, the first ones of the file; 0 for all
-    seed: int = 0
+    seeds: tuple[int, ...] = (0,)  # each problem is solved once for each
     base_url: str = ""  # of a server, for instance http://127.0.0.1:8080/v1
     model: str = ""  # as the server calls it
     api_key_variable: str = "OPENAI_API_KEY"  # name of the environment variable that holds the key
@@ -48,15 +47,14 @@ class Config:
             written_tests=(1, 100),
             budget_tokens=(0, 10**12),
             limit=(0, 10**9),
-            seed=(0, 2**32 - 1),
+            seeds=(0, 2**32 - 1),
         )
+        check_distinct(self, "seeds")
         check_choices(self, method=get_args(MethodName), subject=get_args(SubjectName))
         named = [name for name in ("base_url", "weights", "recording") if getattr(self, name)]
         if len(named) > 1:
             raise UserError(f"{named[0]} and {named[1]} name two models: give one")
         check_options(self)
-        if self.task not in ("", "humaneval") and not os.path.isfile(self.task):
-            raise UserError(f"no file {self.task}: give --task FILE, JSON lines with a prompt each")
         if (self.method == "div_pool") != bool(self.pool):
             raise UserError("--pool FILE goes with --method div_pool: give both, or neither")
 

@@ -14,6 +14,7 @@ import contextlib
 import functools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def check(config: Config) -> None:
         raise UserError('solve needs --task FILE: JSON lines such as {"prompt": "What is 6 times 7?", "answer": "42"}')
     if not (config.base_url or config.weights or config.recording):
         raise UserError("solve needs a model: give --base-url of a server, --weights of one here, or --recording")
+    if config.task != NAME and not Path(config.task).is_file():
+        raise UserError(f"no file {config.task}: give --task FILE, JSON lines with a prompt each")
     tasks = [visible for visible, _ in _problems(config)]
     methods.check_method(config, tasks)
     if config.weights:
@@ -97,7 +100,7 @@ def _solve(
         jobs = [
             Job(
                 f"tests of {tasks[n].id}",
-                lambda _, n=n: methods.thinker(config, tasks[n], n).tests(config.written_tests),
+                lambda _, n=n: methods.thinker(config, tasks[n], n, config.seeds[0]).tests(config.written_tests),
                 _budget(config),
             )
             for n in bare
@@ -108,10 +111,11 @@ def _solve(
 
     def count(outcome: JobOutcome) -> None:
         done[0] += 1
-        run.say(f"{done[0]} of {len(tasks)} problems")
+        run.say(f"{done[0]} of {len(jobs)} searches")
 
     jobs = [
-        Job(task.id, functools.partial(methods.search, config, task, number), _budget(config))
+        Job(f"{seed} {task.id}", functools.partial(methods.search, config, task, number, seed), _budget(config))
+        for seed in config.seeds
         for number, task in enumerate(tasks)
     ]
     return _checked(run_lockstep(jobs, sampler, judges, on_done=count)), written
@@ -121,13 +125,15 @@ def _grade(
     config: Config, problems: list[tuple[VisibleTask, HiddenTask]], outcomes: list[JobOutcome], sandbox: Sandbox | None
 ) -> list[dict[str, Any]]:
     rows = []
-    for (visible, hidden), outcome in zip(problems, outcomes, strict=True):
+    searched = [(seed, problem) for seed in config.seeds for problem in problems]
+    for (seed, (visible, hidden)), outcome in zip(searched, outcomes, strict=True):
         result = methods.found(config, visible, outcome.value)
         right = judge(sandbox, visible, hidden, result.text)
         total = outcome.ledger.total
         rows.append(
             {
                 "id": visible.id,
+                "seed": seed,
                 "answer": result.text,
                 "visible_score": result.score,
                 "right": right,
@@ -147,12 +153,12 @@ def _write(
     outcomes: list[JobOutcome],
     rows: list[dict[str, Any]],
 ) -> None:
-    traces = [{"id": row["id"], **node} for row in rows for node in row.pop("trace")]
+    traces = [{"id": row["id"], "seed": row["seed"], **node} for row in rows for node in row.pop("trace")]
     for name, lines in (("answers", rows), ("traces", traces)):
         write_atomic(run.folder / f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     known = [row["right"] for row in rows if row["right"] is not None]
     visible = [row["visible_score"] for row in rows if row["visible_score"] is not None]
-    said = f"{len(rows)} problems"
+    said = f"{len(rows)} searches"
     if visible:
         said += f"; {np.mean([score >= 1 for score in visible]):.0%} pass all visible tests"
     if known:
@@ -194,9 +200,10 @@ def _sampler(config: Config, run: Run) -> Iterator[Any]:
     model = weights.load(config.weights)
     if model.tokenizer is None:
         raise UserError(f"{config.weights} has no tokenizer beside it, and problems are text: give a model with one")
-    options = SamplerConfig(seed=config.seed, max_rows=32)
-    name = f"{model.name}-{config.seed}"
-    local = TransformerSampler(name, model.config, model.params, tokenizer=model.tokenizer, options=options)
+    options = SamplerConfig(max_rows=32)
+    local = TransformerSampler(
+        f"{model.name}-0", model.config, model.params, tokenizer=model.tokenizer, options=options
+    )
     with Recording(draws_path(config, run, DRAWS)) as draws:
         yield Recorder(local, draws)
 

@@ -72,44 +72,45 @@ def estimate(config: Config, tasks: list[VisibleTask]) -> CostBound:
     """An upper bound of what the problems may cost, tokens of prompts roughly."""
     asked = {"sfs": 3, "irri": 2, "div_idea": 2, "div_rephrase": 2}.get(config.method, 1)
     written = sum(config.method not in VOTES and not task.tests for task in tasks)
-    requests = len(tasks) * config.samples * asked + 20 * written
+    searches = len(tasks) * len(config.seeds)
+    requests = searches * config.samples * asked + 20 * written
     longest = max(len(task.prompt) for task in tasks) // CHARACTERS_PER_TOKEN + 200
     if config.method in ("sfs", "line", "tree", "rex", "islands", "irri"):
         longest += config.max_tokens  # a program is shown
-    output = len(tasks) * config.samples * config.max_tokens
-    output += len(tasks) * config.samples * (asked - 1) * 600 + written * 600
+    output = searches * config.samples * config.max_tokens
+    output += searches * config.samples * (asked - 1) * 600 + written * 600
     total = CostBound(requests, requests * longest, output)
     if config.budget_tokens:
-        most = config.budget_tokens * len(tasks)
+        most = config.budget_tokens * searches
         total = total._replace(prompt_tokens=min(total.prompt_tokens, most), output_tokens=min(output, most))
     return total
 
 
-def thinker(config: Config, task: VisibleTask, number: int) -> TextThinker:
+def thinker(config: Config, task: VisibleTask, number: int, seed: int) -> TextThinker:
     write = Decoding(max_tokens=config.max_tokens, temperature=config.temperature)
     talk = Decoding(max_tokens=600, temperature=config.temperature)
-    return TextThinker(number, config.seed, task.prompt, task.entry, write=write, talk=talk)
+    return TextThinker(number, seed, task.prompt, task.entry, write=write, talk=talk)
 
 
-def search(config: Config, task: VisibleTask, number: int, ledger: Ledger) -> Algorithm:
+def search(config: Config, task: VisibleTask, number: int, seed: int, ledger: Ledger) -> Algorithm:
     """The search on one problem."""
     name, most = config.method, config.samples
-    problem = _problem(config, task, number)
+    problem = _problem(config, task, number, seed)
     if name == "majority":
         return majority_vote(problem, most, _said)
     if name == "self_consistency":
         return self_consistency(problem, most, _said)
     if name == "disc":
-        return disc(problem, DiscConfig(most, seed=config.seed))
+        return disc(problem, DiscConfig(most))
     if name.startswith("div_"):
         return diverse_best_of_n(problem, _perturbation(config), most)
-    mind = thinker(config, task, number)
+    mind = thinker(config, task, number, seed)
     if name == "sfs":
-        return sfs(mind, SfsConfig(most, seeds=max(1, most // 2), seed=config.seed))
+        return sfs(mind, SfsConfig(most, seeds=max(1, most // 2)))
     if name == "rex":
-        return rex(mind, most, seed=config.seed)
+        return rex(mind, most)
     if name == "islands":
-        return fun_search(mind, most, seed=config.seed)
+        return fun_search(mind, most)
     if name == "irri":
         return refine_instructions(mind, most, seeds=max(1, most // 2))
     plain = {"best_of_n": resample, "line": line_search, "tree": plain_tree, "verbalized": verbalized_sampling}
@@ -151,14 +152,14 @@ def _program(text: str, task: VisibleTask) -> str:
     return "" if code.problem else code.text
 
 
-def _problem(config: Config, task: VisibleTask, number: int) -> VisibleProblem:
+def _problem(config: Config, task: VisibleTask, number: int, seed: int) -> VisibleProblem:
     if config.method in VOTES:
         messages = (Message("system", SYSTEM_ANSWER), Message("user", task.prompt.strip()))
     else:
         asked = f"{task.prompt.strip()}\n\nWrite a solution of the problem. {fill(PACKAGE, 'form')}"
         messages = (Message("user", asked),)
     decoding = Decoding(max_tokens=config.max_tokens, temperature=config.temperature)
-    return VisibleProblem(number, messages, decoding, seed=config.seed)
+    return VisibleProblem(number, messages, decoding, seed=seed)
 
 
 def _perturbation(config: Config) -> Perturbation:

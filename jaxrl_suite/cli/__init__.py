@@ -58,12 +58,11 @@ def _how_to_resume(argv: Sequence[str]) -> str:
 
 def _execute(argv: list[str]) -> int:
     """Runs a command line; returns the exit code."""
-    from jaxrl_suite.cli.arguments import SOLVE, describe_fields, named_experiment, parse
+    from jaxrl_suite.cli.arguments import SOLVE, describe_fields, named_experiment, parse, spelled_out
     from jaxrl_suite.errors import UserError
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # XLA's notes on its own progress
-    if argv[:1] == ["solve"]:
-        argv = ["run", *argv]  # an experiment, whose task is the user's
+    argv = spelled_out(argv)
     try:
         if argv[:1] == ["run"] and {"-h", "--help"} & set(argv) and (name := named_experiment(argv[1:])):
             from jaxrl_suite.cli import catalog

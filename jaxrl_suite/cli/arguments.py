@@ -152,6 +152,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def spelled_out(argv: Sequence[str]) -> list[str]:
+    """A command line with `solve` as the experiment that it is."""
+    return ["run", *argv] if argv[:1] == ["solve"] else [*argv]
+
+
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, list[str]]]:
     """Reads the command line.
 
@@ -161,7 +166,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, list[str]]
     Raises:
       UserError: if it cannot be understood.
     """
-    arguments, rest = make_parser().parse_known_args(argv)
+    arguments, rest = make_parser().parse_known_args(spelled_out(argv))
     if rest and arguments.command != "run":
         raise UserError(f"unknown argument {rest[0]!r}; see `jaxrl-suite {arguments.command} --help`")
     return arguments, split_overrides(rest)

@@ -121,7 +121,7 @@ def test_humaneval_with_a_recording_of_a_model(folder):
 
 REFUSED = [
     ("", "needs --task FILE"),
-    ("--task none.jsonl", "no file none.jsonl"),
+    ("--task none.jsonl --weights a", "no file none.jsonl"),
     ("--task p.jsonl", "needs a model"),
     ("--task p.jsonl --weights a --base-url http://127.0.0.1:1/v1", "name two models"),
     ("--task p.jsonl --weights nowhere", "no model at nowhere"),
@@ -176,7 +176,7 @@ def test_what_is_hidden_is_in_no_type_that_a_search_is_given():
     assert visible == {"id", "prompt", "entry", "setup", "tests"}
     task = VisibleTask("a", "p", "f", "", ("assert f()",))
     config = solve_config.Config(method="sfs")
-    assert "hidden" not in repr(methods.thinker(config, task, 0))
+    assert "hidden" not in repr(methods.thinker(config, task, 0, 0))
 
 
 @pytest.mark.parametrize(
