@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from jaxrl_suite.core import plot, stats, tree_plot
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc.config import ChainName, MethodName
-from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, first_search
+from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, LABELS, first_search
+from jaxrl_suite.scaling import ScalingResult
 from jaxrl_suite.scaling.metrics import success_by_budget
 from jaxrl_suite.scaling.pivot_chain import EOS, FILLER, RIGHT, WRONG
 from jaxrl_suite.scaling.traces import trace_dots, trace_rows, trace_tree
@@ -21,21 +22,6 @@ if TYPE_CHECKING:
 
 Found = dict[tuple[ChainName, MethodName], np.ndarray]  # float64[seeds, problems, COLUMNS]
 RULES: tuple[MethodName, ...] = ("Z", "Q", "negQ", "R", "negZ")
-LABELS: dict[MethodName, str] = {
-    "best_of_n": "best of N",
-    "Z": "DISC-Z",
-    "Z_sigma2": "DISC-Z, sigma 2",
-    "Q": "DISC-Q",
-    "negQ": "DISC-negQ",
-    "R": "DISC-R",
-    "negZ": "DISC-negZ",
-    "line": "fixed steps",
-    "disc_beam": "DISC-Z, beam",
-    "disc_tree": "DISC-Z, tree",
-    "uct": "UCT by steps",
-    "beam": "beam, process reward",
-    "dvts": "DVTS, process reward",
-}
 TEXT = {FILLER: ".", RIGHT: "+", WRONG: "x", EOS: "$", TRAP: "T", WAY: "W"}
 SHOWN: tuple[MethodName, ...] = ("Z", "disc_tree", "uct")  # methods whose first search is shown as a tree
 
@@ -123,24 +109,28 @@ def write_one_search(config: Config, run: Run) -> None:
     """The first search of a method on the first chain, prefix by prefix, and its tree."""
     chain = config.chains[0]
     for method in SHOWN:
-        if method not in config.methods:
-            continue
-        result = first_search(config, chain, method)
-        nodes = trace_tree(result)
-        rows = trace_rows(nodes, _text)
-        name = "one_search" if method == "Z" else f"one_search_{method}"
-        of = "score" if method == "uct" else "z"
-        caption = (
-            f"One search of {LABELS[method]} on {chain}: + a right pivot, x a wrong one, $ the end. A node is a prefix "
-            f"that was drawn from, its priority the {of} by which the search chose."
-        )
-        run.table(name, rows, caption=caption)
-        figure = tree_plot.draw_tree(
-            trace_dots(nodes), title=f"{LABELS[method]} on {chain}: {len(result.solutions)} answers",
-            unit="best reward from there", xlabel="steps held fixed",
-        )  # fmt: skip
-        caption = f"The tree of that search, numbers as in table {name}; the way to its best answer is dark."
-        run.figure(name, figure, caption)
+        if method in config.methods:
+            name = "one_search" if method == "Z" else f"one_search_{method}"
+            signs = "+ a right pivot, x a wrong one, $ the end"
+            show_search(run, name, f"{LABELS[method]} on {chain}", signs, first_search(config, chain, method), _text)
+
+
+def show_search(
+    run: Run, name: str, title: str, signs: str, result: ScalingResult, text_of: Callable[[Sequence[int]], str]
+) -> None:
+    """A table and a figure of one search: text, reward and priority of every node, and the way to the best answer."""
+    nodes = trace_tree(result)
+    caption = (
+        f"One search of {title}: {signs}. A node is a prefix that was drawn from; its priority is what the search "
+        "chose by, z or the score of UCT."
+    )
+    run.table(name, trace_rows(nodes, text_of), caption=caption)
+    figure = tree_plot.draw_tree(
+        trace_dots(nodes), title=f"{title}: {len(result.solutions)} answers", unit="best reward from there",
+        xlabel="steps held fixed",
+    )  # fmt: skip
+    caption = f"The tree of that search, numbers as in table {name}; the way to its best answer is dark."
+    run.figure(name, figure, caption)
 
 
 def _text(tokens: Sequence[int]) -> str:

@@ -46,6 +46,21 @@ DESCRIPTIONS: dict[ChainName, str] = {
     "binary": "5 pivots at .35; all or nothing",
     "trap": "a dead end at .7 with reward .5; else 4 pivots at .35, below .5 until all are right",
 }
+LABELS: dict[MethodName, str] = {
+    "best_of_n": "best of N",
+    "Z": "DISC-Z",
+    "Z_sigma2": "DISC-Z, sigma 2",
+    "Q": "DISC-Q",
+    "negQ": "DISC-negQ",
+    "R": "DISC-R",
+    "negZ": "DISC-negZ",
+    "line": "fixed steps",
+    "disc_beam": "DISC-Z, beam",
+    "disc_tree": "DISC-Z, tree",
+    "uct": "UCT by steps",
+    "beam": "beam, process reward",
+    "dvts": "DVTS, process reward",
+}
 TREE_POLICY = TreePolicy("uct", "max", 0.3)  # of DISC with a tree, chosen of six on seeds of its own
 AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent
 COLUMNS = ("solved", *AXES, "highest")

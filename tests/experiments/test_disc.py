@@ -12,7 +12,9 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc import config as disc_config
 from jaxrl_suite.experiments.disc import experiment, searches
 
-SMALL = disc_config.Config(problems=2, samples=12, chains=("run", "binary"))
+SMALL = disc_config.Config(
+    problems=2, samples=12, chains=("run", "binary"), models=("countdown-early",), task_problems=3, task_samples=4
+)
 
 
 def rows(folder, name):
@@ -51,7 +53,13 @@ def folder(tmp_path_factory):
 @pytest.mark.tier2
 def test_killed_and_resumed_is_as_if_never_stopped(folder):
     whole = sorted(path.relative_to(folder / "whole") for path in (folder / "whole" / "tables").iterdir())
-    assert [path.stem for path in whole] == ["one_search", "success", "success_by_budget"]
+    assert [path.stem for path in whole] == [
+        "learned",
+        "one_learned_search",
+        "one_search",
+        "success",
+        "success_by_budget",
+    ]
     for path in whole:
         assert (folder / "whole" / path).read_bytes() == (folder / "parts" / path).read_bytes()
 
