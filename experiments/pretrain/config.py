@@ -9,13 +9,15 @@ from jaxrl_suite.core.config import check_distinct, check_ranges
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.transformer.train import TrainConfig
 
-FamilyName = Literal["countdown", "listfun", "modchain", "rowrules"]
+FamilyName = Literal["countdown", "list-edits", "listfun", "modchain", "rowrules"]
 Stage = Literal["early", "late"]
 Size = Literal["0.1M", "0.35M", "0.8M", "1.1M"]
 
 STEPS: dict[tuple[FamilyName, Stage], int] = {  # of the models that come with the package
     ("countdown", "early"): 1000,
     ("countdown", "late"): 3200,
+    ("list-edits", "early"): 600,
+    ("list-edits", "late"): 2400,
     ("listfun", "early"): 800,
     ("listfun", "late"): 1800,
     ("modchain", "early"): 300,
@@ -68,7 +70,7 @@ class Config:
         return TrainConfig(steps, self.batch, self.learning_rate, warmup=warmup, weight_decay=0.1)
 
 
-ALL: tuple[FamilyName, ...] = ("countdown", "listfun", "modchain", "rowrules")
+ALL: tuple[FamilyName, ...] = ("countdown", "list-edits", "listfun", "modchain", "rowrules")
 
 PRESETS = {
     "quick": Config(steps=300),

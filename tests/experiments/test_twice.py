@@ -12,6 +12,7 @@ from jaxrl_suite.experiments.data_values import experiment as data_values
 from jaxrl_suite.experiments.disc import experiment as disc
 from jaxrl_suite.experiments.gops_search import experiment as gops_search
 from jaxrl_suite.experiments.lm import experiment as lm
+from jaxrl_suite.experiments.sfs import experiment as sfs
 
 MARKET = automl_market.Config(
     seeds=(0, 1), sizes=("5x5x1", "6x4x9"), types=6, samples=(2,), perturbation_restarts=1, batches=(100,), rounds=30,
@@ -31,6 +32,10 @@ EXPERIMENTS = {
     "gops_search": (
         gops_search,
         gops_search.Config(seeds=(0, 1), num_cards=3, simulations=(4,), rival_simulations=4, games=8, policy_samples=1),
+    ),
+    "sfs": (
+        sfs,
+        sfs.Config(seeds=(0,), problems=2, requests=6, models=("early",), methods=("best_of_n", "sfs"), graphs=4),
     ),
     "lm": (lm, lm.Config(seeds=(0,), train_steps=4, chunk=2, batch=8, problems=4, temperatures=(0.0, 1.0))),
 }

@@ -7,6 +7,7 @@ sees a row twice. Held-out problems come from keys that no training uses.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from jaxrl_suite.envs.tasks import Countdown, ListFunctions, ModChain, RowRules,
 from jaxrl_suite.envs.tasks.countdown import ADD
 from jaxrl_suite.envs.tasks.tokens import Example
 from jaxrl_suite.errors import UserError, suggest
+from jaxrl_suite.llm.task_models.list_edits import ListEdits, edit_row
 from jaxrl_suite.llm.task_models.prefixes import Prefixes, prepend
 from jaxrl_suite.llm.transformer.config import LMConfig, preset
 from jaxrl_suite.llm.transformer.next_token import Batch
@@ -134,8 +136,16 @@ def _countdown() -> TaskFamily:
     return TaskFamily("countdown", task, steps, row, prefixes, context)
 
 
+def _list_edits() -> TaskFamily:
+    """List functions of up to 3 operations, and edits of corrupted programs; held-out ones have 2 or 3."""
+    task = ListEdits()
+    row = functools.partial(edit_row, task)
+    return TaskFamily("list-edits", task, (2, 3), row, None, task.longest_row + 2 * ROOM)
+
+
 FAMILIES: Mapping[str, Callable[[], TaskFamily]] = {
     "countdown": _countdown,
+    "list-edits": _list_edits,
     "listfun": lambda: _plain("listfun", ListFunctions(), (1, 2)),
     "modchain": _modchain,
     "rowrules": lambda: _plain("rowrules", RowRules(), (1, 2)),

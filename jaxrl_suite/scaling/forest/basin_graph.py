@@ -26,7 +26,7 @@ from jaxrl_suite.scaling.forest.tokens import TokenHabits, TokenThinker
 from jaxrl_suite.scaling.records import GradedAnswer
 
 START = 0
-CERTAIN = TokenHabits(gain=200.0, idle=0.0)  # what has worked once is tried first from then on
+CERTAIN = TokenHabits("draw", gain=200.0, idle=0.0)  # what has worked once is tried first from then on
 MAX_OUTCOMES = 16  # of a law without replacement, which looks at every subset
 
 

@@ -35,7 +35,8 @@ from jaxrl_suite.scaling.forest.thinker import (
 PACKAGE = "jaxrl_suite.scaling.forest"
 SHOWN_TESTS, CLIPPED = 5, 100  # tests of each kind, and characters of a test's line
 SHOWN_DIRECTIONS = 12
-THEMES = (
+THEMES = (  # the first is none
+    "",
     "Work out a small example by hand first, and let the program follow it step by step.",
     "Prefer the plainest program that is right, however slow it is.",
     "Think of the inputs that break most programs: empty, single, repeated, negative, very large.",
@@ -97,7 +98,7 @@ class TextThinker:
         return len(self.themes)
 
     def seed(self, draw: int, theme: int | None) -> Asking[DraftSolution]:
-        path = (SOLVE,) if theme is None else (SOLVE, 1 + theme)
+        path = (SOLVE, theme) if theme and self.themes[theme] else (SOLVE,)
         words = {"theme": "" if theme is None else self.themes[theme]}
         return (yield from self._program("solve", path, "seed", draw, **words))
 

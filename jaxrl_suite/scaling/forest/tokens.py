@@ -32,16 +32,16 @@ class TokenHabits:
       scatter: how directions without repetition are picked: "top", the likeliest, or "draw", successive sampling.
       temperature: logits of directions are divided by it.
       gain: log-odds that a direction gains a whole score of improvement.
-      idle: log-odds that it loses where it brought none.
+      idle: log-odds that it loses beside, where it brought no improvement.
 
     Raises:
       UserError: if a value is out of range.
     """
 
-    scatter: Literal["top", "draw"] = "draw"
+    scatter: Literal["top", "draw"] = "top"
     temperature: float = 1.0
     gain: float = 2.0
-    idle: float = 0.5
+    idle: float = 0.0
 
     def __post_init__(self):
         if self.scatter not in ("top", "draw"):

@@ -10,6 +10,7 @@ from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Reply, Usage
 from jaxrl_suite.scaling.forest import Feedback, SfsConfig, refine_instructions, sfs, verbalized_sampling
 from jaxrl_suite.scaling.forest.text import (
+    THEMES,
     TextThinker,
     asserts_of,
     described,
@@ -88,7 +89,7 @@ def test_a_search_in_words_with_a_model_for_each_role():
     assert {role for role, _ in models["critic"].prompts} == {"insight"}
     assert set(outcome.ledger.by_role) == {"solve", "idea", "edit", "insight", "test"}
     first, second = (text for role, text in models["main"].prompts if role == "solve")
-    assert first.split("\n")[0] != second.split("\n")[0]  # themes
+    assert second == THEMES[1] + "\n\n" + first  # the first theme is none
     edits = [text for role, text in models["main"].prompts if role == "edit"]
     assert "Use a loop that counts." in edits[-1]
     assert "These tests fail:" in edits[-1]
