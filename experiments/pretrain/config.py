@@ -20,8 +20,8 @@ STEPS: dict[tuple[FamilyName, Stage], int] = {  # of the models that come with t
     ("list-edits", "late"): 2400,
     ("listfun", "early"): 800,
     ("listfun", "late"): 1800,
-    ("modchain", "early"): 300,
-    ("modchain", "late"): 400,
+    ("modchain", "early"): 400,
+    ("modchain", "late"): 600,
     ("rowrules", "early"): 800,
     ("rowrules", "late"): 1600,
 }

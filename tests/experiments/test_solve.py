@@ -13,8 +13,10 @@ from jaxrl_suite.experiments.bench import rewards
 from jaxrl_suite.experiments.solve import config as solve_config
 from jaxrl_suite.experiments.solve import grading, humaneval, methods, problems
 from jaxrl_suite.experiments.solve.problems import VisibleTask
+from jaxrl_suite.llm.transformer import fetch
 
 DATA = Path(__file__).parents[1] / "data" / "humaneval_smollm2"
+SMOLLM2 = fetch.folder() / "SmolLM2-135M-Instruct.Q4_1.gguf"
 ADD = "\n```python\ndef add(a, b):\n    return a + b\n```\n"
 PROBLEMS = [
     {"id": "sum", "prompt": "Write add(a, b), the sum.", "entry": "add", "tests": ["assert add(1, 2) == 3"]},
@@ -117,6 +119,16 @@ def test_humaneval_with_a_recording_of_a_model(folder):
     print(f"SmolLM2-135M solves {sum(row['right'] for row in rows)} of 20 problems of HumanEval")  # whatever comes out
     assert all("def check(candidate)" in hidden.tests[0] for _, hidden in humaneval.humaneval(20))
     assert "def check(candidate)" not in (folder / "run" / "traces.jsonl").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SMOLLM2.exists(), reason="needs `jaxrl-suite fetch smollm2`")
+@pytest.mark.optimised
+def test_a_model_on_humaneval_whatever_comes_out(folder):
+    options = "--task humaneval --limit 20 --samples 2 --max-tokens 160 --temperature 0.2"
+    assert solve(f"{options} --weights smollm2 --out run") == 0
+    rows = lines(folder / "run", "answers")
+    print(f"SmolLM2-135M solves {sum(row['right'] for row in rows)} of {len(rows)} problems of HumanEval")
 
 
 REFUSED = [
