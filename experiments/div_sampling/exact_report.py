@@ -11,6 +11,7 @@ VOTES = (1, 3, 5, 7, 9, 11, 15, 21, 31)
 # Half of the prompts are mostly right; the other half agree on one wrong answer, or spread over several.
 AGREEING = PromptMixture(((0.7, 0.3, 0.0), (0.2, 0.8, 0.0)), (0.5, 0.5))
 SCATTERED = PromptMixture(((0.4, 0.6, 0.0, 0.0), (0.4, 0.0, 0.6, 0.0), (0.4, 0.0, 0.0, 0.6)), (1 / 3, 1 / 3, 1 / 3))
+CHANGING = PromptMixture(((0.2, 0.8, 0.0), (0.4, 0.1, 0.5)), (0.6, 0.4))  # gains for few votes and loses for many
 ORIGINAL = 0.3  # failure rate of a prompt that is better than its perturbations
 
 
@@ -39,6 +40,7 @@ def write_exact(run: Run) -> None:
     for label, mixture in (
         ("prompts that agree on an error", AGREEING),
         ("prompts with errors of their own", SCATTERED),
+        ("one prompt agrees, one spreads", CHANGING),
     ):
         gains = []
         for count in VOTES:
