@@ -75,8 +75,9 @@ def search(config: Config, method: MethodName, problem: VisibleProblem, ledger: 
         return uct(problem, UctConfig(samples, step=step))
     if method in ("beam", "dvts"):  # as many steps as that many answers have
         steps = samples * math.ceil(problem.decoding.max_tokens / step)
-        width, subtrees = (4, 1) if method == "beam" else (1, 4)
-        return beam_search(problem, BeamConfig(steps, width, 4, subtrees, step))
+        size = 4 if steps >= 400 else 2  # a large beam would end before its first answer
+        width, subtrees = (size, 1) if method == "beam" else (1, size)
+        return beam_search(problem, BeamConfig(steps, width, size, subtrees, step))
     common = DiscConfig(samples, config.alpha, block=config.block)
     if method == "disc_beam":
         return disc_beam(problem, DiscBeamConfig(common), ledger)
