@@ -132,7 +132,7 @@ def write_learned(config: Config, run: Run, found: dict[tuple[ModelName, MethodN
         rows.append(row | {"ceiling": ceiling(config, name), "searches": solved.size})
     caption = (
         f"Small models, {config.task_problems} held-out problems x {len(config.seeds)} seeds, temperature "
-        f"{config.temperature:g}, at most {config.task_samples} answers (beams: as many steps as those have; 2 prefixes "
+        f"{config.temperature:g}, at most {config.task_samples} answers (beams: as many steps as they have; 2 prefixes "
         "of 2 steps each below 400). Gains are paired, and problems are resampled. The middle columns count what is "
         "solved with at most as much as best of N used on average. The ceiling is the exact solver's share."
     )
