@@ -10,7 +10,8 @@ from jaxrl_suite.errors import UserError
 
 ChainName = Literal["run", "fraction", "tests", "easy", "binary", "trap"]
 MethodName = Literal[
-    "best_of_n", "Z", "Z_sigma2", "Q", "negQ", "R", "negZ", "line", "disc_beam", "disc_tree", "uct", "beam", "dvts"
+    "best_of_n", "Z", "Z_sigma2", "Q", "negQ", "R", "negZ", "line", "disc_beam", "disc_tree", "uct", "beam", "dvts",
+    "sfs",
 ]  # fmt: skip
 ModelName = Literal["countdown-early", "countdown-late", "modchain-early", "modchain-late"]
 TREES: tuple[MethodName, ...] = ("disc_beam", "disc_tree", "uct", "beam", "dvts")
@@ -30,7 +31,7 @@ class Config:
     line: int = 8  # tokens of a step of the static decomposition, of UCT and of beam search
     block: int = 1  # draws of DISC and best-of-N that are asked for together; changes no result
     models: tuple[ModelName, ...] = ("countdown-early",)  # small models of a task; none leaves that part out
-    learned_methods: tuple[MethodName, ...] = ("best_of_n", "Z", "line", "uct", "beam")  # what is run with them
+    learned_methods: tuple[MethodName, ...] = ("best_of_n", "Z", "line", "uct", "beam", "sfs")  # what is run with them
     task_problems: int = 50  # held-out problems of a task, each searched once a seed
     task_samples: int = 10  # most answers of such a search
     temperature: float = 0.7  # of those models
@@ -49,6 +50,8 @@ class Config:
             temperature=(0.01, 100.0),
         )
         check_distinct(self, "seeds", "chains", "methods", "learned_methods", *(["models"] if self.models else []))
+        if "sfs" in self.methods or ("sfs" in self.learned_methods and any("modchain" in m for m in self.models)):
+            raise UserError("sfs thinks in styles, which models of countdown know alone: leave it out with others")
         if self.models and "best_of_n" not in self.learned_methods:
             raise UserError("learned_methods must have best_of_n, which the others are compared with")
 

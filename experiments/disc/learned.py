@@ -23,7 +23,10 @@ from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.lockstep import run_lockstep
 from jaxrl_suite.llm.task_models.shipped import TaskModel, load_task_model
+from jaxrl_suite.scaling.forest import SfsConfig, sfs
+from jaxrl_suite.scaling.forest.prefix_thinker import line_feedback, prefix_thinker
 from jaxrl_suite.scaling.metrics import success_by_budget
+from jaxrl_suite.scaling.records import ScalingResult
 from jaxrl_suite.scaling.token_problems import TokenProblems
 
 STEP = {"countdown": 4, "modchain": 6}  # tokens of a step
@@ -59,9 +62,13 @@ def _searches(config: Config, name: ModelName, method: MethodName) -> np.ndarray
     rows = []
     for outcome in _outcomes(config, name, method, config.seeds, config.task_problems):
         result, total = outcome.value, outcome.ledger.total
-        highest = 0.0 if result.best is None else result.best.reward
+        highest = max((node.score for node in result.nodes), default=0.0) if method == "sfs" else _highest(result)
         rows.append([result.solved_after is not None, *(getattr(total, axis) for axis in AXES), highest])
     return np.asarray(rows, np.float64).reshape(len(config.seeds), config.task_problems, len(COLUMNS))
+
+
+def _highest(result: ScalingResult) -> float:
+    return 0.0 if result.best is None else result.best.reward
 
 
 def _outcomes(
@@ -74,10 +81,14 @@ def _outcomes(
     cells = [(seed, number) for seed in seeds for number in range(count)]
 
     def start(cell: tuple[int, int], ledger: Ledger) -> Algorithm:
+        if method == "sfs":
+            thinker = prefix_thinker(model.family, problems, cell[1], cell[0], config.temperature)
+            return sfs(thinker, SfsConfig(how.samples, seeds=max(1, how.samples // 2)))
         return search(how, method, problems.problem(cell[1], config.temperature, cell[0]), ledger)
 
     jobs = [Job(f"{cell}", functools.partial(start, cell)) for cell in cells]
-    judges = {"reward": problems.rewards, "process": problems.rewards}
+    lines = functools.partial(line_feedback, problems)
+    judges = {"reward": problems.rewards, "process": problems.rewards, "tests": lines}
     outcomes = run_lockstep(jobs, model.sampler(), judges)
     for outcome in outcomes:
         if outcome.error is not None:
@@ -158,9 +169,9 @@ def write_learned(config: Config, run: Run, found: dict[tuple[ModelName, MethodN
 
 
 def _show_one(config: Config, run: Run) -> None:
-    """The first search of DISC-Z with the first model, or of the last method that is run."""
+    """The first search of DISC-Z with the first model, or of best-of-N where that is not run."""
     name, methods = config.models[0], config.learned_methods
-    method = "Z" if "Z" in methods else methods[-1]
+    method = "Z" if "Z" in methods else "best_of_n"
     model = _model(name)
     result = _outcomes(config, name, method, config.seeds[:1], 1)[0].value
     prompt = model.family.task.render(_problems(config, model).prompts[0])

@@ -60,6 +60,7 @@ LABELS: dict[MethodName, str] = {
     "uct": "UCT by steps",
     "beam": "beam, process reward",
     "dvts": "DVTS, process reward",
+    "sfs": "SFS",
 }
 TREE_POLICY = TreePolicy("uct", "max", 0.3)  # of DISC with a tree, chosen of six on seeds of its own
 AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent

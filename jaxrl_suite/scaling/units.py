@@ -36,6 +36,16 @@ def continued(prompt: Prefix, units: Units) -> Prefix:
     return (*tokens_of(prompt), *units)
 
 
+def check_tokens(prompt: Prefix, who: str) -> None:
+    """Refuses a prompt that is not made of tokens, where a search needs them.
+
+    Raises:
+      UserError: naming the search.
+    """
+    if not tokens_of(prompt):
+        raise UserError(f"{who} divides answers by tokens: give the prompt as token ids, or choose DISC")
+
+
 def messages_of(prompt: Prefix) -> tuple[Message, ...]:
     """The messages of a chat; none of another kind of prompt."""
     return () if isinstance(prompt, str) else tuple(part for part in prompt if isinstance(part, Message))

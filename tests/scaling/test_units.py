@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.llm.protocol import Completion, Message
+from jaxrl_suite.llm.protocol import Completion, Decoding, Message
+from jaxrl_suite.scaling import VisibleProblem, beam_search, uct
 from jaxrl_suite.scaling.units import continued, units_of
 
 CHAT = (Message("user", "q"),)
@@ -30,6 +31,12 @@ def test_a_prompt_goes_on_in_its_own_kind():
     assert continued(CHAT, ("def", " f():")) == (*CHAT, Message("assistant", "def f():"))
     assert continued("q", (" a", " b")) == "q a b"
     assert continued(CHAT, ()) == CHAT
+
+
+@pytest.mark.parametrize("search", [uct, beam_search])
+def test_a_search_by_tokens_refuses_words(search):
+    with pytest.raises(UserError, match="divides answers by tokens"):
+        next(search(VisibleProblem(0, CHAT, Decoding(max_tokens=4))))
 
 
 def test_a_model_without_tokens_cannot_answer_a_prompt_of_tokens():

@@ -34,7 +34,7 @@ from jaxrl_suite.scaling.records import (
     VisibleProblem,
     best_of,
 )
-from jaxrl_suite.scaling.units import continued
+from jaxrl_suite.scaling.units import check_tokens, continued
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,11 @@ def beam_search(problem: VisibleProblem, config: BeamConfig = BeamConfig()) -> A
     Returns:
       A `ScalingResult`, a visit for each prefix that steps were drawn from, with the answers that ended there; the
       priority is the prefix's score. `tokens_to_solve` counts the last steps of answers alone: take the ledger's.
+
+    Raises:
+      UserError: if the prompt is no token ids.
     """
+    check_tokens(problem.prompt, "beam search")
     search = _BeamSearch(problem, config)
     with contextlib.suppress(BudgetExhaustedError):
         while not search.is_over:

@@ -34,7 +34,7 @@ from jaxrl_suite.scaling.records import (
     best_of,
 )
 from jaxrl_suite.scaling.trees.policy import PrefixNode, TreePolicy, backup, select
-from jaxrl_suite.scaling.units import continued
+from jaxrl_suite.scaling.units import check_tokens, continued
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,11 @@ def uct(problem: VisibleProblem, config: UctConfig = UctConfig()) -> Algorithm:
 
     Returns:
       A `ScalingResult`, a visit for each draw; the priority of a visit is the score by which its prefix was chosen.
+
+    Raises:
+      UserError: if the prompt is no token ids.
     """
+    check_tokens(problem.prompt, "UCT")
     visits: list[SearchVisit] = []
     with contextlib.suppress(BudgetExhaustedError):
         yield from _grow(problem, config, visits)
