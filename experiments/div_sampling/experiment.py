@@ -71,8 +71,8 @@ def _measure(config: Config, run: Run, name: draws.ModelName) -> dict[str, np.nd
             answers = draws.answers_of(name, how[config.methods[at]], few, config.samples, plain)
             found[kind][at] = [[measure(rows) for measure in report.MEASURES.values()] for rows in answers]
         elif kind == "right":
-            method = how[measured[at]]
-            found[kind][at] = draws.failure_rates(config, name, method, problems, plain)
+            method, temperature = measured[at], best[config.methods.index(measured[at])]
+            found[kind][at] = draws.failure_rates(config, name, how[method], problems, temperature)
         else:
             noisy = draws.noise(prefixes, config.noise[at])
             found[kind][at] = draws.search(name, noisy, problems, config.seeds, config.samples, plain)

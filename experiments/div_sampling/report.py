@@ -45,7 +45,8 @@ def column(rows: np.ndarray, name: str) -> np.ndarray:
 
 def _gain(ours: np.ndarray, plain: np.ndarray) -> stats.Interval:
     """Mean difference of float64[problems, seeds], paired; problems are what is resampled."""
-    return stats.paired_bootstrap(ours.mean(axis=1), plain.mean(axis=1))
+    gain = stats.paired_bootstrap(ours.mean(axis=1), plain.mean(axis=1))
+    return stats.Interval(*(round(value, 12) for value in gain))  # a difference of equal means is 0
 
 
 def _solved_by(searches: np.ndarray, tokens: float) -> np.ndarray:
@@ -116,8 +117,6 @@ def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -
     """Gains of diversity that measured failure rates predict, beside fresh draws at the same temperature."""
     K, N = config.samples, config.draws
     measured: list[MethodName] = ["plain", *(method for method in MEASURED if method in config.methods)]
-    best = found["tuned"].argmax(axis=1)
-    plain_place = config.methods.index("plain")
     rows = []
     original = found["right"][0].sum(axis=1) / (config.prompts * N)  # success rate of the original prompt, by problem
     for at, method in enumerate(measured):
@@ -126,7 +125,6 @@ def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -
         pooled = pass_at_k(np.full(len(right), right.shape[1] * N), right.sum(axis=1), K)
         one = pass_at_k(np.full(right.size, N), right.reshape(-1), K).reshape(right.shape).mean(axis=1)
         place = config.methods.index(method)
-        same = best[place] == best[plain_place]
         realised = column(found["searches"][place], "solved").mean(axis=1)
         gap = realised - pooled
         error = float(gap.std(ddof=1) / np.sqrt(len(gap)))
@@ -138,16 +136,16 @@ def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -
                 "worse than the original": float(np.mean(rates.mean(axis=1) < original)),
                 "one prompt for all, predicted": float(one.mean()),
                 "a prompt each, predicted": float(pooled.mean()),
-                "a prompt each, seen": float(realised.mean()) if same else None,
-                "difference / its error": float(gap.mean() / error) if same and error > 0 else None,
+                "a prompt each, seen": float(realised.mean()),
+                "difference / its error": float(gap.mean() / error) if error > 0 else None,
             }
         )
     caption = (
-        f"{name}, at the temperature of one prompt: success rates of {config.prompts} prompts a problem, {N} answers "
+        f"{name}, each method at its own temperature: success rates of {config.prompts} prompts a problem, {N} answers "
         f"each. Predicted: at least one of {K} right, unbiased; for a prompt each from the answers of all prompts "
-        "together. Seen: the searches above, with random numbers of their own, where their temperature is the same. "
-        "Worse than the original: share of problems where the mean perturbed prompt is, and diversity must lose. The "
-        "spread has the noise of a rate in it."
+        "together. Seen: the searches above, with random numbers of their own; the difference is over the standard "
+        "error of its mean over problems. Worse than the original: share of problems where the mean perturbed prompt "
+        "is, and diversity must lose. The spread has the noise of a rate in it."
     )
     run.table(f"predictions_{name}", rows, caption=caption)
 
