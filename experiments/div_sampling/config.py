@@ -24,7 +24,7 @@ class Config:
     samples: int = 10  # K, answers to a problem
     temperatures: tuple[float, ...] = (0.4, 0.7, 1.0)  # that each method is tuned over, on other problems
     tuning: int = 40  # those other problems
-    prompts: int = 6  # perturbed prompts of a problem whose failure rates are measured
+    prompts: int = 10  # perturbed prompts of a problem whose failure rates are measured
     draws: int = 20  # from each of them
     noise: tuple[int, ...] = (0, 1, 2, 4, 8)  # tokens of noise, for the curve over their number
 
@@ -33,7 +33,7 @@ class Config:
             self,
             seeds=(0, 2**32 - 1),
             problems=(2, 10**6),
-            samples=(1, 10**4),
+            samples=(2, 10**4),
             temperatures=(0.01, 100.0),
             tuning=(1, 10**6),
             prompts=(2, 10**4),
@@ -41,8 +41,10 @@ class Config:
             noise=(0, 8),
         )
         check_distinct(self, "seeds", "models", "methods", "temperatures", "noise")
-        if self.draws < self.samples:
-            raise UserError(f"draws must be at least the {self.samples} samples, got {self.draws}")
+        if min(self.draws, self.prompts) < self.samples:
+            raise UserError(
+                f"draws and prompts must be at least the {self.samples} samples, got {self.draws} and {self.prompts}"
+            )
         if "plain" not in self.methods:
             raise UserError("methods must have plain, which the others are compared with")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,6 +124,8 @@ def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -
         right = found["right"][at]  # problems, prompts
         rates = right / N
         pooled = pass_at_k(np.full(len(right), right.shape[1] * N), right.sum(axis=1), K)
+        if method != "plain":
+            pooled = any_of_different(rates, K)
         one = pass_at_k(np.full(right.size, N), right.reshape(-1), K).reshape(right.shape).mean(axis=1)
         place = config.methods.index(method)
         realised = column(found["searches"][place], "solved").mean(axis=1)
@@ -142,12 +145,27 @@ def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -
         )
     caption = (
         f"{name}, each method at its own temperature: success rates of {config.prompts} prompts a problem, {N} answers "
-        f"each. Predicted: at least one of {K} right, unbiased; for a prompt each from the answers of all prompts "
-        "together. Seen: the searches above, with random numbers of their own; the difference is over the standard "
-        "error of its mean over problems. Worse than the original: share of problems where the mean perturbed prompt "
-        "is, and diversity must lose. The spread has the noise of a rate in it."
+        f"each. Predicted: at least one of {K} right, unbiased; for a prompt each over all sets of {K} different ones "
+        "of these prompts. Seen: the searches above, with random numbers of their own; the difference is divided by the "
+        "standard error of its mean over problems. Worse than the original: share of problems where the mean perturbed "
+        "prompt is, and diversity must lose. The spread has the noise of a rate in it."
     )
     run.table(f"predictions_{name}", rows, caption=caption)
+
+
+def any_of_different(rates: np.ndarray, count: int) -> np.ndarray:
+    """Estimate float64[problems] that one answer from each of `count` prompts is right in at least one case.
+
+    Args:
+      rates: float64[problems, prompts], success rates of prompts that were drawn independently.
+      count: at most the number of prompts. The mean over all sets of so many different prompts is unbiased for
+        1 - (E f)^count, f the failure rate: their answers are independent.
+    """
+    symmetric = np.zeros((len(rates), count + 1))  # elementary symmetric polynomials of the failure rates
+    symmetric[:, 0] = 1
+    for failure in (1 - rates).T:
+        symmetric[:, 1:] += failure[:, None] * symmetric[:, :-1].copy()
+    return 1 - symmetric[:, count] / math.comb(rates.shape[1], count)
 
 
 def write_noise(config: Config, run: Run, name: ModelName, found: Found) -> None:

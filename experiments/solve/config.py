@@ -29,11 +29,12 @@ class Config:
     subject: SubjectName = "code"  # which pools of roles and instructions fit
     pool: str = ""  # a text file with a sentence a line, for div_pool
     written_tests: int = 6  # that the model writes for a problem without tests; they are paid for and shown
-    budget_tokens: int = 0  # most tokens of one problem, prompts included; 0 for no limit but the samples
+    budget_tokens: int = 0  # most tokens of one search, prompts included, and of writing tests; 0 for no limit
     limit: int = 0  # problems, the first ones of the file; 0 for all
     seeds: tuple[int, ...] = (0,)  # each problem is solved once for each
     base_url: str = ""  # of a server, for instance http://127.0.0.1:8080/v1
     model: str = ""  # as the server calls it
+    continues: bool = False  # the server goes on from a last message of the assistant, which disc needs
     api_key_variable: str = "OPENAI_API_KEY"  # name of the environment variable that holds the key
     weights: str = ""  # a model on this machine instead: smollm2, a .gguf file, a folder of safetensors
     recording: str = ""  # run folder of an earlier run instead: its draws, and no model
@@ -55,6 +56,11 @@ class Config:
         if len(named) > 1:
             raise UserError(f"{named[0]} and {named[1]} name two models: give one")
         check_options(self)
+        if self.method == "disc" and self.base_url and not self.continues:
+            raise UserError(
+                "disc holds the beginning of an answer fixed: give --continues true if the server goes on from a last "
+                "message of the assistant, as vLLM and llama.cpp can, or choose another method"
+            )
         if (self.method == "div_pool") != bool(self.pool):
             raise UserError("--pool FILE goes with --method div_pool: give both, or neither")
 

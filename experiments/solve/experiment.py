@@ -106,7 +106,7 @@ def _solve(
             for n in bare
         ]
         written = _checked(run_lockstep(jobs, sampler))
-        tests.written = {n: outcome.value for n, outcome in zip(bare, written, strict=True)}
+        tests.written = {n: outcome.value or () for n, outcome in zip(bare, written, strict=True)}
     done = [0]
 
     def count(outcome: JobOutcome) -> None:
@@ -127,7 +127,8 @@ def _grade(
     rows = []
     searched = [(seed, problem) for seed in config.seeds for problem in problems]
     for (seed, (visible, hidden)), outcome in zip(searched, outcomes, strict=True):
-        result = methods.found(config, visible, outcome.value)
+        nothing = methods.Found("", None, [])
+        result = nothing if outcome.error is not None else methods.found(config, visible, outcome.value)
         right = judge(sandbox, visible, hidden, result.text)
         total = outcome.ledger.total
         rows.append(
@@ -140,6 +141,7 @@ def _grade(
                 "answers": len(result.trace),
                 "requests": total.requests,
                 "total_tokens": total.total_tokens,
+                "error": "" if outcome.error is None else str(outcome.error),
                 "trace": result.trace,
             }
         )
@@ -156,6 +158,7 @@ def _write(
     traces = [{"id": row["id"], "seed": row["seed"], **node} for row in rows for node in row.pop("trace")]
     for name, lines in (("answers", rows), ("traces", traces)):
         write_atomic(run.folder / f"{name}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    failed = [row for row in rows if row["error"]]
     known = [row["right"] for row in rows if row["right"] is not None]
     visible = [row["visible_score"] for row in rows if row["visible_score"] is not None]
     said = f"{len(rows)} searches"
@@ -163,20 +166,28 @@ def _write(
         said += f"; {np.mean([score >= 1 for score in visible]):.0%} pass all visible tests"
     if known:
         said += f"; {np.mean(known):.0%} of {len(known)} are right by what was hidden"
+    if failed:
+        said += f"; {len(failed)} could not be searched, the first for this: {failed[0]['error']}"
     run.text(f"{said}. Whole answers are in answers.jsonl, all that was written in traces.jsonl.")
     caption = (
         "Of each problem the answer that is submitted; `right` by hidden tests or the answer, where there are any."
     )
     run.table("answers", [row | {"answer": _clip(row["answer"])} for row in rows], caption=caption)
     shown = [row | {"text": _clip(row["text"])} for row in traces[:200]]
-    run.table("trace", shown, caption="Solutions in the order in which they were written; the first 200.")
+    columns = ("id", "seed", "node", "parent", "direction", "score", "value", "text")
+    run.table("trace", shown, columns, caption="Solutions in the order in which they were written; the first 200.")
     if written:
         tests = [
             {"id": outcome.name.removeprefix("tests of "), "test": test}
             for outcome in written
             for test in outcome.value
         ]
-        run.table("written_tests", tests, caption="Tests that the model wrote; whether they are true was not checked.")
+        run.table(
+            "written_tests",
+            tests,
+            ("id", "test"),
+            caption="Tests that the model wrote; whether they are true was not checked.",
+        )
     ledger = Ledger()
     for outcome in [*written, *outcomes]:
         for role, usage in outcome.ledger.by_role.items():
@@ -213,9 +224,12 @@ def _budget(config: Config) -> Budget:
 
 
 def _checked(outcomes: list[JobOutcome]) -> list[JobOutcome]:
+    """The outcomes; a problem that a model refuses, or that is too long for it, is one failed search among others."""
     for outcome in outcomes:
-        if outcome.error is not None:
+        if outcome.error is not None and not isinstance(outcome.error, UserError):
             raise as_user_error(outcome.error)
+    if outcomes and all(outcome.error is not None for outcome in outcomes):
+        raise as_user_error(outcomes[0].error)  # pyright: ignore[reportArgumentType]
     return outcomes
 
 

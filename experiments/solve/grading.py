@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 
 from jaxrl_suite.experiments.solve.problems import HiddenTask, VisibleTask, checks
 from jaxrl_suite.llm.fences import without_thinking
@@ -15,6 +16,7 @@ from jaxrl_suite.scaling.records import GradedAnswer
 
 LIMITS = Limits(seconds=10.0)
 _BOXED = re.compile(r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _SAID = re.compile(r"answer\W{0,6}(?:is|:|=)\s*(.+)", re.IGNORECASE)
 
 
@@ -76,11 +78,12 @@ def final_answer(text: str) -> str | None:
 def normal(text: str) -> str:
     """An answer in one form: no dollars, stars, blanks or last point; numbers without separators or last zeros."""
     text = re.sub(r"[\s$*`]+", " ", text).strip().rstrip(".").strip()
-    number = text.replace(",", "").replace(" ", "")
+    number = text.replace(",", "") if _GROUPED.fullmatch(text) else text
     try:
-        return f"{float(number):.12g}"
-    except ValueError:
+        value = Decimal(number)
+    except InvalidOperation:
         return text.casefold()
+    return format(value.normalize() + 0, "f") if value.is_finite() else text.casefold()
 
 
 def judge(sandbox: Sandbox | None, visible: VisibleTask, hidden: HiddenTask, text: str) -> bool | None:

@@ -32,6 +32,9 @@ from jaxrl_suite.scaling.forest.trial import resample
 from jaxrl_suite.scaling.records import ScalingResult, VisibleProblem
 from jaxrl_suite.scaling.votes import majority_vote, self_consistency
 
+# Most requests for a solution: directions are asked for up to six times before a generic one is taken.
+MOST_REQUESTS = {"sfs": 8, "tree": 7, "irri": 3, "line": 2, "verbalized": 2, "div_idea": 2, "div_rephrase": 2}
+TEST_TRIES, TALK = 20, 600  # requests for tests of one problem; tokens of a direction, an insight, tests, an idea
 CHARACTERS_PER_TOKEN = 4  # of English and code, roughly; for the estimate alone
 SYSTEM_ANSWER = "Solve the problem. Think step by step, then end with a line `Answer: ` and the answer alone."
 
@@ -53,12 +56,17 @@ class CostBound(NamedTuple):
 
 
 def check_method(config: Config, tasks: list[VisibleTask]) -> None:
-    """Refuses a method that the problems do not fit.
+    """Refuses a method that the problems do not fit, and a pool that cannot be read.
 
     Raises:
       UserError: naming the problem.
     """
+    if config.pool:
+        pool_from_file(config.pool)
     if config.method in VOTES:
+        odd = next((task for task in tasks if task.entry), None)
+        if odd is not None:
+            raise UserError(f"programs are not voted on, and problem {odd.id} asks for one: use --method best_of_n")
         return
     odd = next((task for task in tasks if not task.entry), None)
     if odd is not None:
@@ -70,25 +78,28 @@ def check_method(config: Config, tasks: list[VisibleTask]) -> None:
 
 def estimate(config: Config, tasks: list[VisibleTask]) -> CostBound:
     """An upper bound of what the problems may cost, tokens of prompts roughly."""
-    asked = {"sfs": 3, "irri": 2, "div_idea": 2, "div_rephrase": 2}.get(config.method, 1)
+    asked = MOST_REQUESTS.get(config.method, 1)
     written = sum(config.method not in VOTES and not task.tests for task in tasks)
     searches = len(tasks) * len(config.seeds)
-    requests = searches * config.samples * asked + 20 * written
-    longest = max(len(task.prompt) for task in tasks) // CHARACTERS_PER_TOKEN + 200
-    if config.method in ("sfs", "line", "tree", "rex", "islands", "irri"):
-        longest += config.max_tokens  # a program is shown
-    output = searches * config.samples * config.max_tokens
-    output += searches * config.samples * (asked - 1) * 600 + written * 600
+    requests = searches * config.samples * asked + TEST_TRIES * written
+    longest = max(len(task.prompt) for task in tasks) // CHARACTERS_PER_TOKEN + 400
+    if config.method in ("sfs", "line", "tree", "rex", "islands", "irri", "disc"):
+        longest += config.max_tokens  # a program is shown, or held fixed
+    talk = 1024 if config.method == "div_rephrase" else TALK
+    output = searches * config.samples * (config.max_tokens + (asked - 1) * max(talk, TALK))
+    if config.method == "verbalized":
+        output = searches * config.samples * (asked + 4) * config.max_tokens
+    output += written * TEST_TRIES * TALK
     total = CostBound(requests, requests * longest, output)
     if config.budget_tokens:
-        most = config.budget_tokens * searches
+        most = config.budget_tokens * (searches + written)
         total = total._replace(prompt_tokens=min(total.prompt_tokens, most), output_tokens=min(output, most))
     return total
 
 
 def thinker(config: Config, task: VisibleTask, number: int, seed: int) -> TextThinker:
     write = Decoding(max_tokens=config.max_tokens, temperature=config.temperature)
-    talk = Decoding(max_tokens=600, temperature=config.temperature)
+    talk = Decoding(max_tokens=TALK, temperature=config.temperature)
     return TextThinker(number, seed, task.prompt, task.entry, write=write, talk=talk)
 
 

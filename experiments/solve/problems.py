@@ -49,7 +49,7 @@ def read_problems(path: str, limit: int = 0) -> list[tuple[VisibleTask, HiddenTa
     """
     found: list[tuple[VisibleTask, HiddenTask]] = []
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")  # JSON may hold what else ends a line
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from None
     for number, line in enumerate(lines, 1):

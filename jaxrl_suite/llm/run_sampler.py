@@ -94,7 +94,14 @@ def http_config(config: Options) -> HTTPConfig:
     """The server; a run that continues may find it at another address."""
     from jaxrl_suite.llm.http.config import HTTPConfig
 
-    return HTTPConfig(config.base_url, config.model, api_key_variable=config.api_key_variable, label="server")
+    continues = bool(getattr(config, "continues", False))
+    return HTTPConfig(
+        config.base_url,
+        config.model,
+        api_key_variable=config.api_key_variable,
+        label="server",
+        supports_prefix=continues,
+    )
 
 
 def draws_path(config: Options, run: Run, name: str) -> Path:

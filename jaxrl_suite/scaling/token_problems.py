@@ -1,8 +1,8 @@
 """Token problems for a search: their prompts, the visible reward of an answer, and whether it is right.
 
-The visible reward is what the task's verifier tells without knowing the answer: of countdown, chains and rows it is
-graded and whole only for a right answer; of list functions it is the share of the examples in the prompt that hold, and
-the hidden inputs decide what is right.
+The visible reward is what can be told from the prompt: of countdown and chains it is graded and whole only for a right
+answer; of list functions it is the share of the examples in the prompt that hold, and the hidden inputs decide what is
+right. Row rules have none: what is right is the completion that no prompt holds.
 
 Shapes: `M` problems, `B` answers, `T` tokens.
 """
@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl_suite.envs.tasks import ListFunctions, pad_rows
+from jaxrl_suite.envs.tasks import ListFunctions, RowRules, pad_rows
 from jaxrl_suite.envs.tasks.tokens import Verdict
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.protocol import Decoding
 from jaxrl_suite.scaling.records import SOLVED, GradedAnswer, VisibleProblem
 
@@ -66,7 +67,15 @@ class TokenProblems:
         return jax.tree.map(lambda leaf: leaf[: len(answers)], grades)
 
     def rewards(self, answers: Sequence[GradedAnswer]) -> list[float]:
-        """Visible rewards of answers; the verifier of `run_lockstep`."""
+        """Visible rewards of answers; the verifier of `run_lockstep`.
+
+        Raises:
+          UserError: of row rules, whose verifier knows the answer.
+        """
+        if isinstance(self.task, RowRules):
+            raise UserError(
+                "row rules have no visible reward, their verifier knows the answer: use votes, or countdown"
+            )
         grades = self.verdicts(answers)
         share = grades.fraction.astype(np.float64)
         if self.grading == "leading":

@@ -1,6 +1,7 @@
 """The experiment `div_sampling` at its smallest: its tables, paired methods, and a killed run as if never stopped."""
 
 import csv
+import itertools
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.div_sampling import config as div_config
-from jaxrl_suite.experiments.div_sampling import draws, experiment
+from jaxrl_suite.experiments.div_sampling import draws, experiment, report
 
 SMALL = div_config.Config(
-    seeds=(0, 1), methods=("plain", "style", "idea"), problems=4, samples=3, temperatures=(0.7,), tuning=2, prompts=2,
+    seeds=(0, 1), methods=("plain", "style", "idea"), problems=4, samples=3, temperatures=(0.7,), tuning=2, prompts=3,
     draws=4, noise=(0, 2),
 )  # fmt: skip
 
@@ -92,6 +93,13 @@ def test_numbers_change_places_and_the_target_does_not():
     seen = {draws.permute_numbers(prompt, np.random.default_rng(i)) for i in range(200)}
     assert len(seen) == 24
     assert all(sorted(row[:4]) == [2, 3, 7, 20] and row[4:] == prompt[4:] for row in seen)
+
+
+def test_a_prompt_each_is_predicted_over_sets_of_different_prompts():
+    rates = np.array([[0.1, 0.5, 0.9, 0.2], [0.3, 0.3, 0.3, 0.3]])
+    sets = [np.prod(1 - rates[:, list(some)], axis=1) for some in itertools.combinations(range(4), 3)]
+    np.testing.assert_allclose(report.any_of_different(rates, 3), 1 - np.mean(sets, axis=0), rtol=1e-12)
+    assert report.any_of_different(rates, 3)[1] == pytest.approx(1 - 0.7**3)
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from jaxrl_suite.llm.transformer import fetch
 
 DATA = Path(__file__).parents[1] / "data" / "humaneval_smollm2"
 SMOLLM2 = fetch.folder() / "SmolLM2-135M-Instruct.Q4_1.gguf"
+USAGE = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
 ADD = "\n```python\ndef add(a, b):\n    return a + b\n```\n"
 PROBLEMS = [
     {"id": "sum", "prompt": "Write add(a, b), the sum.", "entry": "add", "tests": ["assert add(1, 2) == 3"]},
@@ -73,7 +75,11 @@ def test_a_program_that_passes_is_submitted_and_all_is_paid_once(folder, method,
     assert int(total["requests"]) == asked
     assert len([row for row in lines(folder / "run", "traces") if row["id"] == "sum"]) == 1
     said = capfd.readouterr()
-    assert "at most" in said.out + said.err
+    bound = re.search(r"at most ([\d,]+) requests.* at most ([\d,]+) of answers", said.out + said.err)
+    assert bound is not None
+    requests, tokens = (int(number.replace(",", "")) for number in bound.groups())
+    assert asked <= requests
+    assert int(total["output_tokens"]) <= tokens
     everything = "".join(path.read_text(errors="replace") for path in (folder / "run").rglob("*") if path.is_file())
     assert "sk-secret" not in everything
 
@@ -92,6 +98,32 @@ def test_tests_are_written_where_there_are_none_and_shown(folder):
     (row,) = lines(folder / "run", "answers")
     assert row["visible_score"] == 0.5
     assert {r["role"] for r in table(folder / "run", "ledger")} == {"solve", "test", "total"}
+
+
+@pytest.mark.tier2
+def test_a_problem_that_the_model_cannot_take_is_one_failed_search(folder):
+    def behaviour(number, received):
+        text = json.dumps(received.body)
+        if "difference" in text:
+            return 400, {"error": {"message": "maximum context length exceeded", "code": "context_length_exceeded"}}, {}
+        return 200, {"choices": [{"message": {"content": ADD}, "finish_reason": "stop"}], "usage": USAGE}, {}
+
+    with FakeServer(behaviour=behaviour) as server:
+        assert solve("--task p.jsonl --samples 2 --model m --out run --base-url", server.base_url) == 0
+    good, bad = lines(folder / "run", "answers")
+    assert good["visible_score"] == 1
+    assert (bad["answer"], bad["right"]) == ("", False)
+
+
+@pytest.mark.tier2
+def test_nothing_written_is_a_report_all_the_same(folder):
+    write(folder / "p.jsonl", {"prompt": "Write add(a, b), the sum.", "entry": "add"})
+    with FakeServer(words="no code at all") as server:
+        command = "--task p.jsonl --samples 1 --model m --out run --budget-tokens 40 --base-url"
+        assert solve(command, server.base_url) == 0
+    assert table(folder / "run", "written_tests") == []
+    (row,) = lines(folder / "run", "answers")
+    assert row["answer"] == ""
 
 
 @pytest.mark.tier2
@@ -141,6 +173,9 @@ REFUSED = [
     ("--task q.jsonl --weights a", "names no entry"),
     ("--task p.jsonl --weights a --method div_pool", "--pool FILE goes with"),
     ("--task bad.jsonl --weights a", "line 1 is no JSON"),
+    ("--task p.jsonl --weights a --method div_pool --pool none.txt", "cannot read the pool"),
+    ("--task p.jsonl --weights a --method majority", "programs are not voted on"),
+    ("--task p.jsonl --model m --base-url http://127.0.0.1:1/v1 --method disc", "--continues true"),
 ]
 
 
@@ -194,6 +229,11 @@ def test_what_is_hidden_is_in_no_type_that_a_search_is_given():
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
+        ("Answer: 1234567890123", "1234567890123"),
+        ("Answer: 3,4", "3,4"),
+        ("Answer: 0.50", "0.5"),
+        ("Answer: 100", "100"),
+        ("Answer: -0", "0"),
         ("so \\boxed{\\frac{1}{2}}.", "\\frac{1}{2}"),
         ("The answer is 42.", "42"),
         ("Answer: **1,000.50**", "1000.5"),
@@ -209,9 +249,9 @@ def test_what_an_answer_says_in_the_end(text, answer):
 def test_the_estimate_is_an_upper_bound_that_a_budget_lowers():
     task = VisibleTask("a", "p" * 400, "f", "", ("assert f()",))
     config = solve_config.Config(samples=5, max_tokens=100)
-    assert methods.estimate(config, [task] * 2) == (10, 10 * 300, 1000)
+    assert methods.estimate(config, [task] * 2) == (10, 10 * 500, 1000)
     scouted = methods.estimate(solve_config.Config(method="sfs", samples=5, max_tokens=100), [task] * 2)
-    assert scouted.requests == 30
+    assert scouted.requests == 80
     assert scouted.output_tokens > 1000
     few = methods.estimate(solve_config.Config(samples=5, max_tokens=100, budget_tokens=200), [task] * 2)
     assert few.output_tokens == 400

@@ -12,6 +12,7 @@ Reference: Wang et al., "On the effect of sampling diversity in scaling LLM infe
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
@@ -22,10 +23,10 @@ from jaxrl_suite.llm.ledger import BudgetExhaustedError
 from jaxrl_suite.llm.protocol import Decoding, Prefix, Request
 from jaxrl_suite.llm.questions import Sample
 from jaxrl_suite.scaling.records import VisibleProblem
-from jaxrl_suite.scaling.units import messages_of, tokens_of
+from jaxrl_suite.scaling.units import messages_of, tokens_of, units_of
 
 Asking = Generator[Any, Any, Prefix]
-POOL, REWRITE, THINKER = range(3)  # streams of what is drawn
+REWRITE, THINKER, POOL = range(3)  # streams of what is drawn; each pool has its own from POOL on
 
 
 class Perturbation(Protocol):
@@ -82,7 +83,8 @@ class FromPool:
 
     def __call__(self, problem: VisibleProblem, draw: int) -> Asking:
         yield from ()
-        at = int(stream(problem, 0 if self.fixed else draw, POOL).integers(len(self.pool)))
+        part = zlib.crc32(repr(self.pool).encode())  # two pools are drawn from independently
+        at = int(stream(problem, 0 if self.fixed else draw, POOL + part).integers(len(self.pool)))
         return insert(problem.prompt, self.pool[at])
 
 
@@ -131,7 +133,7 @@ class IdeaInjection:
         reply = yield Sample(Request(problem.prompt, 1, decoding, path, draw, role="idea"), self.thinkers[at])
         if not reply.completions:
             raise BudgetExhaustedError(reply.error)
-        return insert(problem.prompt, (*self.mark, *reply.completions[0].tokens.tolist()))
+        return insert(problem.prompt, (*self.mark, *units_of(reply.completions[0], problem.prompt)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from jaxrl_suite.errors import UserError, suggest
 from jaxrl_suite.llm.ledger import BudgetExhaustedError
-from jaxrl_suite.llm.parsing import fill
+from jaxrl_suite.llm.parsing import fill, prose_of
 from jaxrl_suite.llm.protocol import Decoding, Message, Prefix, Request
 from jaxrl_suite.llm.questions import Sample
 from jaxrl_suite.scaling.diverse.perturbations import THINKER, Asking, FromPool, stream
@@ -107,13 +107,12 @@ class Rephrased:
         who = self.narrators[int(rng.integers(len(self.narrators)))]
         if not self.languages:
             asked = fill(PACKAGE, "rephrase", question=text)
-            return with_question(
-                problem.prompt, (yield from _ask(problem, draw, who, asked, "rephrase", self.decoding))
-            )
+            other = yield from _ask(problem, draw, who, asked, "rephrase", self.decoding)
+            return with_question(problem.prompt, other or text)
         language = self.languages[int(rng.integers(len(self.languages)))]
         for target in (language, "English"):
             asked = fill(PACKAGE, "translate", question=text, language=target)
-            text = yield from _ask(problem, draw, who, asked, "rephrase", self.decoding)
+            text = (yield from _ask(problem, draw, who, asked, "rephrase", self.decoding)) or text
         return with_question(problem.prompt, text)
 
 
@@ -148,4 +147,4 @@ def _ask(
     reply = yield Sample(Request((Message("user", text),), 1, decoding, path, draw, role=role), who)
     if not reply.completions:
         raise BudgetExhaustedError(reply.error)
-    return (reply.completions[0].text or "").strip()
+    return prose_of(reply.completions[0].text or "")

@@ -8,6 +8,7 @@ that pass, with what came out.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import math
 import re
@@ -160,12 +161,13 @@ class TextThinker:
         if not self.entry:
             raise UserError("self-written tests call a function: give its name as `entry`")
         found: list[str] = []
-        for draw in range(tries):
-            asked = {"count": str(count), "entry": self.entry}
-            answer = yield from self._ask("test", (TEST,), "tests", self.talk, draw, **asked)
-            found += [line for line in asserts_of(answer.text or "") if line not in found]
-            if len(found) >= count:
-                break
+        asked = {"count": str(count), "entry": self.entry}
+        with contextlib.suppress(BudgetExhaustedError):
+            for draw in range(tries if self.talk.temperature > 0 else 1):  # greedy answers are all the same
+                answer = yield from self._ask("test", (TEST,), "tests", self.talk, draw, **asked)
+                found = list(dict.fromkeys([*found, *asserts_of(answer.text or "")]))
+                if len(found) >= count:
+                    break
         return tuple(found[:count])
 
     def _program(self, role: str, path: Path, page: str, draw: int, **words: str) -> Asking[DraftSolution]:

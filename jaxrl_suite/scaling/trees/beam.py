@@ -34,7 +34,7 @@ from jaxrl_suite.scaling.records import (
     VisibleProblem,
     best_of,
 )
-from jaxrl_suite.scaling.units import check_tokens, continued
+from jaxrl_suite.scaling.units import check_tokens, continued, units_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ class _BeamSearch:
         for beam, reply in zip(beams, replies, strict=False):
             self.count += len(reply.completions)
             steps: list[tuple[tuple[int, ...], Finish]] = [
-                (tuple(c.tokens.tolist()), c.finish) for c in reply.completions if c.tokens is not None
+                (units_of(completion, self.problem.prompt), completion.finish) for completion in reply.completions
             ]
             if self.config.distinct:
                 steps = list(dict.fromkeys(steps))

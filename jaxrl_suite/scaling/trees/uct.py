@@ -34,7 +34,7 @@ from jaxrl_suite.scaling.records import (
     best_of,
 )
 from jaxrl_suite.scaling.trees.policy import PrefixNode, TreePolicy, backup, select
-from jaxrl_suite.scaling.units import check_tokens, continued
+from jaxrl_suite.scaling.units import check_tokens, continued, units_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _grow(problem: VisibleProblem, config: UctConfig, visits: list[SearchVisit])
         path = (problem.seed, problem.number, node.number)
         reply = yield Sample(Request(continued(problem.prompt, node.prefix), 1, decoding, path, first_draw=node.draws))
         completion: Completion = reply.completions[0]
-        rest: list[int] = completion.tokens.tolist()  # pyright: ignore[reportOptionalMemberAccess]
+        rest = list(units_of(completion, problem.prompt))
         answer = node.prefix + tuple(rest)
         verdicts = yield Verify(problem.verifier, (GradedAnswer(problem.number, answer),))
         reward = float(verdicts.values[0])
