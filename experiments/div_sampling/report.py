@@ -147,8 +147,8 @@ def write_predictions(config: Config, run: Run, name: ModelName, found: Found) -
         f"{name}, each method at its own temperature: success rates of {config.prompts} prompts a problem, {N} answers "
         f"each. Predicted: at least one of {K} right, unbiased; for a prompt each over all sets of {K} different ones "
         "of these prompts. Seen: the searches above, with random numbers of their own; the difference is divided by "
-        "the standard error of its mean over problems. Worse than the original: share of problems where the mean perturbed "
-        "prompt is, and diversity must lose. The spread has the noise of a rate in it."
+        "the standard error of its mean over problems. Worse than the original: share of problems where the mean "
+        "perturbed prompt is, and diversity must lose. The spread has the noise of a rate in it."
     )
     run.table(f"predictions_{name}", rows, caption=caption)
 

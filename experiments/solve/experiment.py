@@ -180,14 +180,10 @@ def _write(
         tests = [
             {"id": outcome.name.removeprefix("tests of "), "test": test}
             for outcome in written
-            for test in outcome.value
+            for test in outcome.value or ()
         ]
-        run.table(
-            "written_tests",
-            tests,
-            ("id", "test"),
-            caption="Tests that the model wrote; whether they are true was not checked.",
-        )
+        caption = "Tests that the model wrote; whether they are true was not checked."
+        run.table("written_tests", tests, ("id", "test"), caption=caption)
     ledger = Ledger()
     for outcome in [*written, *outcomes]:
         for role, usage in outcome.ledger.by_role.items():

@@ -167,8 +167,9 @@ def _problem(config: Config, task: VisibleTask, number: int, seed: int) -> Visib
     if config.method in VOTES:
         messages = (Message("system", SYSTEM_ANSWER), Message("user", task.prompt.strip()))
     else:
-        asked = f"{task.prompt.strip()}\n\nWrite a solution of the problem. {fill(PACKAGE, 'form')}"
-        messages = (Message("user", asked),)
+        # The form stands apart, so that what changes a question changes the question alone.
+        form = f"Write a program that solves the problem. {fill(PACKAGE, 'form')}"
+        messages = (Message("system", form), Message("user", task.prompt.strip()))
     decoding = Decoding(max_tokens=config.max_tokens, temperature=config.temperature)
     return VisibleProblem(number, messages, decoding, seed=seed)
 
