@@ -1,7 +1,8 @@
 """Speed of inference scaling beside TreeQuest and its-hub, with a model and a verifier that cost next to nothing.
 
 What is left is the machinery: adaptive expansions of trees of 64, 400 and 800, 50 problems in the first case, and
-best-of-64. Each side runs in a process of its own, and its time is the time of all its cores. The peers may live in
+best-of-64. Each side runs in a process of its own, and its time is the time of all its cores, the least of as many
+runs on either side. The peers may live in
 an environment of their own, whose python `JAXRL_SUITE_SCALING_PEERS` names.
 """
 
@@ -31,13 +32,14 @@ MISSING = f"not installed: pip install 'jaxrl-suite[bench]', or set {PEERS} to a
 PROBLEMS, N, SIZES = 50, 64, (64, 400, 800)
 STEPS, STEP = 32, 2  # steps of an answer, and their tokens
 SHORT = 8  # tokens of an answer of best-of-N
+REPEAT = 5  # runs of each measurement, ours and the peers', of which the fastest counts
 
 # Runs where the peers live, which may not have this package. A model that answers at once with a random score.
 PEER = """
 import asyncio, json, logging, random, sys, time, warnings
 warnings.simplefilter("ignore")
 logging.disable(logging.CRITICAL)
-problems, n, *sizes = map(int, sys.argv[1:])
+repeat, problems, n, *sizes = map(int, sys.argv[1:])
 found = {}
 
 def search(make, problems, steps):
@@ -59,7 +61,8 @@ try:
         search(make, 1, 8)
         few = problems if name == "StandardMCTS" else max(problems // 10, 1)
         for steps in sizes if name == "StandardMCTS" else sizes[:2]:
-            found[f"{name} {steps}"] = search(make, few if steps == sizes[0] else 1, steps)
+            many = few if steps == sizes[0] else 1
+            found[f"{name} {steps}"] = max(search(make, many, steps) for _ in range(repeat))
 except ImportError:
     pass
 try:
@@ -85,7 +88,7 @@ try:
         best = 0.0
         algorithm = BestOfN(Reward(), LMOrchestrator(limit))
         asyncio.run(all_of_them(algorithm, Model(), 1))
-        for _ in range(3):
+        for _ in range(repeat):
             start = time.process_time()
             asyncio.run(all_of_them(algorithm, Model(), problems))
             best = max(best, problems * n / (time.process_time() - start))
@@ -145,10 +148,10 @@ def search_all(search: Callable[[VisibleProblem], Algorithm], problems: int, tok
             raise outcome.error
 
 
-def cpu_seconds(work: Callable[[], Any], repeat: int = 5) -> float:
-    """CPU seconds of `work`, the least of a few times."""
+def cpu_seconds(work: Callable[[], Any]) -> float:
+    """CPU seconds of `work`, the least of `REPEAT` times."""
     times = []
-    for _ in range(repeat):
+    for _ in range(REPEAT):
         start = time.process_time()
         work()
         times.append(time.process_time() - start)
@@ -169,8 +172,11 @@ def measure_ours() -> dict[str, float]:
 
 def ask_peers() -> dict[str, float]:
     """Rates of the peers that are installed, in a process of their own."""
-    command = [os.environ.get(PEERS, sys.executable), "-c", PEER, *map(str, (PROBLEMS, N, *SIZES))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [os.environ.get(PEERS, sys.executable), "-c", PEER, *map(str, (REPEAT, PROBLEMS, N, *SIZES))]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise UserError(f"cannot run {command[0]}: {error.strerror}: set {PEERS} to a python") from None
     if done.returncode:
         raise UserError(f"{command[0]} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -12,13 +12,14 @@ import numpy as np
 
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc import learned, report
+from jaxrl_suite.experiments.disc.claims import write_claims
 from jaxrl_suite.experiments.disc.config import PRESETS, ChainName, Config, MethodName
 from jaxrl_suite.experiments.disc.searches import COLUMNS, run_searches
 
 __all__ = ["CLAIMS", "PRESETS", "SYSTEM", "Config", "main"]
 
 SYSTEM = "DISC"
-CLAIMS = ("disc-5",)
+CLAIMS = ("disc-1", "disc-2", "disc-3", "disc-4", "disc-5", "disc-6")
 
 
 def main(config: Config, run: Run) -> None:
@@ -36,6 +37,7 @@ def main(config: Config, run: Run) -> None:
     report.write_success(config, run, found)
     report.write_curves(config, run, found)
     report.write_one_search(config, run)
-    report.write_claim(config, run, found)
-    if config.models:
-        learned.write_learned(config, run, learned.run_learned(config, run))
+    tasks = learned.run_learned(config, run) if config.models else {}
+    if tasks:
+        learned.write_learned(config, run, tasks)
+    write_claims(config, run, found, tasks)

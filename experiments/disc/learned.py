@@ -18,7 +18,7 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.tasks.countdown import solutions
 from jaxrl_suite.experiments.disc.config import Config, MethodName, ModelName
 from jaxrl_suite.experiments.disc.report import show_search
-from jaxrl_suite.experiments.disc.searches import AXES, COLUMNS, LABELS, search
+from jaxrl_suite.experiments.disc.searches import AXES, COLUMNS, LABELS, LARGE_BEAM, search
 from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
 from jaxrl_suite.llm.ledger import Ledger
 from jaxrl_suite.llm.lockstep import run_lockstep
@@ -31,9 +31,10 @@ from jaxrl_suite.scaling.token_problems import TokenProblems
 
 STEP = {"countdown": 4, "modchain": 6}  # tokens of a step
 BUDGETS = ("total_tokens", "requests", "output_tokens")
+LearnedFound = dict[tuple[ModelName, MethodName], np.ndarray]  # float64[seeds, problems, COLUMNS]
 
 
-def run_learned(config: Config, run: Run) -> dict[tuple[ModelName, MethodName], np.ndarray]:
+def run_learned(config: Config, run: Run) -> LearnedFound:
     """float64[seeds, problems, COLUMNS] of each model and method."""
     cells: list[tuple[ModelName, MethodName]] = [
         (model, method) for model in config.models for method in config.learned_methods
@@ -125,14 +126,14 @@ def _by_budget(values: np.ndarray, axis: str, budget: float) -> np.ndarray:
     return _column(values, "solved") * (_column(values, axis) <= budget)
 
 
-def write_learned(config: Config, run: Run, found: dict[tuple[ModelName, MethodName], np.ndarray]) -> None:
+def write_learned(config: Config, run: Run, found: LearnedFound) -> None:
     """The table of all methods, and success by total tokens and by requests."""
     rows = []
     for (name, method), values in found.items():
         plain = found[name, "best_of_n"]
         solved = _column(values, "solved")
-        share = stats.wilson(int(solved.sum()), solved.size)
-        row = {"model": name, "method": LABELS[method], "solved": share.estimate}
+        share = stats.mean_interval(solved.mean(axis=1))
+        row = {"model": name, "method": LABELS[method], "solved": share.estimate, "low": share.low, "high": share.high}
         row |= _gain(solved, _column(plain, "solved")).columns("gain over best of N")
         for axis in BUDGETS:
             most = float(_column(plain, axis).mean())  # of best of N
@@ -144,7 +145,8 @@ def write_learned(config: Config, run: Run, found: dict[tuple[ModelName, MethodN
     caption = (
         f"Small models, {config.task_problems} held-out problems x {len(config.seeds)} seeds, temperature "
         f"{config.temperature:g}, at most {config.task_samples} answers (beams: as many steps as they have; 2 prefixes "
-        "of 2 steps each below 400). Gains are paired, and problems are resampled. The middle columns count what is "
+        f"of 2 steps each below {LARGE_BEAM}). The interval of what is solved is Student's, over problems. Gains are "
+        "paired, and problems are resampled. The middle columns count what is "
         "solved with at most as much as best of N used on average. The ceiling is the exact solver's share."
     )
     run.table("learned", rows, caption=caption)

@@ -1,4 +1,4 @@
-"""DISC: what the searches say, as tables, figures and a verdict."""
+"""DISC: what the searches say, as tables and figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxrl_suite.core import plot, stats, tree_plot
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc.config import ChainName, MethodName
-from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, LABELS, first_search
+from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, LABELS, LARGE_BEAM, first_search
 from jaxrl_suite.scaling import ScalingResult
 from jaxrl_suite.scaling.metrics import success_by_budget
 from jaxrl_suite.scaling.pivot_chain import EOS, FILLER, RIGHT, WRONG
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from jaxrl_suite.experiments.disc.config import Config
 
 Found = dict[tuple[ChainName, MethodName], np.ndarray]  # float64[seeds, problems, COLUMNS]
-RULES: tuple[MethodName, ...] = ("Z", "Q", "negQ", "R", "negZ")
 TEXT = {FILLER: ".", RIGHT: "+", WRONG: "x", EOS: "$", TRAP: "T", WAY: "W"}
+GAIN = tuple(stats.Interval(0.0, 0.0, 0.0).columns("gain over best of N"))
 SHOWN: tuple[MethodName, ...] = ("Z", "disc_tree", "uct")  # methods whose first search is shown as a tree
 
 
@@ -38,17 +38,19 @@ def write_success(config: Config, run: Run, found: Found) -> None:
         share = stats.wilson(int(solved.sum()), solved.size)
         row = {"chain": chain, "method": LABELS[method], "solved": share.estimate, "low": share.low, "high": share.high}
         row["exact"] = CHAINS[chain].best_of_n(config.samples) if method == "best_of_n" else None
-        gain = stats.Interval(0.0, 0.0, 0.0)
-        if (chain, "best_of_n") in found and method != "best_of_n" and solved.size > 1:
+        row |= dict.fromkeys(GAIN)
+        if method == "best_of_n":
+            row |= dict.fromkeys(GAIN, 0.0)
+        elif (chain, "best_of_n") in found and solved.size > 1:
             gain = stats.paired_bootstrap(solved, column(found[chain, "best_of_n"], "solved"))
-        row |= gain.columns("gain over best of N")
+            row |= dict(zip(GAIN, gain, strict=True))
         row |= {axis.replace("_", " "): float(column(values, axis).mean()) for axis in AXES}
         rows.append(row | {"searches": solved.size})
     caption = (
         f"Share of searches that solve their chain with at most {config.samples} samples, all draws counted; beams "
         "draw steps, as many as so many answers have. "
-        "Gains are paired: both methods have the same draws from the prompt. Costs are means over all searches, solved "
-        "or not. The exact share is the closed form."
+        "Gains are paired: both methods have the same draws from the prompt; they are empty without best of N. "
+        "Costs are means over all searches, solved or not. The exact share is the closed form."
     )
     run.table("success", rows, caption=caption)
     if ("run", "Z") in found and ("run", "best_of_n") in found:
@@ -69,8 +71,9 @@ def write_success(config: Config, run: Run, found: Found) -> None:
         "from one prefix but the budget. DISC with a beam keeps the 3 best answers of a generation, DISC with a tree "
         "chooses by UCT with the maximum and c = 0.3, UCT by steps by the mean and c = 1, after 2 sqrt(n) draws of n "
         "visits. "
-        "Beam search keeps 4 prefixes of 4 steps each, DVTS 1 in each of 4 subtrees; their process reward is the "
-        "reward of the unfinished answer."
+        "Beam search keeps 4 prefixes of 4 steps each, DVTS 1 in each of 4 subtrees, where all answers together have "
+        f"{LARGE_BEAM} steps or more, and 2 of 2, 1 in each of 2, below; their process reward is the reward of the "
+        "unfinished answer."
     )
 
 
@@ -135,34 +138,3 @@ def show_search(
 
 def _text(tokens: Sequence[int]) -> str:
     return "".join(TEXT[token] for token in tokens)
-
-
-def write_claim(config: Config, run: Run, found: Found) -> None:
-    if "run" not in config.chains or not set(RULES) <= set(config.methods):
-        return
-    solved = {rule: column(found["run", rule], "solved") for rule in RULES}
-    size = solved["Z"].size
-    if size < 2:
-        return
-    gaps = {rule: stats.paired_bootstrap(solved["Z"], solved[rule]) for rule in RULES[1:]}
-    worse = stats.paired_bootstrap(solved["R"], solved["negZ"])
-    beaten = [rule for rule, gap in gaps.items() if gap.high < 0]
-    best = all(gap.low > 0 for gap in gaps.values())
-    enough = len(config.seeds) >= 5 and size >= 100
-    verdict = "not held" if beaten else "held" if best and worse.low > 0 else "partly"
-    order = sorted(RULES, key=lambda rule: -solved[rule].mean())
-    tokens = {rule: column(found["run", rule], "output_tokens").mean() for rule in RULES}
-    run.result(
-        "disc-5",
-        " > ".join(f"{rule} {solved[rule].mean():.3f}" for rule in order),
-        verdict=verdict if enough else "not comparable",
-        scale=f"chain run, {len(config.seeds)} seeds, {size} searches of at most {config.samples} samples",
-        note=(
-            "Share solved by each rule. "
-            + "; ".join(
-                f"Z - {rule} {gap.estimate:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})" for rule, gap in gaps.items()
-            )
-            + f"; R - negZ {worse.estimate:+.3f} ({worse.low:+.3f} to {worse.high:+.3f}). Paired 95 % intervals. Mean "
-            "output tokens: " + ", ".join(f"{rule} {tokens[rule]:.0f}" for rule in order) + "."
-        ),
-    )

@@ -63,6 +63,7 @@ LABELS: dict[MethodName, str] = {
     "sfs": "SFS",
 }
 TREE_POLICY = TreePolicy("uct", "max", 0.3)  # of DISC with a tree, chosen of six on seeds of its own
+LARGE_BEAM = 400  # steps of a search from which on beams keep 4 prefixes; 2 below
 AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent
 COLUMNS = ("solved", *AXES, "highest")
 
@@ -70,13 +71,14 @@ COLUMNS = ("solved", *AXES, "highest")
 def search(config: Config, method: MethodName, problem: VisibleProblem, ledger: Ledger) -> Algorithm:
     """One method on one problem."""
     samples, step = config.samples, config.line
+    assert method != "sfs"  # it thinks, and learned tasks alone have a thinker
     if method == "best_of_n":
         return best_of_n(problem, samples, block=config.block, ledger=ledger)
     if method == "uct":
         return uct(problem, UctConfig(samples, step=step))
     if method in ("beam", "dvts"):  # as many steps as that many answers have
         steps = samples * math.ceil(problem.decoding.max_tokens / step)
-        size = 4 if steps >= 400 else 2  # a large beam would end before its first answer
+        size = 4 if steps >= LARGE_BEAM else 2  # a large beam would end before its first answer
         width, subtrees = (size, 1) if method == "beam" else (1, size)
         return beam_search(problem, BeamConfig(steps, width, size, subtrees, step))
     common = DiscConfig(samples, config.alpha, block=config.block)

@@ -16,6 +16,7 @@ from jaxrl_suite.experiments.sfs.shares import (
     Found,
     column,
     gain,
+    gain_columns,
     solution_budget,
     solved_within,
     token_budget,
@@ -33,31 +34,31 @@ def write_success(config: Config, run: Run, found: Found) -> None:
     rows = []
     for (model, tests, method), values in found.items():
         solved, tokens = column(values, "solved"), token_budget(config, found, model, tests)
-        share = stats.wilson(int(solved.sum()), solved.size)
+        share = stats.mean_or_value(solved.mean(axis=1))
         row = {"model": model, "tests": tests, "method": LABELS[method], "solved": share.estimate}
         row |= {"low": share.low, "high": share.high, "written": float(column(values, "covered").mean())}
         plain = found.get((model, tests, "best_of_n"))
-        requests = by_tokens = stats.Interval(0.0, 0.0, 0.0)
         within = solved_within(values, "total_tokens", tokens)
-        if plain is not None and method != "best_of_n":
-            requests = gain(solved, column(plain, "solved"))
-            by_tokens = gain(within, solved_within(plain, "total_tokens", tokens))
-        row |= requests.columns("gain at equal requests")
-        row |= {"solved at equal tokens": float(within.mean())} | by_tokens.columns("gain at equal tokens")
+        requests = None if plain is None else gain(solved, column(plain, "solved"))
+        by_tokens = None if plain is None else gain(within, solved_within(plain, "total_tokens", tokens))
+        row |= gain_columns(requests, "gain at equal requests")
+        row |= {"solved at equal tokens": float(within.mean())} | gain_columns(by_tokens, "gain at equal tokens")
         row |= {"solutions": float(column(values, "solutions").mean())}
         row |= {axis.replace("_", " "): float(column(values, axis).mean()) for axis in AXES}
         rows.append(row | {"searches": solved.size})
     caption = (
         f"Share of searches whose submission is right, on inputs that no search sees, within {config.requests} "
-        "requests of any kind. Written: a right program was among those written, submitted or not. Gains are over best "
-        f"of N and paired; their intervals are over {config.problems} problems, {len(config.seeds)} seeds each. Equal "
-        "tokens: as many total tokens as every unfinished search had. Costs are means over all searches, solved or not."
+        "requests of any kind; its interval is Student's, over problems. Written: a right program was among "
+        "those written, submitted or not. Gains are over best of N, empty without it, and paired; their intervals are "
+        f"over {config.problems} problems, {len(config.seeds)} seeds each. Equal tokens: as many total tokens as "
+        "every unfinished search had. Costs are means over all searches, solved or not."
     )
     run.table("success", rows, caption=caption)
     run.text(
         "Programs and edits are written by a small transformer. It has no words: a direction is a token (an operation "
-        "to use, leave one out, reorder), drawn from the model's own distribution after it has seen a program and the "
-        "examples that it gets right. Scattering draws without replacement; scouting is a table of log-odds that moves "
+        "to use, leave one out, reorder), by the model's own distribution after it has seen a program and the examples "
+        "that it gets right. Scattering takes the likeliest directions that were not tried there, its absence draws "
+        "independently; scouting is a table of log-odds that moves "
         f"with the change of score. Oracle tests are {config.visible} inputs, of which the prompt shows 4; noisy ones "
         f"pass a wrong program with {config.false_positive:g} and fail a right one with {config.false_negative:g}. A "
         "request for directions is a request, and one output token."
@@ -105,7 +106,8 @@ def write_parts(config: Config, run: Run, found: Found) -> None:
         "SFS less each other method, true tests, paired; at equal requests, and at as many solutions as every "
         "unfinished search wrote, where directions cost nothing."
     )
-    run.table("parts", rows, caption=caption)
+    if rows:
+        run.table("parts", rows, caption=caption)
 
 
 def write_curves(config: Config, run: Run, found: Found) -> None:

@@ -43,6 +43,12 @@ def gain(treatment: np.ndarray, control: np.ndarray) -> stats.Interval:
     return stats.paired_bootstrap(treatment.mean(axis=1), control.mean(axis=1))
 
 
+def gain_columns(difference: stats.Interval | None, name: str) -> dict[str, float | None]:
+    """As three columns of a table, empty where there was nothing to compare with."""
+    columns = stats.Interval(0.0, 0.0, 0.0).columns(name) if difference is None else difference.columns(name)
+    return {column: None if difference is None else value for column, value in columns.items()}
+
+
 def token_budget(config: Config, found: Found, model: ModelName, tests: TestsName) -> float:
     """The greatest number of total tokens that every search had, whether or not it used them up.
 

@@ -4,6 +4,9 @@ Whether another answer is wanted is known only when the last one has been graded
 depends on its number alone, the answers up to the one that ends the draws are those of one by one. The others are paid
 for, but not counted: `Ledger.set_aside` moves them to the column of speculative tokens, so that a search takes the same
 way under the same budget whatever its blocks.
+
+A model or a verifier that fails is another matter: a failure on any draw of a block is raised, and ends the search,
+also where the draw was not needed, so that one by one the search might have gone on and solved its problem.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ def draw_until(
 
     Raises:
       BudgetExhaustedError: if nothing may be drawn, or graded, any more.
+      SamplerFailedError: if the model fails on a draw of the block, needed or not.
       UserError: if the block cannot be.
     """
     check_block(block, ledger)

@@ -119,11 +119,12 @@ def beta_lead(votes: Sequence[int]) -> float:
 def dirichlet_lead(votes: Sequence[int]) -> float:
     """P(p1 is the largest) where p ~ Dirichlet(v + 1) for all answers, p1 of the most votes; by quadrature.
 
-    Shares are gamma variables over their sum, so that this is the chance that one gamma variable is the largest.
+    A lone answer has a second one of no votes beside it. Shares are gamma variables over their sum, so
+    that this is the chance that one gamma variable is the largest.
     """
     from scipy.special import gammainc, gammainccinv, gammaincinv, gammaln
 
-    first, *others = sorted(votes if len(votes) > 1 else (*votes, 0, 0), reverse=True)
+    first, *others = sorted((*votes, 0, 0)[: max(2, len(votes))], reverse=True)
     shape = first + 1
     low, high = gammaincinv(shape, _TAIL), gammainccinv(shape, _TAIL)  # of the leader's variable
     nodes, weights = _quadrature()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.bench import distill, scaling, values
 from jaxrl_suite.tabular import datasets
 
@@ -37,3 +38,28 @@ def test_peers_are_asked_in_a_process_of_their_own(monkeypatch):
     monkeypatch.setenv(scaling.PEERS, "/bin/false")
     with pytest.raises(ValueError, match="/bin/false failed: no message"):
         scaling.ask_peers()
+    monkeypatch.setenv(scaling.PEERS, "/nope")
+    with pytest.raises(UserError, match=r"^cannot run /nope: [^\n]*set JAXRL_SUITE_SCALING_PEERS to a python$"):
+        scaling.ask_peers()
+
+
+def test_peers_are_repeated_as_often_as_we_are(monkeypatch, tmp_path):
+    """A peer that counts its searches, in a folder of its own: all its rates are of the fastest of `REPEAT` runs."""
+    (tmp_path / "treequest.py").write_text(
+        "class StandardMCTS:\n"
+        "    made = 0\n"
+        "    def init_tree(self):\n"
+        "        StandardMCTS.made += 1\n"
+        "        open(__file__ + '.log', 'w').write(str(StandardMCTS.made))\n"
+        "    def step(self, tree, actions):\n"
+        "        sum(range(10000))\n"
+        "class ABMCTSA(StandardMCTS):\n"
+        "    pass\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(scaling, "PROBLEMS", 10)
+    monkeypatch.setattr(scaling, "SIZES", (4, 8, 16))
+    found = scaling.ask_peers()
+    assert {"StandardMCTS 16", "ABMCTSA 8"} <= set(found)
+    made = int((tmp_path / "treequest.py.log").read_text())
+    assert made == 2 + scaling.REPEAT * (10 + 1 + 1 + 1 + 1)  # two to warm up; ABMCTSA: a tenth of the problems

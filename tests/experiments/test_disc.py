@@ -1,6 +1,7 @@
 """The experiment `disc`: tables of searches that are known, and a killed run that is as if never stopped."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from jaxrl_suite.cli import catalog
 from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.experiments.disc import claims, experiment, report, searches
 from jaxrl_suite.experiments.disc import config as disc_config
-from jaxrl_suite.experiments.disc import experiment, searches
 
 SMALL = disc_config.Config(
     problems=2, samples=12, chains=("run", "binary"), models=("countdown-early",), task_problems=3, task_samples=4
@@ -30,8 +31,8 @@ class _KilledError(Exception):
 def folder(tmp_path_factory):
     """A run, and beside it the same one that was killed in the middle and continued."""
     place = tmp_path_factory.mktemp("disc")
-    claims = load_claims(catalog.experiments_folder() / "claims.csv")
-    with Run.start(place / "whole", name="disc", config=SMALL, claims=claims) as run:
+    published = load_claims(catalog.experiments_folder() / "claims.csv")
+    with Run.start(place / "whole", name="disc", config=SMALL, claims=published) as run:
         experiment.main(SMALL, run)
     original, calls = searches.run_searches, []
 
@@ -43,9 +44,12 @@ def folder(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "run_searches", dies)
-        with pytest.raises(_KilledError), Run.start(place / "parts", name="disc", config=SMALL, claims=claims) as run:
+        with (
+            pytest.raises(_KilledError),
+            Run.start(place / "parts", name="disc", config=SMALL, claims=published) as run,
+        ):
             experiment.main(SMALL, run)
-    with Run.start(place / "parts", name="disc", config=SMALL, claims=claims, resume=True) as run:
+    with Run.start(place / "parts", name="disc", config=SMALL, claims=published, resume=True) as run:
         experiment.main(SMALL, run)
     return place
 
@@ -96,9 +100,55 @@ def test_the_search_that_is_shown_goes_on_from_what_it_accepted(folder):
 
 @pytest.mark.tier2
 def test_the_claim_is_judged_by_paired_intervals(folder):
-    claim = json.loads((folder / "whole" / "results.json").read_text())["claims"][0]
-    assert (claim["id"], claim["verdict"]) == ("disc-5", "not comparable")  # 10 searches are too few
-    assert "Paired 95 % intervals" in claim["note"]
+    found = {claim["id"]: claim for claim in json.loads((folder / "whole" / "results.json").read_text())["claims"]}
+    assert set(found) == set(experiment.CLAIMS) == {f"disc-{i}" for i in range(1, 7)}
+    assert found["disc-5"]["verdict"] == "not comparable"  # 10 searches are too few
+    assert "Paired 95 % intervals" in found["disc-5"]["note"]
+    for claim, entry in found.items():
+        assert entry["verdict"] == "not comparable"
+        assert (entry["measured"] == "not measured") == (claim != "disc-5")
+
+
+def searches_of(shares, size=100):
+    """Columns of 5 seeds x `size` searches, of which the first ones are solved."""
+    found = {}
+    for cell, share in shares.items():
+        found[cell] = np.ones((5, size, len(searches.COLUMNS)))
+        found[cell][:, round(share * size) :, 0] = 0
+    return found
+
+
+def test_the_order_of_tree_beam_and_greedy_is_judged_wherever_it_was_measured(tmp_path):
+    config = dataclasses.replace(SMALL, problems=100, chains=("run", "trap"), task_problems=100)
+    on_chains = {("run", "Z"): 1.0, ("run", "disc_beam"): 0.8, ("run", "disc_tree"): 0.9}
+    trap = {("trap", "Z"): 0.0, ("trap", "disc_beam"): 0.1, ("trap", "disc_tree"): 0.1}
+    task = {("countdown-early", "Z"): 0.5, ("countdown-early", "disc_beam"): 0.6, ("countdown-early", "disc_tree"): 0.7}
+    seen = {}
+    for name, chains, tasks in (("reversed", on_chains | trap, {}), ("mixed", on_chains, task), ("whole", {}, task)):
+        with Run.start(tmp_path / name, name="disc", config=config, claims={}) as run:
+            claims.write_order(config, run, searches_of(chains), searches_of(tasks))
+        (seen[name],) = json.loads((tmp_path / name / "results.json").read_text())["claims"]
+    assert {name: entry["verdict"] for name, entry in seen.items()} == {
+        "reversed": "not held",
+        "mixed": "partly",
+        "whole": "held",
+    }
+    assert seen["reversed"]["measured"] == (
+        "chain run: tree 0.900, beam 0.800, greedy 1.000; chain trap: tree 0.100, beam 0.100, greedy 0.000"
+    )
+
+
+def test_without_best_of_n_there_is_no_gain(tmp_path):
+    config = dataclasses.replace(SMALL, chains=("run",), methods=("Z",))
+    shares = {("run", "Z"): 0.75, ("run", "best_of_n"): 0.5}
+    for methods in (["Z"], ["Z", "best_of_n"]):
+        with Run.start(tmp_path / methods[-1], name="disc", config=config, claims={}) as run:
+            report.write_success(config, run, searches_of({("run", m): shares["run", m] for m in methods}, 4))
+    (alone,) = rows(tmp_path / "Z", "success")
+    assert {alone[name] for name in alone if name.startswith("gain")} == {""}
+    ours, plain = rows(tmp_path / "best_of_n", "success")
+    assert float(ours["gain over best of N"]) == 0.25
+    assert {float(plain[name]) for name in plain if name.startswith("gain")} == {0.0}
 
 
 def test_presets_are_five_seeds_and_run():

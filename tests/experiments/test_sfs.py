@@ -1,6 +1,7 @@
 """The experiment `sfs`: tables that agree with each other, and a killed run that is as if never stopped."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from jaxrl_suite.cli import catalog
 from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.core.run import Run
+from jaxrl_suite.core.stats import Interval
+from jaxrl_suite.experiments.sfs import claims, experiment, report
 from jaxrl_suite.experiments.sfs import config as sfs_config
-from jaxrl_suite.experiments.sfs import experiment, report
+from jaxrl_suite.experiments.sfs.searches import COLUMNS
 from jaxrl_suite.scaling.forest import ForestNode, ForestResult
 
 SMALL = sfs_config.Config(seeds=(0, 1), problems=4, requests=8, first=2, graphs=20)
@@ -30,8 +33,8 @@ class _KilledError(Exception):
 def folder(tmp_path_factory):
     """A run, and beside it the same one that was killed in the middle and continued."""
     place = tmp_path_factory.mktemp("sfs")
-    claims = load_claims(catalog.experiments_folder() / "claims.csv")
-    with Run.start(place / "whole", name="sfs", config=SMALL, claims=claims) as run:
+    published = load_claims(catalog.experiments_folder() / "claims.csv")
+    with Run.start(place / "whole", name="sfs", config=SMALL, claims=published) as run:
         experiment.main(SMALL, run)
     original, calls = experiment.run_searches, []
 
@@ -43,9 +46,9 @@ def folder(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "run_searches", dies)
-        with pytest.raises(_KilledError), Run.start(place / "parts", name="sfs", config=SMALL, claims=claims) as run:
+        with pytest.raises(_KilledError), Run.start(place / "parts", name="sfs", config=SMALL, claims=published) as run:
             experiment.main(SMALL, run)
-    with Run.start(place / "parts", name="sfs", config=SMALL, claims=claims, resume=True) as run:
+    with Run.start(place / "parts", name="sfs", config=SMALL, claims=published, resume=True) as run:
         experiment.main(SMALL, run)
     return place
 
@@ -82,15 +85,85 @@ def test_searches_on_graphs_keep_their_law(folder):
 
 @pytest.mark.tier2
 def test_every_claim_has_a_verdict(folder):
-    claims = {claim["id"]: claim for claim in json.loads((folder / "whole" / "results.json").read_text())["claims"]}
-    assert set(claims) >= {"sfs-1", "sfs-2", "sfs-3", "sfs-4", "sfs-5"}
-    assert {claim["verdict"] for claim in claims.values()} == {"not comparable"}  # 8 searches are too few
+    found = {claim["id"]: claim for claim in json.loads((folder / "whole" / "results.json").read_text())["claims"]}
+    assert set(found) >= {"sfs-1", "sfs-2", "sfs-3", "sfs-4", "sfs-5"}
+    assert {claim["verdict"] for claim in found.values()} == {"not comparable"}  # 8 searches are too few
 
 
 def test_a_tree_is_shown_with_children_below_their_parents():
     parents = (None, None, 0, 1, 0, 2)
     nodes = tuple(ForestNode(i, parent, "", "", 0.0, 0.0, 1, ()) for i, parent in enumerate(parents))
     assert report.in_order(ForestResult(0, nodes)) == [(0, 0), (2, 1), (5, 2), (4, 1), (1, 0), (3, 1)]
+
+
+ALONE = sfs_config.Config(seeds=(0, 1), problems=3, requests=8, models=("early",), tests=("oracle",), methods=("sfs",))
+
+
+def searches_of(**solved):
+    """What searches that wrote 4 solutions in 6 requests have as columns, float64[2 seeds, 3 problems, columns]."""
+    found = {}
+    for method, right in solved.items():
+        values = np.zeros((2, 3, len(COLUMNS)))
+        values[..., :1] = np.asarray(right, np.float64)[:, :, None]
+        values[..., COLUMNS.index("solutions")], values[..., COLUMNS.index("requests")] = 4, 6
+        found["early", "oracle", method] = values
+    return found
+
+
+def test_without_best_of_n_there_is_no_gain_and_nothing_dies(tmp_path):
+    found = searches_of(sfs=[[1, 0, 1], [1, 0, 0]])
+    with Run.start(tmp_path, name="sfs", config=ALONE, claims={}) as run:
+        report.write_success(ALONE, run, found)
+        report.write_parts(ALONE, run, found)
+        claims.write_claims(ALONE, run, found)
+    (row,) = rows(tmp_path, "success")
+    assert {row[name] for name in row if name.startswith("gain")} == {""}
+    low, high = (float(row[name]) for name in ("low", "high"))
+    half = 4.302653 * 0.5 / np.sqrt(3)  # Student's, of the problems' 1, 0 and .5
+    assert (low, high) == (pytest.approx(0.5 - half, rel=1e-5), pytest.approx(0.5 + half, rel=1e-5))
+    assert not (tmp_path / "tables" / "parts.csv").exists()
+
+
+def test_best_of_n_gains_nothing_over_itself(tmp_path):
+    config = dataclasses.replace(ALONE, methods=("best_of_n", "sfs"))
+    found = searches_of(best_of_n=[[1, 0, 1], [1, 0, 0]], sfs=[[1, 1, 1], [1, 1, 0]])
+    with Run.start(tmp_path, name="sfs", config=config, claims={}) as run:
+        report.write_success(config, run, found)
+    plain, ours = rows(tmp_path, "success")
+    assert {float(plain[name]) for name in plain if name.startswith("gain")} == {0.0}
+    assert float(ours["gain at equal requests"]) == pytest.approx(1 / 3, rel=1e-5)
+
+
+def test_a_ratio_is_judged_by_its_interval():
+    both = np.asarray([[True, True], [True, False], [False, False]])
+    ours, plain = np.asarray([[1.0, 3.0], [2.0, 99.0], [99.0, 99.0]]), np.asarray([[4.0, 4.0], [4.0, 1.0], [1.0, 1.0]])
+    ratio = claims.cost_ratio(ours, plain, both)
+    assert ratio == (0.5, 0.5, 0.5)  # each problem that counts has 1/2
+    assert claims.cost_ratio(ours[:1], plain[:1], both[:1]) == (0.5, 0.5, 0.5)
+    ratio = claims.cost_ratio(np.asarray([[1.0], [3.0]]), np.asarray([[2.0], [2.0]]), np.ones((2, 1), bool))
+    assert ratio == (1.0, 0.5, 1.5)  # both problems are the one, or the other
+    verdicts = {(0.4, 0.55): "held", (0.4, 0.9): "partly", (0.7, 1.2): "not held", (0.5, 1.5): "not comparable"}
+    for (low, high), verdict in verdicts.items():
+        assert claims.halved(Interval((low + high) / 2, low, high)) == verdict
+
+
+def test_a_budget_of_solutions_must_be_reached_by_all_that_are_compared(tmp_path):
+    """Line search stops at 8 solutions of 10: what is solved within 10 is not compared."""
+    config = dataclasses.replace(ALONE, seeds=(0, 1, 2, 3, 4), problems=100, requests=12)
+    found = {}
+    for method, solutions in (("sfs", 10), ("best_of_n", 12), ("line", 12)):
+        values = np.zeros((5, 100, len(COLUMNS)))
+        values[..., COLUMNS.index("solutions")], values[..., COLUMNS.index("requests")] = solutions, 12
+        found["early", "oracle", method] = values
+    config = dataclasses.replace(config, methods=("sfs", "best_of_n", "line"))
+    seen = []
+    for name in ("reached", "short"):
+        with Run.start(tmp_path / name, name="sfs", config=config, claims={}) as run:
+            claims.write_claims(config, run, found)
+        entries = json.loads((tmp_path / name / "results.json").read_text())["claims"]
+        seen += [entry["verdict"] for entry in entries if entry["id"] == "sfs-3"]
+        found["early", "oracle", "line"][0, 0, COLUMNS.index("solutions")] = 8
+    assert seen == ["partly", "not comparable"]
 
 
 def test_presets_are_five_seeds_and_run():

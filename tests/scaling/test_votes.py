@@ -78,6 +78,12 @@ def test_the_posterior_of_many_by_hand():
     assert dirichlet_lead([5, 4, 4, 4]) < beta_lead([5, 4, 4, 4])
 
 
+def test_a_lone_answer_is_compared_with_one_of_no_votes():
+    for votes in (1, 2, 4):
+        assert dirichlet_lead([votes]) == pytest.approx(1 - 2.0 ** -(votes + 1), abs=1e-9)  # Beta(v + 1, 1) above 1/2
+    assert dirichlet_lead([]) == pytest.approx(1 / 2, abs=1e-9)
+
+
 def test_an_early_stop_ends_where_the_lead_is_sure():
     sure = PivotChain(pivots=1, right=1.0, length=2)
     search = functools.partial(self_consistency, num_samples=20, answer_of=answer_of)

@@ -1,7 +1,8 @@
 """A thinker whose directions are tokens: its model's own distribution over them, and what was learnt as log-odds.
 
-This is the analogue of ideas in words for a model that has none. Scattering is sampling of directions without
-replacement, its absence independent draws. Scouting is a table of log-odds, one a direction, which moves with what a
+This is the analogue of ideas in words for a model that has none. Scattering takes the likeliest directions that were
+not tried at a solution, or samples them without replacement (`TokenHabits.scatter`); its absence is independent draws.
+Scouting is a table of log-odds, one a direction, which moves with what a
 trial brought and is added to the model's logits wherever directions are drawn in this problem.
 """
 
