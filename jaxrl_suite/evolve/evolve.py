@@ -26,17 +26,10 @@ import math
 from collections.abc import Sequence
 
 from jaxrl_suite.errors import UserError
-from jaxrl_suite.evolve.attempts import (
-    ATTEMPT,
-    Attempt,
-    SearchSetup,
-    Tally,
-    attempt,
-    plans_from_parents,
-    plans_from_queue,
-)
+from jaxrl_suite.evolve.attempts import Attempt, SearchSetup, Tally, attempt
 from jaxrl_suite.evolve.journal import Journal, JudgedRound, service
 from jaxrl_suite.evolve.methods import EvolveConfig, Search
+from jaxrl_suite.evolve.plans import ATTEMPT, plans_from_parents, plans_from_queue
 from jaxrl_suite.evolve.proposer import Asking, Proposer
 from jaxrl_suite.evolve.records import Judgement, Strategy
 from jaxrl_suite.evolve.selection import IdeaQueue
