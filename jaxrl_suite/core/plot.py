@@ -21,6 +21,7 @@ from jaxrl_suite.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
 # Contrast at least 3.5 : 1 on white and on #14171c; hues apart also for colour-blind readers.
@@ -66,6 +67,8 @@ _SETTINGS: Any = {
     "lines.linewidth": 1.8,
     "lines.solid_capstyle": "round",
 }
+LOW, HIGH = "#d0524a", "#3a82c4"  # of the scale of values, through grey
+_MIDDLE = "#b9bec4"
 
 
 class Line(NamedTuple):
@@ -94,14 +97,8 @@ def style() -> AbstractContextManager[None]:
 
 def new_figure(width: float = 6.4, height: float = 3.6) -> tuple[Figure, Axes]:
     """A figure and its axes in the house style, in inches; no global state is touched."""
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
-        return figure, figure.add_subplot()
+    figure, axes = new_panels(1, width, height)
+    return figure, axes[0]
 
 
 def new_panels(columns: int, width: float = 9.0, height: float = 3.4) -> tuple[Figure, list[Axes]]:
@@ -214,6 +211,43 @@ def dots(
         axes.set_xlabel(xlabel)
         axes.set_title(title, pad=20 if references else 10)
     return figure
+
+
+def tree_layout(children: Sequence[Sequence[int]], roots: Sequence[int]) -> list[tuple[float, float]]:
+    """Places (generation, row) of nodes whose children are given, in order.
+
+    Every leaf has a row of its own; a parent stands in the middle of its children's rows.
+    """
+    spots = [(0.0, 0.0)] * len(children)
+    row = 0
+    todo = [(root, 0, False) for root in reversed(roots)]
+    while todo:  # a stack, as a line of a thousand nodes is deeper than Python's
+        at, depth, children_done = todo.pop()
+        if children_done:
+            rows = [spots[child][1] for child in children[at]]
+            spots[at] = (float(depth), (min(rows) + max(rows)) / 2)
+        elif not children[at]:
+            spots[at], row = (float(depth), float(row)), row + 1
+        else:
+            todo.append((at, depth, True))
+            todo += [(child, depth + 1, False) for child in reversed(children[at])]
+    return spots
+
+
+def bend(start: Sequence[float], end: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth line that leaves and arrives level."""
+    t = np.linspace(0.0, 1.0, 16)
+    ease = t * t * (3 - 2 * t)
+    return start[0] + (end[0] - start[0]) * t, start[1] + (end[1] - start[1]) * ease
+
+
+def value_scale(low: float, high: float, name: str) -> ScalarMappable:
+    """A scale of colours from `low` to `high`."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    colours = LinearSegmentedColormap.from_list(name, [LOW, _MIDDLE, HIGH])
+    return ScalarMappable(Normalize(low, high + 1e-9), colours)
 
 
 def to_svg(figure: Figure) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 
 from jaxrl_suite.core import plot
 from jaxrl_suite.core.run import Run
-from jaxrl_suite.core.tree_plot import bend, tree_layout, value_scale
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.evolve import evolve
 from jaxrl_suite.evolve.attempts import SearchSetup
@@ -134,18 +133,18 @@ def tree_figure(
     played, parents = sorted(tree.judged), {strategy.parent for strategy in tree} | set(_attempts(tree))
     rows = 1 + max(y for _, y in [*spots, *crosses])
     figure, axes = plot.new_figure(width=7.2, height=max(2.2, min(1.3 + 0.17 * rows, 9.0)))
-    scale = value_scale(values[played].min(), values[played].max(), "strength")
+    scale = plot.value_scale(values[played].min(), values[played].max(), "strength")
     colours = scale.to_rgba(values)
     for strategy in tree:
         if strategy.parent is not None:
             marked = strategy.id in best
             axes.plot(
-                *bend(spots[strategy.parent], spots[strategy.id]), zorder=2 if marked else 1,
+                *plot.bend(spots[strategy.parent], spots[strategy.id]), zorder=2 if marked else 1,
                 color=plot.INK if marked else plot.MUTED, linewidth=2.0 if marked else 0.7,
                 alpha=1.0 if marked else 0.7,
             )  # fmt: skip
     for attempt, spot in zip(_attempts(tree), crosses, strict=True):
-        axes.plot(*bend(spots[attempt], spot), color=plot.MUTED, linewidth=0.6, alpha=0.45, zorder=1)
+        axes.plot(*plot.bend(spots[attempt], spot), color=plot.MUTED, linewidth=0.6, alpha=0.45, zorder=1)
         axes.plot(*spot, "x", color=plot.MUTED, markersize=3.5, markeredgewidth=0.9, zorder=3)
     size = 7.5 if len(tree) <= _LABELLED else 4.5
     for strategy in tree:
@@ -187,7 +186,7 @@ def layout(tree: StrategyTree) -> tuple[list[tuple[float, float]], list[tuple[fl
     for strategy in tree:
         if strategy.parent is not None:
             children[strategy.parent].append(strategy.id)
-    spots = tree_layout(children, [strategy.id for strategy in tree if strategy.parent is None])
+    spots = plot.tree_layout(children, [strategy.id for strategy in tree if strategy.parent is None])
     return spots[:size], spots[size:]
 
 
