@@ -54,8 +54,14 @@ def _model(name: ModelName) -> TaskModel:
     return load_task_model(name)
 
 
-def _problems(config: Config, model: TaskModel) -> TokenProblems:
-    return TokenProblems(model.family.task, model.family.held_out(config.task_problems))
+@functools.cache
+def _held_out(name: ModelName, count: int) -> TokenProblems:
+    family = _model(name).family
+    return TokenProblems(family.task, family.held_out(count))
+
+
+def _problems(config: Config, name: ModelName) -> TokenProblems:
+    return _held_out(name, config.task_problems)
 
 
 def _searches(config: Config, name: ModelName, method: MethodName) -> np.ndarray:
@@ -77,7 +83,7 @@ def _outcomes(
 ) -> list[JobOutcome]:
     """Searches of each seed on the first `count` problems; an error of one is raised."""
     model = _model(name)
-    problems = _problems(config, model)
+    problems = _problems(config, name)
     how = dataclasses.replace(config, samples=config.task_samples, line=STEP[model.family.name])
     cells = [(seed, number) for seed in seeds for number in range(count)]
 
@@ -97,10 +103,11 @@ def _outcomes(
     return outcomes
 
 
+@functools.cache
 def ceiling(config: Config, name: ModelName) -> float:
     """Share of the problems that the exact solver solves."""
     model = _model(name)
-    problems = model.family.held_out(config.task_problems)
+    problems = _problems(config, name).problems
     if model.family.name != "countdown":
         return 1.0  # a chain has its values
     numbers, targets, steps = jax.device_get((problems.numbers, problems.target, problems.steps))
@@ -176,7 +183,7 @@ def _show_one(config: Config, run: Run) -> None:
     method = "Z" if "Z" in methods else "best_of_n"
     model = _model(name)
     result = _outcomes(config, name, method, config.seeds[:1], 1)[0].value
-    prompt = model.family.task.render(_problems(config, model).prompts[0])
+    prompt = model.family.task.render(_problems(config, name).prompts[0])
     show_search(
         run, "one_learned_search", f"{LABELS[method]}, {name}", f"the problem is {prompt}", result,
         model.family.task.render,

@@ -39,9 +39,8 @@ class TokenProblems:
 
     def __init__(self, task: Any, problems: Any, grading: Grading = "fraction"):
         self.task, self.problems, self.grading = task, problems, grading
-        prompts = jax.device_get(jax.jit(jax.vmap(task.prompt))(problems))
+        prompts = jax.device_get(_prompts_of(task)(problems))
         self.prompts = [tuple(row[:size].tolist()) for row, size in zip(prompts.tokens, prompts.length, strict=True)]
-        self._judge = jax.jit(jax.vmap(lambda number, tokens: task.verify(_take(problems, number), tokens)))
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -63,7 +62,7 @@ class TokenProblems:
         )
         numbers = np.zeros(size, np.int32)
         numbers[: len(answers)] = [answer.number for answer in answers]
-        grades = jax.device_get(self._judge(jnp.asarray(numbers), jnp.asarray(rows)))
+        grades = jax.device_get(_judge_of(self.task)(self.problems, jnp.asarray(numbers), jnp.asarray(rows)))
         return jax.tree.map(lambda leaf: leaf[: len(answers)], grades)
 
     def rewards(self, answers: Sequence[GradedAnswer]) -> list[float]:
@@ -76,7 +75,10 @@ class TokenProblems:
             raise UserError(
                 "row rules have no visible reward, their verifier knows the answer: use votes, or countdown"
             )
-        grades = self.verdicts(answers)
+        return self.rewards_of(self.verdicts(answers), answers)
+
+    def rewards_of(self, grades: Verdict, answers: Sequence[GradedAnswer]) -> list[float]:
+        """`rewards` of answers whose verdicts are known."""
         share = grades.fraction.astype(np.float64)
         if self.grading == "leading":
             share = grades.leading / self._most[[answer.number for answer in answers]]
@@ -95,5 +97,17 @@ class TokenProblems:
         return np.maximum(np.asarray(worked(self.problems).leading), 1)
 
 
-def _take(problems: Any, number: jax.Array) -> Any:
-    return jax.tree.map(lambda leaf: leaf[number], problems)
+@functools.cache
+def _prompts_of(task: Any) -> Any:
+    """Compiled once for a task, whatever its problems are."""
+    return jax.jit(jax.vmap(task.prompt))
+
+
+@functools.cache
+def _judge_of(task: Any) -> Any:
+    """`(problems, numbers int32[B], tokens int32[B, T]) -> Verdict` of arrays [B], compiled once for a task."""
+
+    def judge(problems: Any, number: jax.Array, tokens: jax.Array) -> Verdict:
+        return task.verify(jax.tree.map(lambda leaf: leaf[number], problems), tokens)
+
+    return jax.jit(jax.vmap(judge, (None, 0, 0)))

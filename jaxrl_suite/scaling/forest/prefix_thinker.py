@@ -92,8 +92,6 @@ def prefix_thinker(
 def line_feedback(problems: TokenProblems, answers: Sequence[GradedAnswer]) -> list[Feedback]:
     """Feedback on answers to countdown: the visible reward, and for each line whether it and those before are right."""
     grades = problems.verdicts(answers)
-    steps = problems.problems.steps
-    return [
-        Feedback(score, tuple(i < leading for i in range(int(steps[answer.number]))))
-        for answer, score, leading in zip(answers, problems.rewards(answers), grades.leading.tolist(), strict=True)
-    ]
+    steps = np.asarray(problems.problems.steps)[[answer.number for answer in answers]].tolist()
+    scored = zip(problems.rewards_of(grades, answers), grades.leading.tolist(), steps, strict=True)
+    return [Feedback(score, tuple(i < leading for i in range(count))) for score, leading, count in scored]
