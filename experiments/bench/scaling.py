@@ -21,7 +21,7 @@ import numpy as np
 
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.llm.jobs import Algorithm, Job
-from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.lockstep import run_lockstep, without_errors
 from jaxrl_suite.llm.protocol import Capabilities, Completion, Decoding, Reply, Request, Usage
 from jaxrl_suite.scaling import UctConfig, VisibleProblem, best_of_n, uct
 from jaxrl_suite.scaling.records import GradedAnswer
@@ -143,9 +143,7 @@ def search_all(search: Callable[[VisibleProblem], Algorithm], problems: int, tok
         Job(f"{i}", functools.partial(lambda i, _: search(VisibleProblem(i, (1, 2, 3), decoding)), i))
         for i in range(problems)
     ]
-    for outcome in run_lockstep(jobs, FREE, {"reward": grade}):
-        if outcome.error is not None:
-            raise outcome.error
+    without_errors(run_lockstep(jobs, FREE, {"reward": grade}))
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:

@@ -18,14 +18,14 @@ from jaxrl_suite.core.run import Run
 from jaxrl_suite.envs.tasks.countdown import solutions
 from jaxrl_suite.experiments.disc.config import Config, MethodName, ModelName
 from jaxrl_suite.experiments.disc.report import show_search
-from jaxrl_suite.experiments.disc.searches import AXES, COLUMNS, LABELS, LARGE_BEAM, search
+from jaxrl_suite.experiments.disc.searches import COLUMNS, LABELS, LARGE_BEAM, search
 from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
 from jaxrl_suite.llm.ledger import Ledger
-from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.lockstep import run_lockstep, without_errors
 from jaxrl_suite.llm.task_models.shipped import TaskModel, load_task_model
 from jaxrl_suite.scaling.forest import SfsConfig, sfs
 from jaxrl_suite.scaling.forest.prefix_thinker import line_feedback, prefix_thinker
-from jaxrl_suite.scaling.metrics import success_by_budget
+from jaxrl_suite.scaling.metrics import AXES, paired_gain, success_by_budget
 from jaxrl_suite.scaling.records import ScalingResult
 from jaxrl_suite.scaling.token_problems import TokenProblems
 
@@ -96,11 +96,7 @@ def _outcomes(
     jobs = [Job(f"{cell}", functools.partial(start, cell)) for cell in cells]
     lines = functools.partial(line_feedback, problems)
     judges = {"reward": problems.rewards, "process": problems.rewards, "tests": lines}
-    outcomes = run_lockstep(jobs, model.sampler(), judges)
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return outcomes
+    return without_errors(run_lockstep(jobs, model.sampler(), judges))
 
 
 @functools.cache
@@ -123,11 +119,6 @@ def _column(values: np.ndarray, name: str) -> np.ndarray:
     return values[..., COLUMNS.index(name)].T
 
 
-def _gain(ours: np.ndarray, plain: np.ndarray) -> stats.Interval:
-    """Mean difference of float64[problems, seeds], paired; problems are what is resampled."""
-    return stats.paired_bootstrap(ours.mean(axis=1), plain.mean(axis=1))
-
-
 def _by_budget(values: np.ndarray, axis: str, budget: float) -> np.ndarray:
     """float64[problems, seeds]: solved with at most so much."""
     return _column(values, "solved") * (_column(values, axis) <= budget)
@@ -141,12 +132,14 @@ def write_learned(config: Config, run: Run, found: LearnedFound) -> None:
         solved = _column(values, "solved")
         share = stats.mean_interval(solved.mean(axis=1))
         row = {"model": name, "method": LABELS[method], "solved": share.estimate, "low": share.low, "high": share.high}
-        row |= _gain(solved, _column(plain, "solved")).columns("gain over best of N")
+        row |= paired_gain(solved, _column(plain, "solved")).columns("gain over best of N")
         for axis in BUDGETS:
             most = float(_column(plain, axis).mean())  # of best of N
             ours, theirs = (_by_budget(v, axis, most) for v in (values, plain))
             words = axis.replace("_", " ")
-            row |= {f"by {words} of best of N": float(ours.mean())} | _gain(ours, theirs).columns(f"gain by {words}")
+            row |= {f"by {words} of best of N": float(ours.mean())} | paired_gain(ours, theirs).columns(
+                f"gain by {words}"
+            )
         row |= {axis.replace("_", " "): float(_column(values, axis).mean()) for axis in AXES}
         rows.append(row | {"ceiling": ceiling(config, name), "searches": solved.size})
     caption = (

@@ -10,9 +10,9 @@ import numpy as np
 from jaxrl_suite.core import plot, stats, tree_plot
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc.config import ChainName, MethodName
-from jaxrl_suite.experiments.disc.searches import AXES, CHAINS, COLUMNS, DESCRIPTIONS, LABELS, LARGE_BEAM, first_search
+from jaxrl_suite.experiments.disc.searches import CHAINS, COLUMNS, DESCRIPTIONS, LABELS, LARGE_BEAM, first_search
 from jaxrl_suite.scaling import ScalingResult
-from jaxrl_suite.scaling.metrics import success_by_budget
+from jaxrl_suite.scaling.metrics import AXES, success_by_budget
 from jaxrl_suite.scaling.pivot_chain import EOS, FILLER, RIGHT, WRONG
 from jaxrl_suite.scaling.traces import trace_dots, trace_rows, trace_tree
 from jaxrl_suite.scaling.trap_chain import TRAP, WAY

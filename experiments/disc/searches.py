@@ -10,7 +10,7 @@ import numpy as np
 from jaxrl_suite.experiments.disc.config import ChainName, Config, MethodName
 from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
 from jaxrl_suite.llm.ledger import Ledger
-from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.lockstep import run_lockstep, without_errors
 from jaxrl_suite.scaling import (
     BeamConfig,
     DiscBeamConfig,
@@ -29,6 +29,7 @@ from jaxrl_suite.scaling import (
     disc_tree,
     uct,
 )
+from jaxrl_suite.scaling.metrics import AXES
 
 CHAINS: dict[ChainName, PivotChain | TrapChain] = {
     "run": PivotChain(pivots=5, right=0.35, reward="run"),
@@ -64,7 +65,6 @@ LABELS: dict[MethodName, str] = {
 }
 TREE_POLICY = TreePolicy("uct", "max", 0.3)  # of DISC with a tree, chosen of six on seeds of its own
 LARGE_BEAM = 400  # steps of a search from which on beams keep 4 prefixes; 2 below
-AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent
 COLUMNS = ("solved", *AXES, "highest")
 
 
@@ -121,8 +121,4 @@ def _outcomes(config: Config, chain: ChainName, method: MethodName, cells: list[
 
     jobs = [Job(f"{cell}", functools.partial(start, cell)) for cell in cells]
     # The process reward of a prefix is the reward of an answer that ends there: what it lacks is wrong.
-    outcomes = run_lockstep(jobs, kind.sampler(), {"reward": kind.verifier, "process": kind.verifier})
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return outcomes
+    return without_errors(run_lockstep(jobs, kind.sampler(), {"reward": kind.verifier, "process": kind.verifier}))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.div_sampling.config import Config, MethodName, ModelName
 from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
-from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.lockstep import run_lockstep, without_errors
 from jaxrl_suite.llm.protocol import Request
 from jaxrl_suite.llm.task_models.prefixes import NOISE, Prefixes
 from jaxrl_suite.llm.task_models.shipped import TaskModel, load_task_model
@@ -22,10 +22,10 @@ from jaxrl_suite.scaling.diverse.perturbations import (
     Unchanged,
 )
 from jaxrl_suite.scaling.diverse.search import diverse_best_of_n
+from jaxrl_suite.scaling.metrics import AXES
 from jaxrl_suite.scaling.records import GradedAnswer
 from jaxrl_suite.scaling.token_problems import TokenProblems
 
-AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent
 COLUMNS = ("solved", *AXES, "after")  # `after`: answers up to the right one
 OTHER: dict[ModelName, ModelName] = {"countdown-early": "countdown-late", "countdown-late": "countdown-early"}
 MEASURED: tuple[MethodName, ...] = ("style", "noise", "order")  # methods whose prompts are few, or cheap to draw
@@ -140,8 +140,6 @@ def answers_of(
 
 def _run(jobs: list[Job], name: ModelName, problems: TokenProblems) -> list[JobOutcome]:
     model, other = models(name)
-    outcomes = run_lockstep(jobs, {"main": model.sampler(), "other": other.sampler()}, {"reward": problems.rewards})
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return outcomes
+    return without_errors(
+        run_lockstep(jobs, {"main": model.sampler(), "other": other.sampler()}, {"reward": problems.rewards})
+    )

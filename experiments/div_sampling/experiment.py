@@ -50,6 +50,7 @@ def _measure(config: Config, run: Run, name: draws.ModelName) -> dict[str, np.nd
         "noise": np.zeros((len(config.noise), S, P, len(COLUMNS))),
         "diversity": np.zeros((M, min(P, report.DIVERSITY_PROBLEMS), len(report.MEASURES))),
     }
+    few = draws.problems_of(model, carry["diversity"].shape[1])
     cells = [("tuned", m, t) for m in range(M) for t in range(len(config.temperatures))]
     cells += [(kind, m, 0) for m in range(M) for kind in ("searches", "diversity")]
     cells += [("right", m, 0) for m in range(len(measured))] + [("noise", n, 0) for n in range(len(config.noise))]
@@ -67,7 +68,6 @@ def _measure(config: Config, run: Run, name: draws.ModelName) -> dict[str, np.nd
             method = how[config.methods[at]]
             found[kind][at] = draws.search(name, method, problems, config.seeds, config.samples, best[at])
         elif kind == "diversity":
-            few = draws.problems_of(model, found[kind].shape[1])
             answers = draws.answers_of(name, how[config.methods[at]], few, config.samples, plain)
             found[kind][at] = [[measure(rows) for measure in report.MEASURES.values()] for rows in answers]
         elif kind == "right":

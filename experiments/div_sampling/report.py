@@ -11,10 +11,10 @@ import numpy as np
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.div_sampling.config import MethodName, ModelName
-from jaxrl_suite.experiments.div_sampling.draws import AXES, COLUMNS, MEASURED
+from jaxrl_suite.experiments.div_sampling.draws import COLUMNS, MEASURED
 from jaxrl_suite.scaling.diverse import measures
 from jaxrl_suite.scaling.diverse.prompt_mixture import beta_any_right
-from jaxrl_suite.scaling.metrics import pass_at_k, success_by_budget
+from jaxrl_suite.scaling.metrics import AXES, paired_gain, pass_at_k, success_by_budget
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.div_sampling.config import Config
@@ -44,12 +44,6 @@ def column(rows: np.ndarray, name: str) -> np.ndarray:
     return rows[..., COLUMNS.index(name)].T
 
 
-def _gain(ours: np.ndarray, plain: np.ndarray) -> stats.Interval:
-    """Mean difference of float64[problems, seeds], paired; problems are what is resampled."""
-    gain = stats.paired_bootstrap(ours.mean(axis=1), plain.mean(axis=1))
-    return stats.Interval(*(round(value, 12) for value in gain))  # a difference of equal means is 0
-
-
 def _solved_by(searches: np.ndarray, tokens: float) -> np.ndarray:
     """float64[problems, seeds]: solved with at most so many tokens in all."""
     return column(searches, "solved") * (column(searches, "total_tokens") <= tokens)
@@ -69,11 +63,11 @@ def write_success(config: Config, run: Run, name: ModelName, found: Found) -> No
             "temperature": config.temperatures[int(found["tuned"][at].argmax())],
             f"solved by {config.samples}": float(solved.mean()),
         }
-        gain = _gain(solved, plain) if method != "plain" else stats.Interval(0.0, 0.0, 0.0)
+        gain = paired_gain(solved, plain) if method != "plain" else stats.Interval(0.0, 0.0, 0.0)
         row |= gain.columns("gain over one prompt")
         by_tokens = _solved_by(searches, tokens)
         row[f"solved by {tokens:.0f} tokens"] = float(by_tokens.mean())
-        gain = _gain(by_tokens, plain_by_tokens) if method != "plain" else stats.Interval(0.0, 0.0, 0.0)
+        gain = paired_gain(by_tokens, plain_by_tokens) if method != "plain" else stats.Interval(0.0, 0.0, 0.0)
         row |= gain.columns("gain at equal tokens")
         row |= {axis.replace("_", " "): float(column(searches, axis).mean()) for axis in AXES}
         rows.append(row)
@@ -175,7 +169,7 @@ def write_noise(config: Config, run: Run, name: ModelName, found: Found) -> None
         solved = column(found["noise"][at], "solved")
         first = (column(found["noise"][at], "after") == 1).astype(np.float64)
         interval = stats.mean_interval(solved.mean(axis=1))
-        gain = _gain(solved, base) if at else stats.Interval(0.0, 0.0, 0.0)
+        gain = paired_gain(solved, base) if at else stats.Interval(0.0, 0.0, 0.0)
         rows.append(
             {
                 "tokens of noise": amount,
@@ -213,7 +207,7 @@ def write_claims(config: Config, run: Run, found: dict[ModelName, Found]) -> Non
     name = config.models[0]
     plain = column(found[name]["searches"][config.methods.index("plain")], "solved")
     gains: dict[MethodName, stats.Interval] = {
-        method: _gain(column(found[name]["searches"][at], "solved"), plain)
+        method: paired_gain(column(found[name]["searches"][at], "solved"), plain)
         for at, method in enumerate(config.methods)
         if method != "plain"
     }
@@ -239,7 +233,7 @@ def write_claims(config: Config, run: Run, found: dict[ModelName, Found]) -> Non
     solved = [column(rows, "solved") for rows in curve]
     best = int(np.argmax([rows.mean() for rows in solved]))
     inside = 0 < best < len(solved) - 1
-    ends = [_gain(solved[best], solved[end]) for end in (0, len(solved) - 1)]
+    ends = [paired_gain(solved[best], solved[end]) for end in (0, len(solved) - 1)]
     enough = len(config.seeds) >= 5 and config.problems >= 100
     held = "held" if inside and all(gain.low > 0 for gain in ends) else "not held"
     run.result(

@@ -10,7 +10,8 @@ from jaxrl_suite.core import stats
 from jaxrl_suite.core.claims import Verdict
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.sfs.config import MethodName
-from jaxrl_suite.experiments.sfs.shares import ABLATIONS, LABELS, Found, column, gain, solved_within
+from jaxrl_suite.experiments.sfs.shares import ABLATIONS, LABELS, Found, column, solved_within
+from jaxrl_suite.scaling.metrics import paired_gain
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.sfs.config import Config
@@ -36,7 +37,7 @@ def write_claims(config: Config, run: Run, found: Found) -> None:
     for claim, budget in (("sfs-3", 10), ("sfs-4", 40)):
         ours = first_solutions(sfs, budget)
         within: dict[MethodName, np.ndarray] = {m: first_solutions(cells[m], budget) for m in rivals}
-        gaps: dict[MethodName, stats.Interval] = {m: gain(ours, within[m]) for m in rivals}
+        gaps: dict[MethodName, stats.Interval] = {m: paired_gain(ours, within[m]) for m in rivals}
         verdict = _verdict(list(gaps.values()))
         whole = all(reaches(cells[m], config, budget) for m in ("sfs", *rivals))
         run.result(
@@ -50,7 +51,7 @@ def write_claims(config: Config, run: Run, found: Found) -> None:
         )
     if set(ABLATIONS) <= set(cells):
         parts: dict[MethodName, stats.Interval] = {
-            m: gain(column(sfs, "solved"), column(cells[m], "solved")) for m in ABLATIONS
+            m: paired_gain(column(sfs, "solved"), column(cells[m], "solved")) for m in ABLATIONS
         }
         run.result(
             "sfs-5",

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.llm.jobs import Job
-from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.lockstep import run_lockstep, without_errors
 from jaxrl_suite.scaling.forest import BasinGraph, SfsConfig, sfs
 
 if TYPE_CHECKING:
@@ -56,8 +56,5 @@ def write_laws(config: Config, run: Run) -> None:
 def simulate(options: SfsConfig, count: int) -> float:
     """Share of searches that solve their graph."""
     jobs = [Job(f"{i}", lambda _, i=i: sfs(GRAPH.thinker(i), options)) for i in range(count)]
-    outcomes = run_lockstep(jobs, GRAPH.samplers(), {"tests": GRAPH.verifier})
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
+    outcomes = without_errors(run_lockstep(jobs, GRAPH.samplers(), {"tests": GRAPH.verifier}))
     return float(np.mean([outcome.value.solved_after is not None for outcome in outcomes]))

@@ -9,19 +9,18 @@ import numpy as np
 from jaxrl_suite.core import plot, stats
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.sfs.config import MethodName
-from jaxrl_suite.experiments.sfs.searches import AXES, outcomes_of
+from jaxrl_suite.experiments.sfs.searches import outcomes_of
 from jaxrl_suite.experiments.sfs.shares import (
     ABLATIONS,
     LABELS,
     Found,
     column,
-    gain,
     gain_columns,
     solution_budget,
     solved_within,
     token_budget,
 )
-from jaxrl_suite.scaling.metrics import success_by_budget
+from jaxrl_suite.scaling.metrics import AXES, paired_gain, success_by_budget
 
 if TYPE_CHECKING:
     from jaxrl_suite.experiments.sfs.config import Config
@@ -39,8 +38,8 @@ def write_success(config: Config, run: Run, found: Found) -> None:
         row |= {"low": share.low, "high": share.high, "written": float(column(values, "covered").mean())}
         plain = found.get((model, tests, "best_of_n"))
         within = solved_within(values, "total_tokens", tokens)
-        requests = None if plain is None else gain(solved, column(plain, "solved"))
-        by_tokens = None if plain is None else gain(within, solved_within(plain, "total_tokens", tokens))
+        requests = None if plain is None else paired_gain(solved, column(plain, "solved"))
+        by_tokens = None if plain is None else paired_gain(within, solved_within(plain, "total_tokens", tokens))
         row |= gain_columns(requests, "gain at equal requests")
         row |= {"solved at equal tokens": float(within.mean())} | gain_columns(by_tokens, "gain at equal tokens")
         row |= {"solutions": float(column(values, "solutions").mean())}
@@ -79,11 +78,11 @@ def write_parts(config: Config, run: Run, found: Found) -> None:
         for method, values in cells.items():
             if method == "sfs":
                 continue
-            gaps[method] = gain(column(cells["sfs"], "solved"), column(values, "solved"))
+            gaps[method] = paired_gain(column(cells["sfs"], "solved"), column(values, "solved"))
             even = [solved_within(x, "solutions", solutions) for x in (cells["sfs"], values)]
             paid = column(values, "requests").sum() / column(values, "solutions").sum()
             row = {"model": model, "SFS less": LABELS[method]} | gaps[method].columns("at equal requests")
-            row |= {"solutions": solutions} | gain(*even).columns("at equal solutions")
+            row |= {"solutions": solutions} | paired_gain(*even).columns("at equal solutions")
             rows.append(row | {"requests a solution": paid})
         parts: list[MethodName] = [m for m in ABLATIONS if m in gaps]
         worst = min(parts, key=lambda m: gaps[m].estimate, default=None)

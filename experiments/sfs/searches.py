@@ -12,7 +12,7 @@ import numpy as np
 from jaxrl_suite.experiments.sfs.config import Config, MethodName, ModelName, TestsName
 from jaxrl_suite.llm.jobs import Algorithm, Job, JobOutcome
 from jaxrl_suite.llm.ledger import Budget
-from jaxrl_suite.llm.lockstep import run_lockstep
+from jaxrl_suite.llm.lockstep import run_lockstep, without_errors
 from jaxrl_suite.llm.protocol import Sampler
 from jaxrl_suite.llm.task_models.list_edits import ListEdits
 from jaxrl_suite.llm.task_models.shipped import load_task_model
@@ -36,9 +36,9 @@ from jaxrl_suite.scaling.forest.list_thinker import (
     list_samplers,
     list_thinker,
 )
+from jaxrl_suite.scaling.metrics import AXES
 from jaxrl_suite.scaling.records import GradedAnswer
 
-AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what is spent
 COLUMNS = ("solved", "covered", "solutions", *AXES)
 # The key of the problems, which training never uses. No constant was chosen by a look at these. On those of stream 16
 # scouting was seen to lose, whereupon `idle` was set to 0: hence another stream.
@@ -129,8 +129,4 @@ def outcomes_of(
 
     budget = Budget(requests=config.requests)
     jobs = [Job(f"{cell}", functools.partial(start, cell), budget) for cell in cells]
-    outcomes = run_lockstep(jobs, samplers(model), {"tests": verifier})
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return outcomes
+    return without_errors(run_lockstep(jobs, samplers(model), {"tests": verifier}))

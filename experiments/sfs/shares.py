@@ -35,14 +35,6 @@ def column(values: np.ndarray, name: str) -> np.ndarray:
     return values[..., COLUMNS.index(name)].T
 
 
-def gain(treatment: np.ndarray, control: np.ndarray) -> stats.Interval:
-    """Paired difference of shares [problems, seeds], its interval over problems."""
-    if len(treatment) < 2:
-        difference = float(treatment.mean() - control.mean())
-        return stats.Interval(difference, difference, difference)
-    return stats.paired_bootstrap(treatment.mean(axis=1), control.mean(axis=1))
-
-
 def gain_columns(difference: stats.Interval | None, name: str) -> dict[str, float | None]:
     """As three columns of a table, empty where there was nothing to compare with."""
     columns = stats.Interval(0.0, 0.0, 0.0).columns(name) if difference is None else difference.columns(name)

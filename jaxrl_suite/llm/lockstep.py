@@ -84,6 +84,14 @@ def run_lockstep(
     return [slot.outcome for slot in everyone if slot.outcome is not None]
 
 
+def without_errors(outcomes: Sequence[JobOutcome]) -> list[JobOutcome]:
+    """The outcomes of jobs none of which may fail; the error of the first that did is raised."""
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return list(outcomes)
+
+
 def _batches(slots: Iterable[Slot], kind: type[T], service: str, most: int | None) -> list[list[T]]:
     """The slots of one service, in calls of at most `most`."""
     ours = [slot for slot in slots if isinstance(slot, kind) and slot.service == service]

@@ -10,8 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxrl_suite.core import stats
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.scaling.records import SOLVED, ScalingResult
+
+AXES = ("samples", "requests", "output_tokens", "total_tokens")  # of what a search spends, as in `llm.protocol.Usage`
 
 
 def pass_at_k(samples: ArrayLike, solved: ArrayLike, k: int) -> np.ndarray:
@@ -53,6 +56,15 @@ def success_by_budget(costs: Sequence[float], budgets: ArrayLike) -> np.ndarray:
       bool[R, B].
     """
     return np.asarray(costs, np.float64)[:, None] <= np.asarray(budgets, np.float64)[None, :]
+
+
+def paired_gain(treatment: np.ndarray, control: np.ndarray) -> stats.Interval:
+    """Difference of two shares float64[P, seeds] of the same searches, its interval over problems; none for one."""
+    if len(treatment) < 2:
+        difference = float(treatment.mean() - control.mean())
+        return stats.Interval(difference, difference, difference)
+    found = stats.paired_bootstrap(treatment.mean(axis=1), control.mean(axis=1))
+    return stats.Interval(*(round(value, 12) for value in found))  # a difference of equal means is 0
 
 
 def tokens_to_solve(result: ScalingResult) -> float:

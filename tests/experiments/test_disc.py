@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from fixtures.killed_run import whole_and_parts
 
-from jaxrl_suite.cli import catalog
-from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.experiments.disc import claims, experiment, report, searches
 from jaxrl_suite.experiments.disc import config as disc_config
@@ -23,34 +22,11 @@ def rows(folder, name):
         return list(csv.DictReader(file))
 
 
-class _KilledError(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run, and beside it the same one that was killed in the middle and continued."""
     place = tmp_path_factory.mktemp("disc")
-    published = load_claims(catalog.experiments_folder() / "claims.csv")
-    with Run.start(place / "whole", name="disc", config=SMALL, claims=published) as run:
-        experiment.main(SMALL, run)
-    original, calls = searches.run_searches, []
-
-    def dies(*arguments):
-        calls.append(arguments)
-        if len(calls) == 4:
-            raise _KilledError
-        return original(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "run_searches", dies)
-        with (
-            pytest.raises(_KilledError),
-            Run.start(place / "parts", name="disc", config=SMALL, claims=published) as run,
-        ):
-            experiment.main(SMALL, run)
-    with Run.start(place / "parts", name="disc", config=SMALL, claims=published, resume=True) as run:
-        experiment.main(SMALL, run)
+    whole_and_parts(place, "disc", experiment.main, SMALL, experiment, "run_searches", 4)
     return place
 
 

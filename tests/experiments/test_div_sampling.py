@@ -5,10 +5,8 @@ import itertools
 
 import numpy as np
 import pytest
+from fixtures.killed_run import whole_and_parts
 
-from jaxrl_suite.cli import catalog
-from jaxrl_suite.core.claims import load_claims
-from jaxrl_suite.core.run import Run
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.div_sampling import config as div_config
 from jaxrl_suite.experiments.div_sampling import draws, experiment, report
@@ -24,33 +22,11 @@ def rows(folder, name):
         return list(csv.DictReader(file))
 
 
-class _KilledError(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """A run, and beside it the same one that was killed in the middle and continued."""
     place = tmp_path_factory.mktemp("div")
-    claims = load_claims(catalog.experiments_folder() / "claims.csv")
-    with Run.start(place / "whole", name="div_sampling", config=SMALL, claims=claims) as run:
-        experiment.main(SMALL, run)
-    original, calls = draws.search, []
-
-    def dies(*arguments):
-        calls.append(arguments)
-        if len(calls) == 5:
-            raise _KilledError
-        return original(*arguments)
-
-    def start(**options):
-        return Run.start(place / "parts", name="div_sampling", config=SMALL, claims=claims, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(draws, "search", dies)
-        with pytest.raises(_KilledError), start() as run:
-            experiment.main(SMALL, run)
-    with start(resume=True) as run:
-        experiment.main(SMALL, run)
+    whole_and_parts(place, "div_sampling", experiment.main, SMALL, draws, "search", 5)
     return place
 
 

@@ -5,8 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
+from fixtures.killed_run import whole_and_parts
 
-from jaxrl_suite.core.run import Run
 from jaxrl_suite.errors import UserError
 from jaxrl_suite.experiments.pretrain import config as pretrain_config
 from jaxrl_suite.experiments.pretrain import experiment
@@ -16,29 +16,11 @@ pytestmark = pytest.mark.tier2
 SMALL = pretrain_config.Config(families=("listfun",), steps=6, batch=8, chunk=2, problems=8, samples=10)
 
 
-class _KilledError(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """A run, and beside it the same one that was killed in the middle and continued."""
     place = tmp_path_factory.mktemp("pretrain")
-    with Run.start(place / "whole", name="pretrain", config=SMALL) as run:
-        experiment.main(SMALL, run)
-    original, calls = experiment.check_finite, []
-
-    def dies(*arguments):
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise _KilledError
-        return original(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "check_finite", dies)
-        with pytest.raises(_KilledError), Run.start(place / "parts", name="pretrain", config=SMALL) as run:
-            experiment.main(SMALL, run)
-    with Run.start(place / "parts", name="pretrain", config=SMALL, resume=True) as run:
-        experiment.main(SMALL, run)
+    whole_and_parts(place, "pretrain", experiment.main, SMALL, experiment, "check_finite", 3)
     return place
 
 

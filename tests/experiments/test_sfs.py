@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from fixtures.killed_run import whole_and_parts
 
-from jaxrl_suite.cli import catalog
-from jaxrl_suite.core.claims import load_claims
 from jaxrl_suite.core.run import Run
 from jaxrl_suite.core.stats import Interval
 from jaxrl_suite.experiments.sfs import claims, experiment, report
@@ -25,31 +24,11 @@ def rows(folder, name):
         return list(csv.DictReader(file))
 
 
-class _KilledError(Exception):
-    pass
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A run, and beside it the same one that was killed in the middle and continued."""
     place = tmp_path_factory.mktemp("sfs")
-    published = load_claims(catalog.experiments_folder() / "claims.csv")
-    with Run.start(place / "whole", name="sfs", config=SMALL, claims=published) as run:
-        experiment.main(SMALL, run)
-    original, calls = experiment.run_searches, []
-
-    def dies(*arguments):
-        calls.append(arguments)
-        if len(calls) == 7:
-            raise _KilledError
-        return original(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "run_searches", dies)
-        with pytest.raises(_KilledError), Run.start(place / "parts", name="sfs", config=SMALL, claims=published) as run:
-            experiment.main(SMALL, run)
-    with Run.start(place / "parts", name="sfs", config=SMALL, claims=published, resume=True) as run:
-        experiment.main(SMALL, run)
+    whole_and_parts(place, "sfs", experiment.main, SMALL, experiment, "run_searches", 7)
     return place
 
 
