@@ -64,7 +64,7 @@ def paired_gain(treatment: np.ndarray, control: np.ndarray) -> stats.Interval:
         difference = float(treatment.mean() - control.mean())
         return stats.Interval(difference, difference, difference)
     found = stats.paired_bootstrap(treatment.mean(axis=1), control.mean(axis=1))
-    return stats.Interval(*(round(value, 12) for value in found))  # a difference of equal means is 0
+    return stats.Interval(*(round(value, 12) + 0.0 for value in found))  # a difference of equal means is 0, not -0
 
 
 def tokens_to_solve(result: ScalingResult) -> float:
